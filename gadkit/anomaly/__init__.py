@@ -1,0 +1,1 @@
+"""Anomaly detection: prompts, detectors, and how detection is measured."""

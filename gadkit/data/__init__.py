@@ -1,0 +1,1 @@
+"""Images: a procedural factory that makes them and readers for folders that hold them."""

@@ -1,0 +1,63 @@
+"""Where and how computations run: device, precision, seeds, batches, progress.
+
+Book: intro/run-it
+"""
+
+import os
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def device(name: str | None = None) -> torch.device:
+    """The device to run on: `name`, else `GADKIT_DEVICE`, else a GPU if there is one, else the CPU."""
+    name = name or os.environ.get("GADKIT_DEVICE")
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(name)
+
+
+def has_bf16(where: torch.device) -> bool:
+    """Whether bfloat16 is arithmetic there and not an emulation."""
+    if where.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return where.type == "cpu" and "avx512_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next((set(line.split()) for line in lines if line.startswith(("flags", "Features"))), set())
+    except OSError:  # not Linux: no cheap way to know, and float32 is always right
+        return set()
+
+
+def autocast(where: torch.device) -> AbstractContextManager[None]:
+    """Mixed precision in bfloat16 where the processor has it, full precision elsewhere."""
+    return torch.autocast(where.type, torch.bfloat16, enabled=has_bf16(where))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's and torch's global generators, for libraries that take no generator of their own."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def chunks(batch: Tensor, size: int) -> Iterator[Tensor]:
+    """Slices of at most `size` rows, in order."""
+    if size < 1:
+        raise ValueError(f"chunk size: expected at least 1, got {size}")
+    return iter(batch.split(size))
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None, quiet: bool = False) -> Iterable[T]:
+    """Wrap an iterable in a progress bar on standard error; silent where nobody watches a terminal."""
+    from tqdm.auto import tqdm  # imported late: `import gadkit.runtime` stays on torch and the standard library
+
+    return tqdm(items, desc=what, total=total, disable=True if quiet else None, leave=False)
