@@ -1,0 +1,13 @@
+"""A procedural factory: parts and materials, their defects with exact masks, and captions for all of them.
+
+Everything is made from seeds by whole-batch tensor operations, so there is nothing to download, the truth is known to
+the pixel, and categories that a model has never seen can be kept aside for certain.
+
+Book: intro/factory
+"""
+
+from gadkit.data.factory import metal  # noqa: F401 - registers its categories
+from gadkit.data.factory.catalogue import CATEGORIES, Category, split
+from gadkit.data.factory.render import GRADES, NUISANCE, Shots, render
+
+__all__ = ["CATEGORIES", "GRADES", "NUISANCE", "Category", "Shots", "render", "split"]
