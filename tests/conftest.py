@@ -1,0 +1,55 @@
+"""What every test stands on: no network, fixed seeds, and pictures to look at.
+
+Nothing of gadkit is imported while this file loads: the type-checking import hook must come first.
+"""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any hub library is imported: a test never waits for a network
+os.environ["GADKIT_DEVICE"] = os.environ.get("GADKIT_TEST_DEVICE", "cpu")
+os.environ.pop("GADKIT_PRESET", None)
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("gadkit", derandomize=True, deadline=None, max_examples=50, print_blob=True)
+settings.load_profile("gadkit")
+
+
+def pytest_configure() -> None:
+    """Share the cores among the workers: torch in every worker would otherwise start a thread a core."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // workers)))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same global seeds, in whatever order the tests run."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # libraries that still draw from the global generator
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A seeded generator on the CPU."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Four smooth, all different, not square pictures: uint8, (4, 3, 48, 64)."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 48), torch.linspace(0, 1, 64), indexing="ij")
+    waves = [torch.sin(6.28 * (a * x + b * y) + c) for a, b, c in [(1, 0, 0), (0, 2, 1), (2, 1, 2), (3, 3, 0)]]
+    batch = torch.stack([torch.stack([w, w.flip(0), w.flip(1)]) for w in waves])  # (4, 3, 48, 64)
+    return ((batch + 1) * 127.5).round().to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> torch.Tensor:
+    """Real surfaces, from scikit-image's wheel: brick, grass and gravel, uint8, (3, 3, 512, 512)."""
+    from skimage import data
+
+    grey = torch.stack([torch.from_numpy(getattr(data, name)()) for name in ("brick", "grass", "gravel")])
+    return grey[:, None].expand(-1, 3, -1, -1).contiguous()  # (3, 3, 512, 512)
