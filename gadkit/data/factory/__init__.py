@@ -6,8 +6,24 @@ the pixel, and categories that a model has never seen can be kept aside for cert
 Book: intro/factory
 """
 
-from gadkit.data.factory import metal  # noqa: F401 - registers its categories
+from gadkit.data.factory import metal, randomised  # noqa: F401 - importing registers their categories
+from gadkit.data.factory.captions import Caption, agrees, caption
 from gadkit.data.factory.catalogue import CATEGORIES, Category, split
 from gadkit.data.factory.render import GRADES, NUISANCE, Shots, render
+from gadkit.data.factory.sets import TestSet, export, test_set
 
-__all__ = ["CATEGORIES", "GRADES", "NUISANCE", "Category", "Shots", "render", "split"]
+__all__ = [
+    "CATEGORIES",
+    "GRADES",
+    "NUISANCE",
+    "Caption",
+    "Category",
+    "Shots",
+    "TestSet",
+    "agrees",
+    "caption",
+    "export",
+    "render",
+    "split",
+    "test_set",
+]

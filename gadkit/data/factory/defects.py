@@ -149,7 +149,9 @@ def discolouration(s: Site) -> None:
     here = (s.canvas.albedo * m[:, None]).sum((2, 3)) / (m.sum((1, 2))[:, None] + 1e-3)
     dye = hsv(s.draw("hue"), s.draw("sat", 0.45, 0.95), s.draw("val", 0.75, 1.1))
     chroma, own = dye[..., 0, 0] - dye.mean((1, 2, 3))[:, None], here - here.mean(1, keepdim=True)
-    alike = (F.cosine_similarity(chroma, own) > 0.6)[:, None, None, None] & (own.abs().amax(1) > 0.08)[:, None, None, None]
+    alike = (F.cosine_similarity(chroma, own) > 0.6)[:, None, None, None] & (own.abs().amax(1) > 0.08)[
+        :, None, None, None
+    ]
     dye = torch.where(alike, dye.flip(1), dye)
     s.canvas.albedo = torch.lerp(s.canvas.albedo, dye * (0.8 * s.luminance() + 0.18), m[:, None])
 

@@ -57,7 +57,9 @@ def _expose(scene: Scene, canvas: Canvas, noise: float) -> UInt8[Tensor, "b 3 s 
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _render(name: str, defect: str | None, size: int, nuisance: float, noise: float, seeds, variants, severity) -> Shots:
+def _render(
+    name: str, defect: str | None, size: int, nuisance: float, noise: float, seeds, variants, severity
+) -> Shots:
     category = lookup(name)
     scene = Scene(seeds, variants, size, nuisance)
     category.draw(scene)
