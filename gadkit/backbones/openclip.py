@@ -1,0 +1,222 @@
+"""Any open_clip CLIP with a vision transformer, as a frozen backbone: images, patches, token windows and texts.
+
+`encode_image` and `encode_text` are CLIP as usual.  `embed_patches` and `encode_windows` split the image tower in two,
+so that WinCLIP can cut windows out of an image's tokens between them.
+
+Source: Ilharco et al., OpenCLIP, 2021; Jeong et al., WinCLIP, CVPR 2023, section 4.2.
+Book: anomaly/winclip
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import no_type_check
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from gadkit import weights
+from gadkit.backbones.tower import Tower, check_visual
+from gadkit.checks import check_images, describe
+from gadkit.protocols import Tokens
+from gadkit.runtime import device as choose_device
+
+PAPER = ("ViT-B-16-plus-240", "laion400m_e31")
+TEXTS = 256  # prompts encoded at once
+CHUNK = 2048  # tokens at once: large products, and the widest activation still fits a last-level cache
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Squash to a square with antialiased bicubic interpolation, scale to [0, 1], normalise.
+
+    The whole image stays in view, so a map of patches is a map of the image.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @no_type_check  # check_images answers bad input
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
+        """Raises ValueError for anything but a batch of uint8 RGB images."""
+        x = check_images(images).float()
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 255)
+        mean, std = (255 * x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (x - mean) / std
+
+    @classmethod
+    def of(cls, visual: nn.Module) -> "Preprocess":
+        """The preprocessing that open_clip records with an image tower."""
+        from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+        record = getattr(visual, "preprocess_cfg", {})
+        mean, std = record.get("mean", OPENAI_DATASET_MEAN), record.get("std", OPENAI_DATASET_STD)
+        return cls(visual.image_size[0], tuple(mean), tuple(std))
+
+
+class OpenCLIP:
+    """An open_clip CLIP model whose image tower is a ViT with a class token, with its tokenizer and preprocessing.
+
+    `tokenizer` maps a list of texts to token ids (n, context length).  The weights are read when they are first needed
+    and again after they changed; nothing here needs or gives gradients.  Raises ValueError for other towers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Callable[[list[str]], Tensor],
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        check_visual(model.visual)
+        self.model, self.tokenizer = model.eval(), tokenizer
+        visual = model.visual
+        if visual.image_size[0] != visual.image_size[1]:
+            raise ValueError(f"image tower: expected square images, got {visual.image_size}")
+        self.preprocess = preprocess or Preprocess.of(visual)
+        self.image_size: int = visual.image_size[0]
+        self.patch_size: int = visual.patch_size[0]
+        self.grid: tuple[int, int] = tuple(visual.grid_size)
+        self.embed_dim: int = visual.output_dim
+        self.context_length: int = model.context_length
+        self._towers: dict[str, tuple[int, Tower]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.visual.positional_embedding.device
+
+    def tower(self, precision: str = "float32") -> Tower:
+        """The frozen image tower at today's weights; rebuilt only when a weight changed."""
+        stamp = hash(tuple((p.data_ptr(), p._version) for p in self.model.visual.parameters()))
+        if precision not in self._towers or self._towers[precision][0] != stamp:
+            self._towers[precision] = stamp, Tower(self.model.visual, precision)
+        return self._towers[precision][1]
+
+    @no_type_check  # bad input is a ValueError
+    @torch.no_grad()
+    def embed_patches(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1+n width"]:
+        """X0 of preprocessed images: the class token and the patches with their positions, before `ln_pre`.
+
+        Raises ValueError for images that are not (b, 3, image_size, image_size) floats.
+        """
+        size = (3, self.image_size, self.image_size)
+        if not isinstance(images, Tensor) or not images.is_floating_point() or tuple(images.shape[1:]) != size:
+            raise ValueError(f"images: expected preprocessed floats of shape (b, *{size}), got {describe(images)}")
+        visual = self.model.visual
+        x = visual.conv1(images.to(self.device)).flatten(2).transpose(1, 2)  # (b, n, width)
+        x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
+        return x + visual.positional_embedding
+
+    @no_type_check  # embed_patches answers bad input
+    @torch.no_grad()
+    def encode_image(
+        self,
+        images: Float[Tensor, "b 3 s s"],
+        layers: Sequence[int] = (-1,),
+        norm: bool = False,
+        precision: str = "float32",
+        chunk: int = CHUNK,
+    ) -> Tokens:
+        """Image vectors (b, embed_dim), not normalised, and the patch tokens (b, n, width) after `layers`.
+
+        Blocks count from 0, or from the end when negative; with no layers only vectors are computed.  `norm` applies
+        the tower's last LayerNorm to the patch tokens.  At most `chunk` tokens (but a whole image) go at once.
+        Raises ValueError for a layer that does not exist and as `embed_patches` does.
+        """
+        return self.encode_tokens(self.embed_patches(images), layers, norm, precision, chunk)
+
+    @torch.no_grad()
+    def encode_tokens(
+        self,
+        x0: Float[Tensor, "b t width"],
+        layers: Sequence[int] = (-1,),
+        norm: bool = False,
+        precision: str = "float32",
+        chunk: int = CHUNK,
+    ) -> Tokens:
+        """`encode_image` from X0 on, for a caller who needs X0 as well."""
+        tower, depth = self.tower(precision), len(self.model.visual.transformer.resblocks)
+        if any(not -depth <= i < depth for i in layers):
+            raise ValueError(f"layers: expected numbers from {-depth} to {depth - 1}, got {tuple(layers)}")
+        taken = [i % depth for i in layers]
+        pieces = [tower.image(x, taken, norm) for x in x0.split(max(1, chunk // x0.shape[1]))]
+        pooled = torch.cat([vectors for vectors, _ in pieces])
+        patches = tuple(torch.cat(parts) for parts in zip(*(tokens for _, tokens in pieces), strict=True))
+        return Tokens(pooled, patches, self.grid)
+
+    @torch.no_grad()
+    def encode_windows(
+        self,
+        x0: Float[Tensor, "b t width"],
+        windows: Int[Tensor, "w k"],
+        precision: str = "float32",
+        chunk: int = CHUNK,
+    ) -> Float[Tensor, "b w d"]:
+        """Vectors, not normalised, of windows of an image's tokens: each sees the class token and its own k patches.
+
+        `windows` holds patch numbers, row-major; positions stay those of the whole image.
+        """
+        return self.tower(precision).windows(x0, windows.to(x0.device), chunk)
+
+    @no_type_check  # bad input is a ValueError
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Text vectors (n, embed_dim), not normalised.
+
+        Texts are cut after the longest one's end token instead of being padded to the context length: the causal mask
+        lets nothing behind that token reach it, so the result is the same and takes a fraction of the time.
+        Raises ValueError for no text, or anything but texts.
+        """
+        if isinstance(texts, str) or not len(texts) or not all(isinstance(t, str) for t in texts):
+            raise ValueError(f"texts: expected a list of at least one text, got {describe(texts)}")
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        return torch.cat([self._encode_tokens(t) for t in tokens.split(TEXTS)]).float()
+
+    def _encode_tokens(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
+        text = getattr(self.model, "text", self.model)  # a CustomTextCLIP keeps its tower apart
+        pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+        causal = getattr(text, "attn_mask", None) is not None
+        plain = getattr(text, "cls_emb", None) is None and not getattr(text, "use_pad_mask", False)
+        if pool not in ("argmax", "eos") or not causal or not plain:
+            return self.model.encode_text(tokens)
+        eos = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
+        ends = tokens.argmax(1) if pool == "argmax" else (tokens == eos).int().argmax(1)  # (n,)
+        length = int(ends.max()) + 1
+        x = text.token_embedding(tokens[:, :length]) + text.positional_embedding[:length]
+        x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
+        x = text.ln_final(x[torch.arange(len(x), device=x.device), ends])  # LayerNorm is per token: only the end's
+        if text.text_projection is None:
+            return x
+        return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection
+
+
+def load_clip(preset: str | None = None, device: str | None = None, cache_dir: str | Path | None = None) -> OpenCLIP:
+    """The CLIP that a preset names: `tiny` is shipped, `paper` is open_clip's ViT-B-16-plus-240 (LAION-400M, epoch 31).
+
+    `cache_dir` is where open_clip looks for (and keeps) what it downloads; by default the hub's own cache.
+    Raises ValueError for an unknown preset and `WeightsUnavailable` for weights neither cached nor reachable.
+    """
+    name, where = weights.preset(preset), choose_device(device)
+    if name == "tiny":
+        from gadkit.backbones.tiny import load_tiny_clip
+
+        clip = load_tiny_clip()
+        clip.model.to(where)
+        return clip
+    import open_clip
+
+    architecture, tag = PAPER
+    cache = None if cache_dir is None else str(cache_dir)
+    try:
+        model = open_clip.create_model(architecture, pretrained=tag, device=where, cache_dir=cache)
+    except RuntimeError as error:
+        if "download" not in str(error):  # the file was there, and something is wrong with it
+            raise
+        repository = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].strip("/")
+        missing = f"open_clip_model.safetensors of {repository}"
+        raise weights.unavailable(weights.lookup("clip", name), missing) from error
+    return OpenCLIP(model, open_clip.get_tokenizer(architecture))
