@@ -4,6 +4,7 @@ Nothing of gadkit is imported while this file loads: the type-checking import ho
 """
 
 import os
+from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any hub library is imported: a test never waits for a network
 os.environ["GADKIT_DEVICE"] = os.environ.get("GADKIT_TEST_DEVICE", "cpu")
@@ -29,6 +30,16 @@ def seeded() -> None:
     """Every test starts from the same global seeds, in whatever order the tests run."""
     torch.manual_seed(0)
     np.random.seed(0)  # libraries that still draw from the global generator
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Switch the type checks of the tests off, so that bad input meets the package as a user's would."""
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""Every figure of the book, in one style.
+
+The functions return a `Picture`, a matplotlib figure that a notebook shows by itself and that
+`picture.savefig("file.png")` writes.  None of them opens a window.
+
+Book: intro/run-it
+"""
+
+from gadkit.viz.pictures import Scale, anomaly_scale, contact_sheet, overlay, show_detections, show_images, show_windows
+from gadkit.viz.plots import plot_bars, plot_curves, plot_scores, plot_shots
+from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
+
+__all__ = [
+    "ANOMALY",
+    "INK",
+    "PALETTE",
+    "Picture",
+    "Scale",
+    "anomaly_scale",
+    "contact_sheet",
+    "overlay",
+    "plot_bars",
+    "plot_curves",
+    "plot_scores",
+    "plot_shots",
+    "show_detections",
+    "show_images",
+    "show_windows",
+    "use_style",
+]

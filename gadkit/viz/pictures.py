@@ -1,0 +1,242 @@
+"""Pictures of images: sheets, detections, windows.
+
+An anomaly map is never scaled by itself, for then every good image would glow: its scale is measured once, on maps of
+normal images, and every figure that it is compared with uses the same one.
+
+Book: intro/run-it
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from gadkit.checks import check_finite, check_images, describe
+from gadkit.viz.style import ANOMALY, INK, SERIES, WIDTH, Picture, axes_for_images, styled
+
+TITLE = 0.24  # inches that a line of text above an image takes
+WINDOW_COLUMNS = 3
+OUTLINE = (("black", 2.6), ("white", 1.1))  # one of the two shows on any photograph
+
+
+class Scale(NamedTuple):
+    """Where an anomaly map's colours begin and end, in the map's own units."""
+
+    low: float
+    high: float
+
+
+def anomaly_scale(normal_maps: Float[Tensor, "b h w"], quantile: float = 0.995) -> Scale:
+    """The scale that maps of normal images give: from their median to twice as far as their extreme.
+
+    The extreme is the `quantile` of all their pixels, so it lands in the middle of the colours and nearly all of a good
+    image stays uncoloured.  Raises ValueError for no maps, NaN, or maps that are all one value.
+    """
+    if normal_maps.numel() == 0:
+        raise ValueError(f"normal_maps: expected at least one map, got shape {tuple(normal_maps.shape)}")
+    if not 0.5 < quantile <= 1:
+        raise ValueError(f"quantile: expected a number in (0.5, 1], got {quantile}")
+    values = check_finite(normal_maps, "normal_maps").detach().float().cpu().numpy()
+    median, extreme = np.quantile(values, [0.5, quantile])
+    if median == extreme:
+        raise ValueError(f"normal_maps: expected maps that vary, got {median:.4g} everywhere")
+    return Scale(float(median), float(2 * extreme - median))
+
+
+def _check_maps(images: Tensor, maps: Tensor, what: str) -> Tensor:
+    expected = (len(images), *images.shape[2:])
+    if tuple(maps.shape) != expected:
+        raise ValueError(f"{what}: expected shape {expected}, one map an image and as large, got {describe(maps)}")
+    return maps.detach().cpu()
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    return check_images(images).detach().cpu().permute(0, 2, 3, 1).numpy()  # (b, h, w, 3)
+
+
+def overlay(images: UInt8[Tensor, "b 3 h w"], maps: Float[Tensor, "b h w"], scale: Scale) -> UInt8[Tensor, "b 3 h w"]:
+    """Paint anomaly maps over their photographs.
+
+    The photograph turns to a dimmed grey, so that its own colours can't be taken for heat; what is normal stays clear,
+    and colour and opacity rise together from `scale.low` to `scale.high`.
+    """
+    check_images(images)
+    maps = check_finite(_check_maps(images, maps, "maps"), "maps").float()
+    if not scale[1] > scale[0]:
+        raise ValueError(f"scale: expected low < high, got {tuple(scale)}")
+    level = ((maps - scale[0]) / (scale[1] - scale[0])).clamp(0, 1)
+    colours = torch.from_numpy(ANOMALY(level.numpy())).float().permute(0, 3, 1, 2)  # (b, 4, h, w)
+    heat, opacity = colours.split((3, 1), dim=1)
+    luma = torch.tensor([0.2126, 0.7152, 0.0722])
+    grey = (images.cpu().float() / 255 * luma[:, None, None]).sum(1, keepdim=True) * 0.7  # (b, 1, h, w)
+    return ((grey * (1 - opacity) + heat * opacity) * 255).round().to(torch.uint8)
+
+
+def _label(axes: Axes, text: str) -> None:
+    axes.set_title(text, pad=3)
+
+
+@styled
+def show_images(
+    images: UInt8[Tensor, "b 3 h w"], titles: Sequence[str] | None = None, columns: int | None = None
+) -> Picture:
+    """Images in rows of `columns` (at most 4 if not said), each under its title."""
+    pixels = _pixels(images)
+    columns = _check_columns(min(len(pixels), 4) if columns is None else columns)
+    rows = math.ceil(len(pixels) / columns)
+    _check_titles(titles, len(pixels))
+    height, width = pixels.shape[1:3]
+    cell = WIDTH / columns * height / width + (TITLE if titles else 0)
+    figure = Picture(figsize=(WIDTH, rows * cell), layout="constrained")
+    grid = figure.add_gridspec(rows, columns)
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    for index, image in enumerate(pixels):
+        axes = axes_for_images(figure, grid[index // columns, index % columns])
+        axes.imshow(image)
+        if titles:
+            _label(axes, titles[index])
+    return figure
+
+
+def _check_columns(columns: int) -> int:
+    if columns < 1:
+        raise ValueError(f"columns: expected at least 1, got {columns}")
+    return columns
+
+
+def _check_titles(titles: Sequence[str] | None, count: int) -> None:
+    if titles is not None and len(titles) != count:
+        raise ValueError(f"titles: expected one an image, {count} in all, got {len(titles)}")
+
+
+@styled
+def contact_sheet(images: UInt8[Tensor, "b 3 h w"], columns: int = 10, gap: int = 4) -> Picture:
+    """Many images as one sheet, `columns` wide, `gap` pixels apart; the places left over stay transparent."""
+    pixels = _pixels(images)
+    if gap < 0:
+        raise ValueError(f"gap: expected at least 0 pixels, got {gap}")
+    count, height, width, _ = pixels.shape
+    columns = min(_check_columns(columns), count)
+    rows = math.ceil(count / columns)
+    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), np.uint8)
+    for index, image in enumerate(pixels):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = np.dstack([image, np.full((height, width), 255, np.uint8)])
+    figure = Picture(figsize=(WIDTH, WIDTH * sheet.shape[0] / sheet.shape[1]), layout="none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(sheet, interpolation="antialiased", aspect="auto")
+    return figure
+
+
+@styled
+def show_detections(
+    images: UInt8[Tensor, "b 3 h w"],
+    maps: Float[Tensor, "b h w"],
+    masks: Bool[Tensor, "b h w"] | None = None,
+    *,
+    scale: Scale,
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+) -> Picture:
+    """Photographs; below each, if `masks` are given, the true outline of its defect; below that, its anomaly map.
+
+    `scale` comes from `anomaly_scale` of normal images' maps.  More than `columns` images continue in a further block.
+    """
+    pixels, heat = _pixels(images), _pixels(overlay(images, maps, scale))
+    _check_titles(titles, len(pixels))
+    outlines = None if masks is None else _check_maps(images, masks, "masks").bool().numpy()
+    columns = min(_check_columns(columns), len(pixels))
+    layers = 2 if outlines is None else 3
+    blocks = math.ceil(len(pixels) / columns)
+    cell = WIDTH / columns * pixels.shape[1] / pixels.shape[2]
+    height = blocks * (layers * cell + (TITLE if titles else 0)) + 0.55
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    grid = figure.add_gridspec(blocks * layers, columns)
+    for index, image in enumerate(pixels):
+        block, column = divmod(index, columns)
+        cells = [axes_for_images(figure, grid[block * layers + layer, column]) for layer in range(layers)]
+        cells[0].imshow(image)
+        if outlines is not None:
+            cells[1].imshow(image)
+            _outline(cells[1], outlines[index])
+        cells[-1].imshow(heat[index])
+        if titles:
+            _label(cells[0], titles[index])
+    _key(figure, scale)
+    return figure
+
+
+def _outline(axes: Axes, mask: np.ndarray) -> None:
+    if mask.any():
+        padded = np.pad(mask.astype(np.float32), 1)  # a defect at the border gets a closed line too
+        rows, columns = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
+        for colour, width in OUTLINE:
+            axes.contour(columns, rows, padded, levels=[0.5], colors=colour, linewidths=width)
+        axes.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
+
+
+def _key(figure: Picture, scale: Scale) -> None:
+    mappable = ScalarMappable(Normalize(*scale), ANOMALY)
+    bar = figure.colorbar(mappable, ax=figure.axes, location="bottom", fraction=0.04, aspect=45, pad=0.01, shrink=0.9)
+    bar.set_ticks([scale.low, sum(scale) / 2, scale.high], labels=["as normal parts", "their extreme", "twice as far"])
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=2, labelcolor=INK)
+    first, *_, last = bar.ax.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+
+
+@styled
+def show_windows(
+    image: UInt8[Tensor, "3 h w"],
+    grid: tuple[int, int],
+    windows: Sequence[tuple[int, int, int, int]],
+    titles: Sequence[str] | None = None,
+) -> Picture:
+    """An image under its grid of patches with some windows marked, and beside it what each window sees.
+
+    `grid` counts patches (rows, columns); a window is (row, column, height, width), in patches.
+    """
+    pixels = _pixels(image[None])[0]
+    _check_windows(grid, windows)
+    _check_titles(titles, len(windows))
+    dy, dx = pixels.shape[0] / grid[0], pixels.shape[1] / grid[1]  # pixels a patch
+    rows = math.ceil(len(windows) / WINDOW_COLUMNS)
+    figure = Picture(figsize=(WIDTH, WIDTH * 0.46 * max(1.0, rows / 2 * 0.8)), layout="constrained")
+    cells = figure.add_gridspec(rows, 2 * WINDOW_COLUMNS)
+    whole = axes_for_images(figure, cells[:, :WINDOW_COLUMNS])
+    whole.imshow(pixels, extent=(0, pixels.shape[1], pixels.shape[0], 0))
+    whole.vlines([dx * i for i in range(1, grid[1])], 0, pixels.shape[0], color="white", alpha=0.45, linewidth=0.5)
+    whole.hlines([dy * i for i in range(1, grid[0])], 0, pixels.shape[1], color="white", alpha=0.45, linewidth=0.5)
+    for index, (row, column, tall, wide) in enumerate(windows):
+        colour = SERIES[index % len(SERIES)]
+        box = (column * dx, row * dy)
+        whole.add_patch(Rectangle(box, wide * dx, tall * dy, fill=False, edgecolor="white", linewidth=3.4))
+        whole.add_patch(Rectangle(box, wide * dx, tall * dy, fill=False, edgecolor=colour, linewidth=2))
+        axes = axes_for_images(figure, cells[index // WINDOW_COLUMNS, WINDOW_COLUMNS + index % WINDOW_COLUMNS])
+        y, x = slice(round(row * dy), round((row + tall) * dy)), slice(round(column * dx), round((column + wide) * dx))
+        axes.imshow(pixels[y, x], interpolation="nearest")
+        axes.add_patch(
+            Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=3, clip_on=False)
+        )
+        if titles:
+            _label(axes, titles[index])
+    return figure
+
+
+def _check_windows(grid: tuple[int, int], windows: Sequence[tuple[int, int, int, int]]) -> None:
+    if not windows:
+        raise ValueError("windows: expected at least one window, got none")
+    for row, column, tall, wide in windows:
+        if min(row, column) < 0 or min(tall, wide) < 1 or row + tall > grid[0] or column + wide > grid[1]:
+            raise ValueError(f"windows: expected them inside a grid of {grid}, got {(row, column, tall, wide)}")

@@ -1,0 +1,149 @@
+"""Plots of numbers: methods by shots, bars, curves, scores.
+
+Repeats are always drawn, never only their mean: what one seed says is one opinion.
+
+Book: intro/run-it
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from gadkit.viz.style import INK, MARKERS, PALETTE, SERIES, WIDTH, Picture, styled
+
+Numbers = float | int | Sequence | np.ndarray | torch.Tensor
+
+
+def _array(values: Numbers, what: str) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+    array = np.asarray(values, dtype=float)
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"{what}: expected finite numbers, at least one, got an array of shape {array.shape}")
+    return array
+
+
+def _frame(height: float, xlabel: str, ylabel: str) -> tuple[Picture, Axes]:
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+def _legend(figure: Picture, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(labels)))
+
+
+@styled
+def plot_shots(
+    results: Mapping[str, Numbers],
+    shots: Sequence[int],
+    ylabel: str = "image AUROC",
+    reference: Mapping[str, float] | None = None,
+) -> Picture:
+    """Methods against the number of normal photographs that they were shown.
+
+    A result is an array (len(shots), repeats): the line joins the means, small dots are the repeats.  `reference` holds
+    levels to draw as dashed lines, such as chance or a published number.
+    """
+    figure, axes = _frame(3.4, "normal photographs shown", ylabel)
+    places = np.arange(len(shots))
+    for index, (name, values) in enumerate(results.items()):
+        table = _array(values, f"results[{name!r}]")
+        if table.ndim != 2 or len(table) != len(shots):
+            raise ValueError(f"results[{name!r}]: expected shape ({len(shots)}, repeats), got {table.shape}")
+        colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+        x = places + (index - (len(results) - 1) / 2) * 0.08  # side by side, so that no method hides another
+        axes.plot(x, table.mean(1), color=colour, marker=marker, label=name)
+        axes.scatter(np.repeat(x, table.shape[1]), table.ravel(), color=colour, s=8, alpha=0.45, linewidths=0)
+    _levels(axes, reference or {})
+    axes.set_xticks(places, [str(shot) for shot in shots])
+    _legend(figure, axes)
+    return figure
+
+
+def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
+    for name, level in reference.items():
+        axes.axhline(level, color=INK, linestyle="--", linewidth=1)
+        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+
+
+@styled
+def plot_bars(values: Mapping[str, Numbers], xlabel: str, start: float = 0.0, highlight: str | None = None) -> Picture:
+    """Horizontal bars in the order given, each from `start` to the mean of its repeats, which are drawn as dots.
+
+    `start` is where nothing has been achieved, 0.5 for an AUROC.  `highlight` names the bar that the text is about.
+    """
+    if highlight is not None and highlight not in values:
+        raise ValueError(f"highlight: expected one of {', '.join(values)}, got {highlight!r}")
+    figure, axes = _frame(0.7 + 0.34 * len(values), xlabel, "")
+    for place, (name, repeats) in enumerate(values.items()):
+        repeats = _array(repeats, f"values[{name!r}]").ravel()
+        mean = repeats.mean()
+        colour = PALETTE["vermillion"] if name == highlight else PALETTE["blue"]
+        axes.barh(place, mean - start, left=start, height=0.62, color=colour, alpha=0.85)
+        if len(repeats) > 1:
+            axes.scatter(
+                repeats, np.full(len(repeats), place), s=13, zorder=3, color="white", edgecolors=INK, linewidths=0.7
+            )
+        axes.annotate(
+            f"{mean:.2f}", (max(mean, repeats.max()), place), xytext=(5, 0), textcoords="offset points", va="center"
+        )
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(False, axis="y")
+    return figure
+
+
+@styled
+def plot_curves(
+    curves: Mapping[str, tuple[Numbers, Numbers]], xlabel: str, ylabel: str, diagonal: bool = False
+) -> Picture:
+    """Curves (x, y); `diagonal` adds the line that chance draws under a receiver operating characteristic."""
+    figure, axes = _frame(3.4, xlabel, ylabel)
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, marker="")
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        x, y = _array(x, f"curves[{name!r}] x"), _array(y, f"curves[{name!r}] y")
+        if x.shape != y.shape:
+            raise ValueError(f"curves[{name!r}]: expected x and y of one shape, got {x.shape} and {y.shape}")
+        marker = MARKERS[index % len(MARKERS)]
+        axes.plot(x, y, label=name, color=SERIES[index % len(SERIES)], marker=marker, markevery=max(1, len(x) // 8))
+    _legend(figure, axes)
+    return figure
+
+
+@styled
+def plot_scores(
+    groups: Mapping[str, Numbers], threshold: float | None = None, xlabel: str = "anomaly score"
+) -> Picture:
+    """Scores as dots, one row a group (normal, each defect), with the threshold that would part them."""
+    figure, axes = _frame(0.8 + 0.42 * len(groups), xlabel, "")
+    for place, (name, scores) in enumerate(groups.items()):
+        scores = _array(scores, f"groups[{name!r}]").ravel()
+        jitter = 0.5 * (
+            np.arange(len(scores)) * 0.618 % 1 - 0.5
+        )  # the golden ratio spreads dots evenly, without a seed
+        colour = PALETTE["blue"] if place == 0 else PALETTE["vermillion"]
+        marker = MARKERS[0] if place == 0 else MARKERS[1]
+        axes.scatter(scores, place + jitter, color=colour, marker=marker, s=16, alpha=0.75, linewidths=0, label=name)
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            "threshold",
+            (threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -2),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+        )
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set_ylim(len(groups) - 0.5, -0.8 if threshold is not None else -0.5)
+    axes.grid(False, axis="y")
+    return figure

@@ -1,0 +1,211 @@
+"""Figures are rendered for real, and their pixels and artists are what is checked."""
+
+import io
+from itertools import combinations
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from gadkit import viz
+from gadkit.viz.style import DPI, SERIES, STYLE, WIDTH, Picture
+
+# Machado, Oliveira and Fernandes (2009), severity 1: what the three kinds of dichromats see, in linear RGB
+DICHROMATS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def linear(colour: str) -> np.ndarray:
+    rgb = np.array(to_rgb(colour))
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(a: str, b: str) -> float:
+    dark, light = sorted(linear(c) @ [0.2126, 0.7152, 0.0722] for c in (a, b))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def drawn(picture: Picture) -> np.ndarray:
+    """What a notebook shows: (h, w, 4), uint8."""
+    return np.asarray(Image.open(io.BytesIO(picture._repr_png_())))
+
+
+@pytest.fixture
+def maps() -> torch.Tensor:
+    """Maps of four 48 x 64 images: values between 0 and 1, and one hot corner in the first."""
+    maps = torch.rand(4, 48, 64, generator=torch.Generator().manual_seed(1))
+    maps[0, :12, :16] = 9
+    return maps
+
+
+@pytest.fixture
+def scale() -> viz.Scale:
+    return viz.Scale(1.0, 5.0)
+
+
+@pytest.mark.parametrize("page", ["white", "black"])
+def test_ink_and_palette_show_on_light_and_dark_pages(page: str) -> None:
+    assert contrast(viz.INK, page) >= 4.5
+    assert min(contrast(colour, page) for colour in SERIES) >= 3
+
+
+@pytest.mark.parametrize("eye", DICHROMATS)
+def test_the_palette_can_be_told_apart_without_a_cone(eye: str) -> None:
+    seen = [np.clip(np.array(DICHROMATS[eye]) @ linear(colour), 0, 1) for colour in SERIES]
+    lab = [rgb2lab(np.where(c <= 0.0031308, 12.92 * c, 1.055 * c ** (1 / 2.4) - 0.055)) for c in seen]
+    assert min(deltaE_ciede2000(a, b) for a, b in combinations(lab, 2)) > 8
+
+
+def test_the_anomaly_colours_rise_evenly_in_lightness_and_leave_the_normal_clear() -> None:
+    colours = viz.ANOMALY(np.arange(viz.ANOMALY.N))
+    steps = np.diff(rgb2lab(colours[None, :, :3])[0, :, 0])
+    assert (steps > 0).all()
+    assert steps.max() < 2 * steps.mean()
+    assert colours[: viz.ANOMALY.N // 5, 3].max() == 0
+    assert colours[-1, 3] == pytest.approx(0.9)
+
+
+def test_a_picture_is_transparent_and_as_wide_as_the_style_says(images: torch.Tensor) -> None:
+    pixels = drawn(viz.plot_bars({"a": 0.9, "b": 0.7}, "image AUROC", start=0.5))
+    assert pixels.shape[1] == round(WIDTH * DPI)
+    assert pixels[0, 0, 3] == 0
+    assert (pixels[..., 3] == 255).any()
+
+
+def test_drawing_leaves_the_settings_of_the_caller_alone(images: torch.Tensor) -> None:
+    before = {name: matplotlib.rcParams[name] for name in STYLE}
+    viz.show_images(images)
+    assert {name: matplotlib.rcParams[name] for name in STYLE} == before
+    with matplotlib.rc_context():
+        viz.use_style()
+        assert matplotlib.rcParams["text.color"] == STYLE["text.color"] == viz.INK
+
+
+def test_a_scale_comes_from_normal_maps() -> None:
+    values = torch.arange(1001.0).reshape(1, 7, 143)
+    assert viz.anomaly_scale(values, quantile=0.9) == viz.Scale(500, 1300)  # median 500, extreme 900
+
+
+def test_an_overlay_leaves_the_normal_clear_and_paints_the_anomalous(images: torch.Tensor, maps: torch.Tensor) -> None:
+    painted = viz.overlay(images, maps, viz.Scale(1.0, 5.0)).int()
+    assert painted.shape == images.shape
+    spread = painted.amax(1) - painted.amin(1)  # how far a pixel is from grey
+    assert spread[maps <= 1].max() == 0
+    assert spread[maps > 5].min() > 60
+    hotter = viz.overlay(images, maps + 10, viz.Scale(11.0, 15.0))
+    assert (hotter.int() - painted).abs().max() <= 1  # only the distance to normal counts
+
+
+def test_images_are_shown_as_they_are(images: torch.Tensor) -> None:
+    picture = viz.show_images(images, ["a", "b", "c", "d"], columns=3)
+    assert [axes.get_title() for axes in picture.axes] == ["a", "b", "c", "d"]
+    for axes, image in zip(picture.axes, images, strict=True):
+        assert np.array_equal(axes.images[0].get_array(), image.permute(1, 2, 0).numpy())
+    tops = [axes.get_position().y1 for axes in picture.axes]
+    drawn(picture)
+    assert tops[3] < tops[0] == tops[1] == tops[2]
+
+
+def test_a_contact_sheet_keeps_order_and_gaps(images: torch.Tensor) -> None:
+    sheet = np.asarray(viz.contact_sheet(images[:3], columns=2, gap=4).axes[0].images[0].get_array())
+    assert sheet.shape == (48 + 4 + 48, 64 + 4 + 64, 4)
+    assert np.array_equal(sheet[52:, :64, :3], images[2].permute(1, 2, 0).numpy())
+    assert sheet[:, 64:68, 3].max() == sheet[48:52, :, 3].max() == sheet[52:, 68:, 3].max() == 0
+
+
+def test_detections_outline_only_what_is_there(images: torch.Tensor, maps: torch.Tensor, scale: viz.Scale) -> None:
+    masks = maps > 5
+    picture = viz.show_detections(images[:2], maps[:2], masks[:2], scale=scale, titles=["hole", "good"])
+    defective, good = picture.axes[:3], picture.axes[3:6]
+    assert [axes.get_title() for axes in (defective[0], good[0])] == ["hole", "good"]
+    assert len(defective[1].collections) == 2  # the dark line and the light one
+    assert not good[1].collections
+    assert np.array_equal(defective[2].images[0].get_array(), viz.overlay(images, maps, scale)[0].permute(1, 2, 0))
+    assert picture.axes[-1].get_xticklabels()[0].get_text() == "as normal parts"
+    assert drawn(picture)[..., 3].max() == 255
+
+
+def test_detections_without_masks_and_in_blocks(images: torch.Tensor, maps: torch.Tensor, scale: viz.Scale) -> None:
+    picture = viz.show_detections(images, maps, scale=scale, columns=3)
+    assert len(picture.axes) == 4 * 2 + 1
+    assert picture.axes[6].get_subplotspec().rowspan.start == 2  # the fourth image begins a second block
+
+
+def test_windows_are_cut_where_they_are_marked(images: torch.Tensor) -> None:
+    picture = viz.show_windows(images[0], (6, 8), [(0, 0, 2, 2), (4, 5, 2, 3)], ["first", "second"])
+    whole, first, second = picture.axes
+    assert [patch.get_bbox().bounds for patch in whole.patches[1::2]] == [(0, 0, 16, 16), (40, 32, 24, 16)]
+    assert np.array_equal(first.images[0].get_array(), images[0, :, :16, :16].permute(1, 2, 0).numpy())
+    assert np.array_equal(second.images[0].get_array(), images[0, :, 32:48, 40:64].permute(1, 2, 0).numpy())
+    assert drawn(picture).shape[1] == round(WIDTH * DPI)
+
+
+def test_shots_show_means_and_every_repeat() -> None:
+    picture = viz.plot_shots({"ours": [[0.6, 0.8], [0.8, 1.0]], "random": [[0.5], [0.6]]}, [1, 4], reference={"x": 0.5})
+    ours, random, _ = picture.axes[0].lines
+    assert np.allclose(ours.get_ydata(), [0.7, 0.9])
+    assert ours.get_marker() != random.get_marker()
+    assert np.allclose(picture.axes[0].collections[0].get_offsets()[:, 1], [0.6, 0.8, 0.8, 1.0])
+    assert [label.get_text() for label in picture.axes[0].get_xticklabels()] == ["1", "4"]
+    drawn(picture)
+
+
+def test_bars_start_where_nothing_is_achieved() -> None:
+    axes = viz.plot_bars({"a": [0.6, 0.8], "b": 0.55}, "AUROC", start=0.5, highlight="a").axes[0]
+    assert [round(bar.get_width(), 6) for bar in axes.patches] == [0.2, 0.05]
+    assert {bar.get_x() for bar in axes.patches} == {0.5}
+    assert [text.get_text() for text in axes.texts] == ["0.70", "0.55"]
+    assert axes.patches[0].get_facecolor()[:3] != axes.patches[1].get_facecolor()[:3]
+
+
+def test_curves_and_scores_take_tensors() -> None:
+    x = torch.linspace(0, 1, 30)
+    curve = viz.plot_curves({"roc": (x, x.sqrt())}, "false-positive rate", "true-positive rate", diagonal=True)
+    assert np.allclose(curve.axes[0].lines[1].get_ydata(), x.sqrt())
+    dots = viz.plot_scores({"good": x, "hole": x + 1}, threshold=0.9)
+    assert np.allclose(dots.axes[0].collections[1].get_offsets()[:, 0], x + 1)
+    assert dots.axes[0].lines[0].get_xdata()[0] == 0.9
+    assert drawn(curve).any()
+    assert drawn(dots).any()
+
+
+def bad_calls() -> dict[str, tuple]:
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    maps, scale = torch.rand(2, 8, 8), viz.Scale(0, 1)
+    nan = maps.clone()
+    nan[0, 0, 0] = float("nan")
+    return {
+        "one title": (viz.show_images, (images, ["a"]), {}, "2 in all, got 1"),
+        "no images": (viz.contact_sheet, (images[:0],), {}, "at least one image"),
+        "no columns": (viz.contact_sheet, (images, 0), {}, "got 0"),
+        "negative columns": (viz.show_images, (images, None, -1), {}, "got -1"),
+        "no columns of detections": (viz.show_detections, (images, maps), {"scale": scale, "columns": 0}, "got 0"),
+        "small map": (viz.overlay, (images, maps[:, :4], scale), {}, r"expected shape \(2, 8, 8\)"),
+        "NaN": (viz.overlay, (images, nan, scale), {}, "1 NaN"),
+        "upside down": (viz.overlay, (images, maps, viz.Scale(1, 0)), {}, "low < high"),
+        "no maps": (viz.anomaly_scale, (maps[:0],), {}, "at least one map"),
+        "flat maps": (viz.anomaly_scale, (torch.ones(2, 8, 8),), {}, "got 1 everywhere"),
+        "quantile": (viz.anomaly_scale, (maps, 0.3), {}, "got 0.3"),
+        "mask": (viz.show_detections, (images, maps, torch.zeros(1, 8, 8).bool()), {"scale": scale}, "masks"),
+        "outside": (viz.show_windows, (images[0], (4, 4), [(3, 3, 2, 2)]), {}, "inside a grid"),
+        "no window": (viz.show_windows, (images[0], (4, 4), []), {}, "at least one window"),
+        "shots": (viz.plot_shots, ({"a": [[1.0]]}, [1, 2]), {}, r"expected shape \(2, repeats\)"),
+        "infinite": (viz.plot_scores, ({"a": [np.inf]},), {}, "finite"),
+        "highlight": (viz.plot_bars, ({"a": 1.0}, "x"), {"highlight": "b"}, "got 'b'"),
+        "curve": (viz.plot_curves, ({"a": ([0, 1], [0])}, "x", "y"), {}, "one shape"),
+    }
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("case", bad_calls())
+def test_bad_input_is_named(case: str) -> None:
+    function, args, kwargs, message = bad_calls()[case]
+    with pytest.raises(ValueError, match=message):
+        function(*args, **kwargs)
