@@ -1,0 +1,138 @@
+"""Which files a folder holds and what its layout says about each: MVTec AD's, VisA's, or no layout at all.
+
+Nothing is opened here but VisA's lists, so a folder of any size is surveyed at once.
+
+Book: intro/run-it
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gadkit.data.folders.photos import SUFFIXES
+
+COLUMNS = ("object", "split", "label", "image", "mask")  # of VisA's split_csv/1cls.csv
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that is still unread, and what is known about it; None where the layout does not say."""
+
+    path: Path
+    label: int | None = None
+    mask: Path | None = None
+    defect: str | None = None
+    category: str | None = None
+    split: str | None = None
+
+
+def detect_layout(root: str | Path) -> str:
+    """Tell "mvtec", "visa" and "plain" apart, for a whole data set or a single category of it."""
+    root = Path(root)
+    if _within(root, _is_visa):
+        return "visa"
+    return "mvtec" if _within(root, _is_mvtec) else "plain"
+
+
+def mvtec(root: Path) -> Iterator[Entry]:
+    """`category/{train,test}/<defect>/x.png` with masks `category/ground_truth/<defect>/x_mask.png`, or `x.png`."""
+    for category in _within(root, _is_mvtec):
+        for split in ("train", "test"):
+            for folder in _folders(category / split):
+                masks = category / "ground_truth" / folder.name
+                for path in images_in(folder):
+                    mask = _first(masks / f"{path.stem}_mask.png", masks / f"{path.stem}.png")
+                    yield Entry(path, int(folder.name != "good"), mask, folder.name, category.resolve().name, split)
+
+
+def visa(root: Path) -> Iterator[Entry]:
+    """VisA as it is downloaded: by `split_csv/1cls.csv` where that is there, else by the folders alone, without split.
+
+    A defect's name comes from `<object>/image_anno.csv` (several are joined by commas there), else it is "anomaly".
+    """
+    if _is_visa(root):
+        root = root.resolve()  # a lone object, perhaps named ".": the lists are in the folder above it
+    objects = _within(root, _is_visa)
+    base = root.parent if _is_visa(root) else root
+    names = {name: label for folder in objects for name, label in _annotations(folder)}
+    rows = _split_rows(base) if (base / "split_csv" / "1cls.csv").is_file() else _folder_rows(objects)
+    present = {folder.name for folder in objects}
+    for row in rows:
+        if row["object"] in present:  # a part of the data set is enough
+            normal = row["label"] == "normal"
+            defect = "good" if normal else names.get(row["image"], "anomaly")
+            mask = base / row["mask"] if row["mask"] else None
+            yield Entry(base / row["image"], int(not normal), mask, defect, row["object"], row["split"] or None)
+
+
+def plain(root: Path, recursive: bool = True) -> Iterator[Entry]:
+    """Every image in a folder and, if `recursive`, in the folders below; `root` may also be one file."""
+    return (Entry(path) for path in ([root] if root.is_file() else images_in(root, recursive)))
+
+
+def images_in(folder: Path, recursive: bool = False) -> list[Path]:
+    """Files that end like images, in natural order (`part2` before `part10`); hidden ones are left out."""
+    found = (path for path in (folder.rglob("*") if recursive else folder.glob("*")) if _is_image(path, folder))
+    return natural(found)
+
+
+def natural(paths: Iterable[Path]) -> list[Path]:
+    """Sort as people count: runs of digits by their value, letters without regard to case."""
+
+    def key(path: Path) -> tuple:
+        pieces = re.split(r"([0-9]+)", path.as_posix().casefold())
+        return tuple(int(piece) if index % 2 else piece for index, piece in enumerate(pieces)), str(path)
+
+    return sorted(paths, key=key)
+
+
+def _is_image(path: Path, root: Path) -> bool:
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
+
+
+def _is_mvtec(folder: Path) -> bool:
+    return (folder / "train" / "good").is_dir() or (folder / "test" / "good").is_dir()
+
+
+def _is_visa(folder: Path) -> bool:
+    return (folder / "Data" / "Images").is_dir()
+
+
+def _within(root: Path, test: Callable[[Path], bool]) -> list[Path]:
+    return [root] if test(root) else [folder for folder in _folders(root) if test(folder)]
+
+
+def _folders(root: Path) -> list[Path]:
+    return natural(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
+def _first(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _annotations(folder: Path) -> Iterator[tuple[str, str]]:
+    if (path := folder / "image_anno.csv").is_file():
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            yield from ((row.get("image", ""), row.get("label", "")) for row in csv.DictReader(file))
+
+
+def _split_rows(base: Path) -> list[dict[str, str]]:
+    path = base / "split_csv" / "1cls.csv"
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}")
+        return list(reader)
+
+
+def _folder_rows(objects: list[Path]) -> Iterator[dict[str, str]]:
+    for folder in objects:
+        for label, name in (("normal", "Normal"), ("anomaly", "Anomaly")):
+            for path in images_in(folder / "Data" / "Images" / name):
+                mask = _first(folder / "Data" / "Masks" / name / f"{path.stem}.png")
+                image, mask = (file and file.relative_to(folder.parent).as_posix() for file in (path, mask))
+                yield dict(zip(COLUMNS, (folder.name, "", label, image, mask), strict=True))
