@@ -243,6 +243,7 @@ def make_mvtec(root: Path) -> Path:
         for name in ("train/good/000", "train/good/001", "test/good/000", "test/bent/000", "test/bent/001"):
             save(root / category / f"{name}.png")
         save(root / category / "ground_truth" / "bent" / "000_mask.png", spot())
+    save(root / ".unfinished" / "train" / "good" / "000.png")
     (root / "license.txt").touch()
     return root
 

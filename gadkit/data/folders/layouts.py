@@ -107,7 +107,9 @@ def _within(root: Path, test: Callable[[Path], bool]) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return natural(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return natural(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _first(*paths: Path) -> Path | None:
