@@ -43,7 +43,7 @@ def tile(s: Scene) -> None:
 def brushed_metal(s: Scene) -> None:
     """Sheet metal drawn over a belt: long fine streaks, and a sheen across them."""
     x, y = s.surface()
-    s.material(s.colour("metal", (0.03, 0.62), (0.02, 0.4), (0.5, 0.85)), 0.7)
+    s.material(s.colour("metal", (0.03, 0.62), (0.02, 0.24), (0.5, 0.85)), 0.7)
     streaks = s.grain("streaks", x * s.part("stroke", 0.04, 0.2), y, 44, 1)
     broad = s.grain("bands", x * 0.05, y, 9, 2)
     cross = s.grain("cross", x, y * 0.06, 44, 1) * s.option("crossed", 0.25)
@@ -120,10 +120,10 @@ def cardboard(s: Scene) -> None:
     x, y = s.surface(shift=0.3)
     s.material(s.colour("board", (0.07, 0.11), (0.25, 0.5), (0.55, 0.85)), 0.03)
     flute = (y * (6.2832 / s.part("flute", 0.17, 0.32))).cos()
-    strong = s.part("relief", 0.35, 1.0)
+    strong = s.part("relief", 0.6, 1.0)
     s.emboss(flute * strong, 0.03)
     fibre = s.grain("fibre", x * 0.35, y, 44, 1) + s.grain("fibre across", x, y * 0.4, 40, 1)
-    s.tint(_all(x), 1 + 0.16 * strong * flute + 0.06 * fibre + 0.05 * s.grain("cloud", x, y, 4, 2))
+    s.tint(_all(x), 1 + 0.2 * strong * flute + 0.06 * fibre + 0.05 * s.grain("cloud", x, y, 4, 2))
     a, b = s.part("mark a", 0.3, 0.5), s.part("mark b", 0.25, 0.45)
     frame = box(x, y, a, b, 0.03).abs() - 0.03
     arrow = torch.maximum(x.abs() + (y + 0.15) - 0.22, -(y + 0.2))
@@ -142,7 +142,7 @@ def cardboard(s: Scene) -> None:
 def wood(s: Scene) -> None:
     """Sawn wood: year rings cut lengthwise, short pores, and boards of different tone."""
     x, y = s.surface(turn=0.15)
-    s.material(s.colour("wood", (0.05, 0.1), (0.3, 0.65), (0.45, 0.85)), 0.25)
+    s.material(s.colour("wood", (0.045, 0.085), (0.3, 0.65), (0.45, 0.85)), 0.25)
     width = s.part("board", 0.7, 1.4)
     i = (x / width).floor()
     own, planked = tone(s, "board", i, 0 * i), s.option("planked", 0.5)

@@ -72,7 +72,7 @@ def felt(s: Scene) -> None:
     layers = [_fibres(s, f"fibre {k}", x, y, k * math.pi / 5 + 0.3) for k in range(5)]
     mat = sum(layers[1:], layers[0]) / 2
     s.tint(torch.ones_like(x), 1 + s.part("contrast", 0.12, 0.24) * mat + 0.08 * s.grain("cloud", x, y, 4, 2))
-    stray = (torch.maximum(layers[0], layers[2]) - s.part("stray", 0.6, 0.8)).clamp(min=0) * 2.5
+    stray = (torch.maximum(layers[0], layers[2]) - s.part("stray", 0.74, 0.84)).clamp(min=0) * 2.5
     s.paint(stray.clamp(0, 0.7), s.colour("stray wool", (0, 1), (0, 0.4), (0.7, 0.98)))
     s.emboss(mat, 0.012)
 
@@ -111,7 +111,7 @@ def grid(s: Scene) -> None:
     u, v = repeat(x + stagger * torch.remainder(j, 2), p), repeat(y, p)
     hole = box(u, v, a, a, a * s.part("rounding", 0.1, 1.0))
     i0, j0, gone = struck(s, p, p)
-    bar = box(x + stagger * torch.remainder(j0, 2) - (i0 + 0.5) * p, y - j0 * p, p * 0.5 - 0.5 * a, 0.75 * a, 0.02)
+    bar = box(x + stagger * torch.remainder(j0, 2) - (i0 + 0.5) * p, y - j0 * p, p * 0.5 - 0.5 * a, 0.85 * a, 0.02)
     hole = torch.where(gone > 0, torch.minimum(hole, bar), hole)
     s.material(s.colour("metal", (0.05, 0.62), (0.02, 0.2), (0.5, 0.85)), 0.6)
     s.tint(torch.ones_like(x), 1 + 0.05 * s.grain("wear", x, y, 12, 3))
@@ -136,7 +136,7 @@ def weave(s: Scene) -> None:
     body = dome(across, p * 0.5) * (1 - 0.45 * (1 - twill) * (2 * along / p) ** 2)
     split = s.fill(across.abs() - 0.012) * s.option("double", 0.5)
     i0, _, gone = struck(s, p, p)
-    pulled = (i == i0) * ((y - s.shot("pull", -0.2, 0.2)).abs() < s.shot("length", 0.25, 0.45)) * gone * warp
+    pulled = (i == i0) * ((y - s.shot("pull", -0.2, 0.2)).abs() < s.shot("length", 0.36, 0.55)) * gone * warp
     body = body * (1 - pulled)
     s.emboss(body, 0.09)
     s.tint(torch.ones_like(x), (0.25 + 0.8 * body) * (1 - 0.3 * split * (1 - pulled)) + 0.05 * s.noise("lint", 34, 2))
