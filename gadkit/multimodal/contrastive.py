@@ -1,0 +1,255 @@
+"""Training the tiny CLIP: images, token windows and patches against captions.
+
+The model is told captions and, through them, masks: a window or a patch is paired with the captions that are true of
+what it shows, and the defect masks say what that is.  "Zero-shot" therefore means categories that were never trained on,
+not defects.
+
+Book: anomaly/winclip
+"""
+
+import json
+import math
+import random
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from gadkit import runtime
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save_tiny_clip, tokenizer
+from gadkit.data import factory
+from gadkit.data.factory.captions import BY_DEFECT, caption
+from gadkit.data.pairs import PairPool, Pairs
+from gadkit.losses import balanced_sigmoid
+from gadkit.train import Plan, fit
+
+NAMES, DEFECTS = (), tuple(BY_DEFECT)
+NOBODY, NORMAL, ANOMALOUS = -1, -1, -2
+LEAST = 8  # defect pixels from which a window counts as defective; fewer, but not none, and it is left out
+
+
+@dataclass(frozen=True)
+class Config:
+    """The recipe of the shipped weights."""
+
+    steps: int = 12000
+    seed: int = 0
+    out: Path = Path("tiny-clip")
+    pairs: int = 16  # a batch is twice as many images
+    captions: int = 48
+    patch_captions: int = 16  # patches see a part of them: 144 x as many rows
+    dense: float = 1.0  # weight of the patches' loss; 0 trains on captions of images and windows only
+    model: TinyConfig = field(default_factory=TinyConfig)
+    lr: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with what they show: `category` a number of a seen category or -9, `state` a number of a defect or -1."""
+
+    images: Float[Tensor, "b 3 s s"]
+    cells: Int[Tensor, "b n"]  # defect pixels in each patch
+    category: Int[Tensor, "b"]  # noqa: F821
+    state: Int[Tensor, "b"]  # noqa: F821
+
+
+@dataclass(frozen=True)
+class Said:
+    """Token ids of captions and what they claim: a category or none, a state that may be just anomalous."""
+
+    tokens: Int[Tensor, "t context"]
+    category: Int[Tensor, "t"]  # noqa: F821
+    state: Int[Tensor, "t"]  # noqa: F821
+
+    def true_of(self, category: Int[Tensor, "n"], state: Int[Tensor, "n"]) -> Bool[Tensor, "n t"]:  # noqa: F821
+        """Which captions are true of which pictures."""
+        named = (self.category == NOBODY) | (self.category == category[:, None])
+        return named & torch.where(self.state == ANOMALOUS, state[:, None] >= 0, self.state == state[:, None])
+
+
+def make_batch(pairs: Pairs, config: TinyConfig, rng: random.Random, generator: torch.Generator) -> Batch:
+    """Pairs as one batch, sound twins first, both turned, mirrored and recoloured alike."""
+    seen = factory.split("seen")
+    images, masks = torch.cat([pairs.sound, pairs.defective]).float() / 255, pairs.masks.float()[:, None]
+    cells = F.avg_pool2d(masks, config.patch_size) * config.patch_size**2
+    cells = torch.cat([torch.zeros_like(cells), cells])
+    if rng.random() < 0.5:
+        images = images[:, torch.randperm(3, generator=generator)]
+    for flip in ((2,), (3,)):
+        if rng.random() < 0.5:
+            images, cells = images.flip(flip), cells.flip(flip)
+    if rng.random() < 0.5:
+        images, cells = images.transpose(2, 3), cells.transpose(2, 3)
+    gain = 0.8 + 0.4 * torch.rand(len(images), 1, 1, 1, generator=generator)
+    category = torch.tensor([seen.index(c) if c in seen else -9 for c in pairs.categories])
+    state = torch.tensor([DEFECTS.index(d) for d in pairs.defects])
+    return Batch(
+        (images - config.mean) / config.std * gain,
+        cells.flatten(1).round().long(),
+        category.repeat(2),
+        torch.cat([torch.full_like(state, NORMAL), state]),
+    )
+
+
+def make_captions(pairs: Pairs, count: int, rng: random.Random, tokenize) -> Said:
+    """Captions for a batch, half of them of sound parts."""
+    seen, said = factory.split("seen"), []
+    for i in range(count):
+        j = rng.randrange(len(pairs.categories))
+        said.append(caption(pairs.categories[j], pairs.defects[j] if i % 2 else None, rng))
+    states = {"normal": NORMAL, "anomalous": ANOMALOUS} | {d: i for i, d in enumerate(DEFECTS)}
+    return Said(
+        tokenize([c.text for c in said]),
+        torch.tensor([NOBODY if c.category is None else seen.index(c.category) for c in said]),
+        torch.tensor([states[c.state] for c in said]),
+    )
+
+
+def draw_windows(
+    cells: Int[Tensor, "b n"], grid: int, scale: int, count: int, generator: torch.Generator
+) -> Int[Tensor, "b count k"]:
+    """Token numbers of `count` windows an image; half of them over a defect, twins at the same places."""
+    half = len(cells) // 2
+    weights = cells[half:].float() + 1e-6
+    centre = torch.multinomial(weights, count, replacement=True, generator=generator)  # (half, count)
+    anywhere = torch.randint(grid * grid, centre.shape, generator=generator)
+    centre = torch.where(torch.rand(centre.shape, generator=generator) < 0.6, centre, anywhere)
+    offset = torch.randint(scale, (2, *centre.shape), generator=generator)
+    row, column = ((c - o).clamp(0, grid - scale) for c, o in zip((centre // grid, centre % grid), offset, strict=True))
+    steps = torch.arange(scale)
+    inside = (steps[:, None] * grid + steps).flatten()
+    return ((row * grid + column)[..., None] + inside).repeat(2, 1, 1)
+
+
+def attend(attn: nn.MultiheadAttention, x: Float[Tensor, "b t w"]) -> Float[Tensor, "b t w"]:
+    """Self-attention by three products: at this size a CPU trains faster so than through the fused kernels."""
+    qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias).unflatten(-1, (3, attn.num_heads, -1))
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x (b, heads, t, d)
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    mixed = weights.softmax(-1).to(v.dtype) @ v
+    return attn.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Contrast(nn.Module):
+    """CLIP's objective on three levels: whole images, windows of their tokens, and single patches."""
+
+    def __init__(self, clip: nn.Module, config: Config) -> None:
+        super().__init__()
+        self.clip, self.config, self.grid = clip, config, clip.visual.grid_size[0]
+
+    def tower(self, tokens: Float[Tensor, "b t w"]) -> Float[Tensor, "b t d"]:
+        """The image tower from ln_pre's output on, every token projected, as unit vectors."""
+        visual = self.clip.visual
+        for block in visual.transformer.resblocks:
+            tokens = tokens + attend(block.attn, block.ln_1(tokens))
+            tokens = tokens + block.mlp(block.ln_2(tokens))
+        return F.normalize((visual.ln_post(tokens) @ visual.proj).float(), dim=-1)
+
+    def logits(self, images: Float[Tensor, "n d"], texts: Float[Tensor, "t d"]) -> Float[Tensor, "n t"]:
+        """Scaled cosines plus the bias of the sigmoid loss."""
+        return self.clip.logit_scale.exp().clamp(max=100) * images @ texts.T + self.clip.logit_bias
+
+    def forward(self, batch: Batch, said: Said, windows: Int[Tensor, "b count k"]) -> Float[Tensor, ""]:
+        """Sum of the three levels' losses; 3 log 2 (2 log 2 without the patches') for a network that knows nothing."""
+        with runtime.autocast(batch.images.device):
+            texts = F.normalize(self.clip.encode_text(said.tokens).float(), dim=-1)
+            start = self.clip.visual._embeds(batch.images)  # (b, 1 + n, w)
+            full = self.tower(start)
+            b, count, k = windows.shape
+            index = windows.flatten(1)[..., None].expand(-1, -1, start.shape[-1])
+            inner = torch.gather(start[:, 1:], 1, index).reshape(b * count, k, -1)
+            cut = self.tower(torch.cat([start[:, :1].repeat_interleave(count, 0), inner], 1))[:, 0]
+        loss = balanced_sigmoid(self.logits(full[:, 0], texts), said.true_of(batch.category, batch.state))
+        found = torch.gather(batch.cells, 1, windows.flatten(1)).view(b * count, k).sum(1)
+        loss = loss + self._local(cut, texts, said, batch, found, count, LEAST)
+        if self.config.dense:
+            few = slice(self.config.patch_captions)
+            said = Said(said.tokens[few], said.category[few], said.state[few])
+            n = batch.cells.shape[1]
+            patches = full[:, 1:].flatten(0, 1)
+            dense = self._local(patches, texts[few], said, batch, batch.cells.flatten(), n, LEAST - 2)
+            loss = loss + self.config.dense * dense
+        return loss
+
+    def _local(self, vectors, texts, said: Said, batch: Batch, found, count: int, least: int) -> Float[Tensor, ""]:
+        """The loss of places: their state is the image's where enough of the defect is seen, sound where nothing is."""
+        state = torch.where(found > 0, batch.state.repeat_interleave(count), NORMAL)
+        bad, good = found >= least, found == 0
+        weight = bad / bad.float().mean().clamp(min=1e-2) + good / good.float().mean().clamp(min=1e-2)
+        true = said.true_of(batch.category.repeat_interleave(count), state)
+        return balanced_sigmoid(self.logits(vectors, texts), true, weight[:, None].expand(-1, true.shape[1]))
+
+
+def objective(method: Contrast, pool: PairPool):
+    """The loss of a step, all randomness keyed by the step's number."""
+    config, tokenize = method.config, tokenizer()
+    where = next(method.parameters()).device
+
+    def loss(step: int) -> Float[Tensor, ""]:
+        rng = random.Random(f"{config.seed}/{step}/batch")
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        pairs = pool.draw(step, config.pairs)
+        batch = make_batch(pairs, config.model, rng, generator)
+        said = make_captions(pairs, config.captions, rng, tokenize)
+        scale, count = rng.choice(((2, 6), (3, 4), (3, 4), (5, 2)))
+        windows = draw_windows(batch.cells, method.grid, scale, count, generator)
+        batch, said = (type(x)(*(t.to(where) for t in vars(x).values())) for x in (batch, said))
+        return method(batch, said, windows.to(where))
+
+    return loss
+
+
+def train(config: Config = Config(), watch_every: int = 1000) -> Path:
+    """Train, or go on training, and write `tiny-clip.safetensors` into `config.out`; return its path."""
+    if config.steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {config.steps}")
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    where = runtime.device()
+    runtime.seed_everything(config.seed)
+    method = Contrast(build_tiny_clip(config.model), config).to(where)
+    plan = Plan(steps=config.steps, lr=config.lr, collapse=(3 if config.dense else 2) * math.log(2))
+    average, seconds = fit(method, objective(method, PairPool(config.seed)), plan, out, _watch, watch_every)
+    path = out / "tiny-clip.safetensors"
+    save_tiny_clip(average.clip, config.model, path)
+    record = asdict(config) | {
+        "out": None,
+        "seconds": round(seconds, 1),
+        "device": str(where),
+        "torch": torch.__version__,
+    }
+    (out / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def _watch(average: Contrast, step: int) -> dict[str, float]:
+    """A glance at the development split, for the log."""
+    from gadkit.backbones.openclip import OpenCLIP
+
+    return glance(OpenCLIP(average.clip, tokenizer()))
+
+
+@torch.inference_mode()
+def glance(clip, categories: tuple[str, ...] | None = None, variants: int = 2) -> dict[str, float]:
+    """Mean zero-shot image AUROC and nearest-patch 4-shot image AUROC over a few products of the development split.
+
+    Quick and rough, to follow a training by; `gadkit.anomaly.benchmark` measures.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    zero, few = [], []
+    for category in categories or factory.split("development"):
+        noun = factory.CATEGORIES[category].nouns[0]
+        texts = F.normalize(clip.encode_text([f"a photo of a {s} {noun}" for s in ("flawless", "damaged")]), dim=-1)
+        for variant in range(variants):
+            data = factory.test_set(category, variant)
+            seen, normal = (clip.encode_image(clip.preprocess(x)) for x in (data.images, data.references))
+            cosines = F.normalize(seen.pooled, dim=-1) @ texts.T
+            zero.append(roc_auc_score(data.labels, (cosines[:, 1] - cosines[:, 0]).float().numpy()))
+            a, bank = (F.normalize(t.patches[0], dim=-1) for t in (seen, normal))
+            distance = 1 - (a @ bank.flatten(0, 1).T).amax(2)
+            few.append(roc_auc_score(data.labels, distance.amax(1).float().numpy()))
+    return {"zero_shot": sum(zero) / len(zero), "four_shot": sum(few) / len(few)}
