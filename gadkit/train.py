@@ -60,7 +60,7 @@ def fit(
     every `watch_every` steps into `run/log.jsonl`.  Raises FloatingPointError when the loss is not finite.
     """
     average = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(_groups(model, plan.weight_decay), lr=plan.lr, betas=plan.betas)
+    optimiser = torch.optim.AdamW(_groups(model, plan.weight_decay), lr=plan.lr, betas=plan.betas, fused=True)
     start, before, smooth = _resume(run, model, average, optimiser)
     began = time.monotonic()
     bar = progress(range(start, plan.steps), "training", total=plan.steps - start)

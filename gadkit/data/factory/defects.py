@@ -152,7 +152,7 @@ def discolouration(s: Site) -> None:
     alike = (F.cosine_similarity(chroma, own) > 0.6)[:, None, None, None] & (own.abs().amax(1) > 0.08)[
         :, None, None, None
     ]
-    dye = torch.where(alike, dye.flip(1), dye)
+    dye = torch.where(alike, dye.roll(1, 1), dye)
     s.canvas.albedo = torch.lerp(s.canvas.albedo, dye * (0.8 * s.luminance() + 0.18), m[:, None])
 
 

@@ -214,7 +214,7 @@ class Scene(Canvas):
         """Print on the surface: colour without height.  A misprint has voids and smears: ink where none belongs."""
         if self.fault.kind == "misprint":
             wear = self.noise("misprint wear", 5, 2) + 0.55 * self.fault.severity
-            smear = F.max_pool2d(m[:, None], k := _odd(self.size * 0.07), 1, k // 2)[:, 0] * self.cover
+            smear = F.max_pool2d(m[:, None], k := _odd(self.size * 0.05), 1, k // 2)[:, 0] * self.cover
             faded = self.photo.chance("misprint faded")
             m = torch.where(faded > 0, m * (wear < 0.1).float(), torch.lerp(m, smear, (wear > 0.05).float()))
         self.paint(m, colour)
