@@ -5,13 +5,17 @@ Book: anomaly/winclip
 """
 
 from collections.abc import Sequence
+from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.runtime import chunks
 
+
+@no_type_check  # bad input is a ValueError
 def window_indices(grid: tuple[int, int], scale: int) -> Int[Tensor, "w k"]:
     """Patch numbers of every scale x scale window, stride 1; windows and patches row-major, k = scale * scale.
 
@@ -24,40 +28,55 @@ def window_indices(grid: tuple[int, int], scale: int) -> Int[Tensor, "w k"]:
     return numbers.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale)  # (w, k)
 
 
+@no_type_check  # bad input is a ValueError
 def harmonic_mean(maps: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
-    """Harmonic mean of maps, entry by entry: small as soon as one of them is; 0 where one is 0."""
+    """Harmonic mean of at least one map, entry by entry: small as soon as one of them is; 0 where one is 0."""
+    if not len(maps):
+        raise ValueError("maps: expected at least one, got none")
     return len(maps) / sum(1 / m for m in maps)
 
 
+@no_type_check  # bad input is a ValueError
 def spread_windows(scores: Float[Tensor, "b w"], grid: tuple[int, int], scale: int) -> Float[Tensor, "b r c"]:
     """Give each patch the harmonic mean of the scores of all windows that cover it.
 
     n / (1/s_1 + ... + 1/s_n), where both the count n and the sum fold the windows back onto the grid.
+    Raises ValueError for another number of windows than the grid has.
     """
+    expected = (grid[0] - scale + 1) * (grid[1] - scale + 1)
+    if scores.ndim != 2 or scores.shape[1] != expected:
+        raise ValueError(f"scores: expected shape (b, {expected}), got {tuple(scores.shape)}")
     inverse = (1 / scores)[:, None].expand(-1, scale * scale, -1)  # (b, k, w): each window speaks for its k patches
     total = F.fold(inverse, grid, scale)[:, 0]  # (b, r, c)
     count = F.fold(torch.ones_like(inverse[:1]), grid, scale)[:, 0]
     return count / total
 
 
+@no_type_check  # bad input is a ValueError
 def upsample(maps: Float[Tensor, "b r c"], size: tuple[int, int]) -> Float[Tensor, "b h w"]:
-    """Bilinear interpolation between the centres of patches, to `size` (height, width) in pixels."""
+    """Bilinear interpolation between the centres of patches, to `size` (height, width) in pixels.
+
+    Raises ValueError for a size below one pixel.
+    """
+    if min(size) < 1:
+        raise ValueError(f"size: expected at least one pixel a side, got {size}")
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
+@no_type_check  # bad input is a ValueError
 def association(
     queries: Float[Tensor, "b n e"], references: Float[Tensor, "m e"], chunk: int = 2048
 ) -> Float[Tensor, "b n"]:
     """How unlike its most similar reference each query is: (1 - max cos) / 2, from 0 (the same) to 1 (opposite).
 
     Both sides hold unit vectors.  At most `chunk` queries meet at most `chunk` references at once.
-    Raises ValueError for no references.
+    Raises ValueError for no references, or features of another length.
     """
-    if not len(references):
-        raise ValueError("references: expected at least one, got none")
+    if not len(references) or references.shape[1:] != queries.shape[2:]:
+        raise ValueError(f"references: expected shape (m > 0, {queries.shape[-1]}), got {tuple(references.shape)}")
     best = [
-        torch.stack([(rows @ part.T).amax(dim=1) for part in references.split(chunk)]).amax(dim=0)
-        for rows in queries.flatten(0, 1).split(chunk)
+        torch.stack([(rows @ part.T).amax(dim=1) for part in chunks(references, chunk)]).amax(dim=0)
+        for rows in chunks(queries.flatten(0, 1), chunk)
     ]
     # rounding can take a cosine past 1, and a negative distance would turn a harmonic mean upside down
     return ((1 - torch.cat(best)) / 2).clamp(min=0).unflatten(0, queries.shape[:2])

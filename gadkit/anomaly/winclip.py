@@ -7,7 +7,8 @@ Source: Jeong et al., WinCLIP: Zero-/Few-Shot Anomaly Classification and Segment
 Book: anomaly/winclip
 """
 
-from typing import Self, no_type_check
+import math
+from typing import Any, no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from gadkit.anomaly.maps import association, harmonic_mean, spread_windows, upsa
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
 from gadkit.backbones.openclip import CHUNK, OpenCLIP
 from gadkit.backbones.tower import PRECISIONS
-from gadkit.checks import check_images
+from gadkit.checks import check_images, describe
 from gadkit.protocols import AnomalyResult
 
 Maps = dict[int | str, Tensor]  # one (b, rows, columns) map a window scale, and "image" or "patch"
@@ -42,6 +43,7 @@ class WinCLIP:
     Raises ValueError for arguments outside these.
     """
 
+    @no_type_check  # bad input is a ValueError
     def __init__(
         self,
         backbone: OpenCLIP,
@@ -56,15 +58,19 @@ class WinCLIP:
         precision: str = "float32",
         chunk: int = CHUNK,
     ) -> None:
+        if not isinstance(backbone, OpenCLIP) or not isinstance(prompts, PromptEnsemble):
+            raise ValueError(
+                f"expected an OpenCLIP and a PromptEnsemble, got {describe(backbone)}, {describe(prompts)}"
+            )
         _check("text_pooling", text_pooling, ("mean", "normalised"))
         _check("fusion", fusion, ("mean", "sum", "harmonic"))
         _check("precision", precision, tuple(PRECISIONS))
-        if not temperature > 0:
-            raise ValueError(f"temperature: expected a positive number, got {temperature}")
-        if chunk < 1:
-            raise ValueError(f"chunk: expected at least 1, got {chunk}")
-        if len(set(scales)) != len(scales):
-            raise ValueError(f"scales: expected different window sides, got {tuple(scales)}")
+        if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+            raise ValueError(f"temperature: expected a positive number, got {temperature!r}")
+        if not isinstance(chunk, int) or chunk < 1:
+            raise ValueError(f"chunk: expected a whole number of at least 1, got {chunk!r}")
+        if not isinstance(scales, tuple | list) or len({s for s in scales if isinstance(s, int)}) != len(scales):
+            raise ValueError(f"scales: expected different whole numbers of patches, got {scales!r}")
         prompts.texts(object_name)  # complains about a bad name here, not in fit
         self.backbone, self.object_name, self.prompts = backbone, object_name, prompts
         self.temperature, self.scales, self.text_pooling = temperature, tuple(scales), text_pooling
@@ -73,7 +79,7 @@ class WinCLIP:
 
     @no_type_check  # check_images answers bad input
     @torch.no_grad()
-    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> Self:
+    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> "WinCLIP":
         """Encode the prompts and, for WinCLIP+, the windows and patches of k normal images.
 
         Raises ValueError for anything but None or a batch of uint8 RGB images.
@@ -139,7 +145,7 @@ class WinCLIP:
         seen = [self._see(group) for group in self._groups(images, "images")]
         return _join([self._few_shot(patches, windows) for _, patches, windows in seen])
 
-    def _groups(self, images: Tensor, what: str) -> tuple[Tensor, ...]:
+    def _groups(self, images: Any, what: str) -> tuple[Tensor, ...]:
         """Groups of images whose tokens fit a chunk, at least one image each."""
         rows, columns = self.backbone.grid
         return check_images(images, what).split(max(1, self.chunk // (1 + rows * columns)))

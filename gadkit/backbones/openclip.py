@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.backbones.tower import Tower, check_visual
-from gadkit.checks import check_images, describe
+from gadkit.checks import check_finite, check_images, describe
 from gadkit.protocols import Tokens
 from gadkit.runtime import device as choose_device
 
 PAPER = ("ViT-B-16-plus-240", "laion400m_e31")
 TEXTS = 256  # prompts encoded at once
+PIXELS = 1 << 22  # resized at once
 CHUNK = 2048  # tokens at once: large products, and the widest activation still fits a last-level cache
 
 
@@ -42,11 +43,16 @@ class Preprocess:
     @no_type_check  # check_images answers bad input
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
         """Raises ValueError for anything but a batch of uint8 RGB images."""
-        x = check_images(images).float()
-        if x.shape[-2:] != (self.size, self.size):
-            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 255)
+        pieces = check_images(images).split(max(1, PIXELS // images[0, 0].numel()))
+        x = torch.cat([self._squash(piece.float()) for piece in pieces])  # (b, 3, s, s)
         mean, std = (255 * x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return (x - mean) / std
+
+    def _squash(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
+        size = (self.size, self.size)
+        if x.shape[-2:] == size:
+            return x
+        return F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)  # bicubic overshoots at edges
 
     @classmethod
     def of(cls, visual: nn.Module) -> "Preprocess":
@@ -101,15 +107,17 @@ class OpenCLIP:
     def embed_patches(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1+n width"]:
         """X0 of preprocessed images: the class token and the patches with their positions, before `ln_pre`.
 
-        Raises ValueError for images that are not (b, 3, image_size, image_size) floats.
+        Raises ValueError for images that are not (b, 3, image_size, image_size) finite floats, b > 0.
         """
-        size = (3, self.image_size, self.image_size)
-        if not isinstance(images, Tensor) or not images.is_floating_point() or tuple(images.shape[1:]) != size:
-            raise ValueError(f"images: expected preprocessed floats of shape (b, *{size}), got {describe(images)}")
-        visual = self.model.visual
-        x = visual.conv1(images.to(self.device)).flatten(2).transpose(1, 2)  # (b, n, width)
+        s, visual = self.image_size, self.model.visual
+        if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != (3, s, s):
+            raise ValueError(f"images: expected preprocessed floats of shape (b, 3, {s}, {s}), got {describe(images)}")
+        if not len(images):
+            raise ValueError("images: expected at least one image, got an empty batch")
+        positions = visual.positional_embedding  # (1 + n, width)
+        x = visual.conv1(check_finite(images, "images").to(positions)).flatten(2).transpose(1, 2)  # (b, n, width)
         x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
-        return x + visual.positional_embedding
+        return (x + positions).float()
 
     @no_type_check  # embed_patches answers bad input
     @torch.no_grad()
@@ -148,6 +156,7 @@ class OpenCLIP:
         patches = tuple(torch.cat(parts) for parts in zip(*(tokens for _, tokens in pieces), strict=True))
         return Tokens(pooled, patches, self.grid)
 
+    @no_type_check  # bad input is a ValueError
     @torch.no_grad()
     def encode_windows(
         self,
@@ -159,7 +168,15 @@ class OpenCLIP:
         """Vectors, not normalised, of windows of an image's tokens: each sees the class token and its own k patches.
 
         `windows` holds patch numbers, row-major; positions stay those of the whole image.
+        Raises ValueError for patch numbers that are no (w, k) integers or not on the grid.
         """
+        n = x0.shape[1] - 1
+        if windows.ndim != 2 or windows.dtype != torch.long or not windows.numel():
+            raise ValueError(f"windows: expected int64 patch numbers of shape (w, k), got {describe(windows)}")
+        if windows.min() < 0 or windows.max() >= n:
+            raise ValueError(
+                f"windows: expected patch numbers from 0 to {n - 1}, got {int(windows.min())} to {int(windows.max())}"
+            )
         return self.tower(precision).windows(x0, windows.to(x0.device), chunk)
 
     @no_type_check  # bad input is a ValueError
@@ -171,7 +188,7 @@ class OpenCLIP:
         lets nothing behind that token reach it, so the result is the same and takes a fraction of the time.
         Raises ValueError for no text, or anything but texts.
         """
-        if isinstance(texts, str) or not len(texts) or not all(isinstance(t, str) for t in texts):
+        if not isinstance(texts, list | tuple) or not texts or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"texts: expected a list of at least one text, got {describe(texts)}")
         tokens = self.tokenizer(list(texts)).to(self.device)
         return torch.cat([self._encode_tokens(t) for t in tokens.split(TEXTS)]).float()

@@ -39,7 +39,8 @@ class Linear:
 
 
 def _packable(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    here = weight.device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    if not here or not torch.backends.mkldnn.is_available():
         return False
     return weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
@@ -60,7 +61,7 @@ def _scale(scale: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     return lambda x: x * gamma
 
 
-def attention(qkv: Float[Tensor, "b t 3d"], heads: int, queries: int | None = None) -> Float[Tensor, "b q d"]:
+def attention(qkv: Float[Tensor, "b t qkv"], heads: int, queries: int | None = None) -> Float[Tensor, "b q d"]:
     """Self-attention from joint projections; `queries` asks only for the first tokens' answers."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in qkv.chunk(3, dim=-1))  # (b, heads, t, d / heads)
     q = q[:, :, :queries]
@@ -86,7 +87,7 @@ class Block:
         self.up, self.down = Linear(up.weight, up.bias, dtype, gelu=exact), Linear(down.weight, down.bias, dtype)
         self.act = nn.Identity() if exact else act
 
-    def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n 3d"]:
+    def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n qkv"]:
         """Queries, keys and values: they depend on a token alone, so windows that share tokens can share them."""
         return self.qkv(self.ln_1(x))
 
