@@ -76,9 +76,9 @@ def pages_of(module: str) -> list[str]:
 
 
 def front_matter(page: str) -> dict:
-    """The YAML block at the head of a page."""
-    _, block, _ = (BOOK / f"{page}.md").read_text(encoding="utf-8").split("---\n", 2)
-    return yaml.safe_load(block)
+    """The YAML block at the head of a page; a page without one explains no module."""
+    head, block, *_ = [*(BOOK / f"{page}.md").read_text(encoding="utf-8").split("---\n", 2), ""]
+    return {} if head else yaml.safe_load(block)
 
 
 def modules_of(page: str) -> list[str]:

@@ -20,9 +20,14 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from gadkit.checks import check_finite, check_images, describe
-from gadkit.viz.style import ANOMALY, INK, SERIES, WIDTH, Picture, axes_for_images, styled
+from gadkit.viz.style import ANOMALY, INK, SERIES, WIDTH, Picture, styled
 
-TITLE = 0.24  # inches that a line of text above an image takes
+TITLE, GAP, BLOCK, KEY = (
+    0.24,
+    0.05,
+    0.16,
+    0.42,
+)  # inches: a line of text, between images, between blocks, the colours' key
 WINDOW_COLUMNS = 3
 OUTLINE = (("black", 2.6), ("white", 1.1))  # one of the two shows on any photograph
 
@@ -80,8 +85,20 @@ def overlay(images: UInt8[Tensor, "b 3 h w"], maps: Float[Tensor, "b h w"], scal
     return ((grey * (1 - opacity) + heat * opacity) * 255).round().to(torch.uint8)
 
 
-def _label(axes: Axes, text: str) -> None:
-    axes.set_title(text, pad=3)
+def _panel(figure: Picture, left: float, top: float, width: float, height: float, title: str | None = None) -> Axes:
+    """Axes for pixels only, placed in inches from the figure's upper left corner: images keep their gaps and sizes."""
+    wide, tall = figure.get_size_inches()
+    axes = figure.add_axes((left / wide, 1 - (top + height) / tall, width / wide, height / tall))
+    axes.set_axis_off()
+    if title is not None:
+        axes.set_title(title, pad=3)
+    return axes
+
+
+def _cell(columns: int, pixels: np.ndarray) -> tuple[float, float]:
+    """Width and height of an image of which `columns` stand side by side, in inches."""
+    width = (WIDTH - GAP * (columns - 1)) / columns
+    return width, width * pixels.shape[-3] / pixels.shape[-2]
 
 
 @styled
@@ -91,18 +108,15 @@ def show_images(
     """Images in rows of `columns` (at most 4 if not said), each under its title."""
     pixels = _pixels(images)
     columns = _check_columns(min(len(pixels), 4) if columns is None else columns)
-    rows = math.ceil(len(pixels) / columns)
     _check_titles(titles, len(pixels))
-    height, width = pixels.shape[1:3]
-    cell = WIDTH / columns * height / width + (TITLE if titles else 0)
-    figure = Picture(figsize=(WIDTH, rows * cell), layout="constrained")
-    grid = figure.add_gridspec(rows, columns)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+    width, height = _cell(columns, pixels)
+    head = TITLE if titles else 0
+    step = head + height + GAP
+    figure = Picture(figsize=(WIDTH, math.ceil(len(pixels) / columns) * step - GAP), layout="none")
     for index, image in enumerate(pixels):
-        axes = axes_for_images(figure, grid[index // columns, index % columns])
-        axes.imshow(image)
-        if titles:
-            _label(axes, titles[index])
+        row, column = divmod(index, columns)
+        title = titles[index] if titles else None
+        _panel(figure, column * (width + GAP), row * step + head, width, height, title).imshow(image)
     return figure
 
 
@@ -155,24 +169,23 @@ def show_detections(
     _check_titles(titles, len(pixels))
     outlines = None if masks is None else _check_maps(images, masks, "masks").bool().numpy()
     columns = min(_check_columns(columns), len(pixels))
+    width, height = _cell(columns, pixels)
+    head = TITLE if titles else 0
     layers = 2 if outlines is None else 3
-    blocks = math.ceil(len(pixels) / columns)
-    cell = WIDTH / columns * pixels.shape[1] / pixels.shape[2]
-    height = blocks * (layers * cell + (TITLE if titles else 0)) + 0.55
-    figure = Picture(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    grid = figure.add_gridspec(blocks * layers, columns)
+    block = head + layers * (height + GAP) - GAP + BLOCK
+    tall = math.ceil(len(pixels) / columns) * block - BLOCK
+    figure = Picture(figsize=(WIDTH, tall + KEY), layout="none")
     for index, image in enumerate(pixels):
-        block, column = divmod(index, columns)
-        cells = [axes_for_images(figure, grid[block * layers + layer, column]) for layer in range(layers)]
-        cells[0].imshow(image)
+        row, column = divmod(index, columns)
+        left, top = column * (width + GAP), row * block + head
+        place = [(left, top + layer * (height + GAP), width, height) for layer in range(layers)]
+        _panel(figure, *place[0], titles[index] if titles else None).imshow(image)
         if outlines is not None:
-            cells[1].imshow(image)
-            _outline(cells[1], outlines[index])
-        cells[-1].imshow(heat[index])
-        if titles:
-            _label(cells[0], titles[index])
-    _key(figure, scale)
+            axes = _panel(figure, *place[1])
+            axes.imshow(image)
+            _outline(axes, outlines[index])
+        _panel(figure, *place[-1]).imshow(heat[index])
+    _key(figure, scale, tall + 0.1)
     return figure
 
 
@@ -185,9 +198,11 @@ def _outline(axes: Axes, mask: np.ndarray) -> None:
         axes.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
 
 
-def _key(figure: Picture, scale: Scale) -> None:
+def _key(figure: Picture, scale: Scale, top: float) -> None:
     mappable = ScalarMappable(Normalize(*scale), ANOMALY)
-    bar = figure.colorbar(mappable, ax=figure.axes, location="bottom", fraction=0.04, aspect=45, pad=0.01, shrink=0.9)
+    axes = _panel(figure, 0.1, top, WIDTH - 0.2, 0.09)
+    axes.set_axis_on()
+    bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
     bar.set_ticks([scale.low, sum(scale) / 2, scale.high], labels=["as normal parts", "their extreme", "twice as far"])
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelcolor=INK)
@@ -211,26 +226,27 @@ def show_windows(
     _check_windows(grid, windows)
     _check_titles(titles, len(windows))
     dy, dx = pixels.shape[0] / grid[0], pixels.shape[1] / grid[1]  # pixels a patch
-    rows = math.ceil(len(windows) / WINDOW_COLUMNS)
-    figure = Picture(figsize=(WIDTH, WIDTH * 0.46 * max(1.0, rows / 2 * 0.8)), layout="constrained")
-    cells = figure.add_gridspec(rows, 2 * WINDOW_COLUMNS)
-    whole = axes_for_images(figure, cells[:, :WINDOW_COLUMNS])
+    side = 0.44 * WIDTH
+    small = (WIDTH - side - WINDOW_COLUMNS * 0.1) / WINDOW_COLUMNS
+    step = small * max(tall * dy / (wide * dx) for _, _, tall, wide in windows) + (TITLE if titles else 0.1)
+    whole_height = side * pixels.shape[0] / pixels.shape[1]
+    height = max(whole_height, math.ceil(len(windows) / WINDOW_COLUMNS) * step)
+    figure = Picture(figsize=(WIDTH, height), layout="none")
+    whole = _panel(figure, 0.0, 0.0, side, whole_height)
     whole.imshow(pixels, extent=(0, pixels.shape[1], pixels.shape[0], 0))
     whole.vlines([dx * i for i in range(1, grid[1])], 0, pixels.shape[0], color="white", alpha=0.45, linewidth=0.5)
     whole.hlines([dy * i for i in range(1, grid[0])], 0, pixels.shape[1], color="white", alpha=0.45, linewidth=0.5)
     for index, (row, column, tall, wide) in enumerate(windows):
-        colour = SERIES[index % len(SERIES)]
-        box = (column * dx, row * dy)
-        whole.add_patch(Rectangle(box, wide * dx, tall * dy, fill=False, edgecolor="white", linewidth=3.4))
-        whole.add_patch(Rectangle(box, wide * dx, tall * dy, fill=False, edgecolor=colour, linewidth=2))
-        axes = axes_for_images(figure, cells[index // WINDOW_COLUMNS, WINDOW_COLUMNS + index % WINDOW_COLUMNS])
+        colour, box = SERIES[index % len(SERIES)], (column * dx, row * dy)
+        for edge, line in (("white", 3.4), (colour, 2)):
+            whole.add_patch(Rectangle(box, wide * dx, tall * dy, fill=False, edgecolor=edge, linewidth=line))
         y, x = slice(round(row * dy), round((row + tall) * dy)), slice(round(column * dx), round((column + wide) * dx))
-        axes.imshow(pixels[y, x], interpolation="nearest")
-        axes.add_patch(
-            Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=3, clip_on=False)
-        )
-        if titles:
-            _label(axes, titles[index])
+        below, beside = divmod(index, WINDOW_COLUMNS)
+        left, top = side + 0.1 + beside * (small + 0.1), below * step + (TITLE if titles else 0.0)
+        title = titles[index] if titles else None
+        axes = _panel(figure, left, top, small, small * tall * dy / (wide * dx), title)
+        axes.imshow(pixels[y, x], interpolation="nearest", aspect="auto")
+        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=4))
     return figure
 
 

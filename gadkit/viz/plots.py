@@ -69,7 +69,7 @@ def plot_shots(
 def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
     for name, level in reference.items():
         axes.axhline(level, color=INK, linestyle="--", linewidth=1)
-        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9)
+        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9.5)
 
 
 @styled
@@ -141,7 +141,7 @@ def plot_scores(
             xytext=(4, -2),
             textcoords="offset points",
             va="top",
-            fontsize=9,
+            fontsize=9.5,
         )
     axes.set_yticks(range(len(groups)), list(groups))
     axes.set_ylim(len(groups) - 0.5, -0.8 if threshold is not None else -0.5)

@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -48,12 +47,12 @@ STYLE: dict[str, Any] = {
     "savefig.facecolor": "none",
     "savefig.dpi": DPI,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
-    "font.size": 9.5,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.5,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 9.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
@@ -98,10 +97,3 @@ def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
             return draw(*args, **kwargs)
 
     return in_style
-
-
-def axes_for_images(figure: Figure, spec: Any) -> Axes:
-    """An axes without ticks, frame or grid, for pixels only."""
-    axes = figure.add_subplot(spec)
-    axes.set_axis_off()
-    return axes

@@ -1,0 +1,112 @@
+"""What the book adds to Sphinx: a cache that sees the package, a line of facts under each title, images that speak.
+
+- Executed pages are cached by their code alone, and would not notice that the package behind them has changed.  So the
+  cache lives in a folder named after the package's contents.
+- A page's front matter says which modules it explains and what it may cost; the line under its title repeats that and
+  adds what the last execution really took.  The role `{took}` gives that time for another page.
+- An image without a meaningful alternative text is a warning, and warnings end the build.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst.states import Inliner
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).parent.parent.parent
+FINGERPRINTED = ("gadkit/**/*.py", "gadkit/assets/**/*", "book/results/**/*", "requirements.txt")
+NAMELESS = re.compile(r"[\w./-]*\.(png|svg|jpe?g)|[0-9a-f]{8,}|\S*", re.IGNORECASE)
+SHORTEST_ALT = 25
+
+
+def fingerprint(root: Path = ROOT) -> str:
+    """A short hash of everything but its own code that a page's results depend on."""
+    digest = hashlib.sha256(os.environ.get("GADKIT_PRESET", "tiny").encode())
+    for path in sorted(path for pattern in FINGERPRINTED for path in root.glob(pattern) if path.is_file()):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def place_cache(app: Sphinx, config: Config) -> None:
+    """Name the cache's folder after the fingerprint."""
+    config.nb_execution_cache_path = str(ROOT / "_build" / ".jupyter_cache" / fingerprint())
+
+
+def speaks(alt: str) -> bool:
+    """Whether an alternative text says something: a phrase, not a file's name or a hash."""
+    return len(alt) >= SHORTEST_ALT and not NAMELESS.fullmatch(alt.strip())
+
+
+def demand_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Warn about every image that a blind reader would miss."""
+    for image in doctree.findall(nodes.image):
+        if not speaks(alt := image.get("alt", "")):
+            where = (docname, image.line)
+            logger.warning("image %s: no meaningful alt text, got %r", image["uri"], alt, location=where)
+
+
+def took(env: BuildEnvironment, page: str) -> str:
+    """How long the last execution of a page took, in words."""
+    data = NbMetadataCollector.get_exec_data(env, page) if page in env.nb_metadata else None
+    seconds = data and data["runtime"]
+    if not seconds:
+        return "no code"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def facts(metadata: dict[str, Any], seconds: str) -> Iterator[nodes.Node]:
+    """The pieces of the line under a title."""
+    modules = filter(None, metadata.get("gadkit", "").split(", "))
+    for index, module in enumerate(modules):
+        yield nodes.Text("" if index else "Explains ")
+        yield nodes.literal("", module)
+        yield nodes.Text(" · ")
+    yield nodes.Text(f"budget on two CPU cores: {metadata['budget']} · took {seconds} when this page was made")
+    if "gpu" in metadata:
+        yield nodes.Text(f" · on a GPU: {metadata['gpu']}")
+
+
+def add_facts(app: Sphinx, doctree: nodes.document) -> None:
+    """Put the line of facts under the title of every page that states its budget."""
+    metadata = app.env.metadata[app.env.docname]
+    title = next(doctree.findall(nodes.title), None)
+    if "budget" in metadata and title is not None:
+        line = nodes.paragraph("", "", *facts(metadata, took(app.env, app.env.docname)), classes=["facts"])
+        title.parent.insert(title.parent.index(title) + 1, line)
+
+
+class Took(nodes.Inline, nodes.TextElement):
+    """A place for the running time of another page, known only once all pages have been read."""
+
+
+def took_role(name: str, raw: str, text: str, line: int, inliner: Inliner, *_: Any) -> tuple[list, list]:
+    """`` {took}`book/part/page` ``."""
+    return [Took(page=text)], []
+
+
+def fill_times(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Write the running times into their places."""
+    for place in list(doctree.findall(Took)):
+        place.replace_self(nodes.inline("", took(app.env, place["page"]), classes=["took"]))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.add_node(Took)
+    app.add_role("took", took_role)
+    app.connect("config-inited", place_cache, priority=100)
+    app.connect("doctree-read", add_facts)
+    app.connect("doctree-resolved", fill_times)
+    app.connect("doctree-resolved", demand_alt)
+    app.connect("env-updated", lambda app, env: [env.config.root_doc])  # the landing page quotes other pages' times
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
