@@ -10,7 +10,6 @@ from gadkit.data.factory.randomised import lettering, pick
 from gadkit.data.factory.scene import Colour, Scene
 from gadkit.data.factory.shapes import (
     TAU,
-    Plane,
     bevel,
     box,
     disc,
@@ -92,7 +91,7 @@ def nut(s: Scene) -> None:
 
 @category("object", "seen", "screw, bolt", also="missing")
 def screw(s: Scene) -> None:
-    """Seen from the side: a countersunk, pan or hexagon head, a plain neck, a threaded shaft; its tip can be missing."""
+    """From the side: a countersunk, pan or hexagon head, a plain neck, a threaded shaft; the tip can be missing."""
     x, y = s.pose()
     s.background()
     colour = metal(s)
