@@ -1,0 +1,88 @@
+"""Which files the command line means, and how they are read: lazily, one after the other, in batches of one size.
+
+Book: intro/run-it
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from gadkit.data.folders import BrokenImage, Entry, ImageFolder, load_images
+from gadkit.runtime import progress
+
+BATCH, PIXELS = 16, 2**24  # images at once, and pixels: together with its map, a pixel takes some 30 bytes on the way
+
+
+def files_to_score(given: Sequence[Path]) -> list[Path]:
+    """The images in folders and single files, each once; of a data set in a known layout, those to test on."""
+    found: dict[str, Path] = {}
+    for source in given:
+        entries = _entries(source)
+        for entry in [e for e in entries if e.split != "train"] or entries:
+            found.setdefault(os.path.abspath(entry.path), entry.path)
+    return list(found.values())
+
+
+def normal_files(source: Path) -> list[Path]:
+    """The images in a folder of good parts; of a data set in a known layout, its normal images to train on.
+
+    Raises ValueError where all are labelled as defective.
+    """
+    entries = [e for e in _entries(source) if e.label != 1]
+    if not entries:
+        raise ValueError(f"--normal: expected images of good parts, got only images labelled as defective in {source}")
+    return [e.path for e in [e for e in entries if e.split == "train"] or entries]
+
+
+def labels(given: Sequence[Path]) -> dict[Path, int]:
+    """What the layout of a data set knows about its images: 0 for normal, 1 for anomalous."""
+    return {e.path: e.label for source in given for e in _entries(source) if e.label is not None}
+
+
+def common_root(given: Sequence[Path]) -> Path:
+    """The folder that all sources lie in."""
+    return Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in given]))
+
+
+def read(
+    files: Iterable[Path], what: str, skip: Callable[[Path, str], None], size: int | None = None
+) -> Iterator[tuple[Path, UInt8[Tensor, "3 h w"]]]:
+    """Read one file after the other behind a progress bar, resized to a square of `size` if given.
+
+    `skip` is told the path of each file that can't be read, and why.
+    """
+    for path in progress(files, what):
+        try:
+            image = load_images([path], size)[0]
+        except BrokenImage as error:
+            skip(path, error.reason)
+        else:
+            yield path, image
+
+
+def batches(
+    photos: Iterable[tuple[Path, UInt8[Tensor, "3 h w"]]],
+) -> Iterator[tuple[list[Path], UInt8[Tensor, "b 3 h w"]]]:
+    """Stack neighbours of one size, as far as memory allows."""
+    paths, images = [], []
+    for path, image in photos:
+        full = (len(images) + 1) * image[0].numel() > PIXELS or len(images) == BATCH
+        if images and (full or image.shape != images[0].shape):
+            yield paths, torch.stack(images)
+            paths, images = [], []
+        paths.append(path)
+        images.append(image)
+    if images:
+        yield paths, torch.stack(images)
+
+
+def _entries(source: Path) -> tuple[Entry, ...]:
+    folder = ImageFolder(source)
+    if len(folder.categories) > 1:
+        some = ", ".join(folder.categories[:5]) + (", ..." if len(folder.categories) > 5 else "")
+        raise ValueError(f"{source}: expected images of one kind of object, got {len(folder.categories)}: {some}")
+    return folder.entries

@@ -1,0 +1,90 @@
+"""What `gadkit detect` says about a run, on the terminal and in the report.
+
+Book: intro/run-it
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gadkit
+from gadkit.anomaly.metrics import auroc
+from gadkit.anomaly.thresholds import false_alarm_rate
+from gadkit.cli.inspection import Inspection
+from gadkit.report import Facts
+
+
+def before(run: Inspection) -> Iterator[str]:
+    """Remarks that one wants to read before the work is done."""
+    if run.left_out:
+        yield f"{count(run.left_out, 'image')} left out: they are among the good parts to compare with"
+    if run.references == 1 and run.line is None:
+        yield "no threshold: a single good part has no others to be compared with; give 2 or more, better 20"
+
+
+def after(run: Inspection, out: Path | None) -> Iterator[str]:
+    """The summary."""
+    yield verdict(run)
+    if run.line is not None and run.normal is not None:
+        yield where_from(run)
+    known = [(row.score, run.labels[path]) for row in run.rows if (path := Path(row.path)) in run.labels]
+    if {0, 1} <= {label for _, label in known}:
+        value = auroc(*zip(*known, strict=True))
+        yield f"image AUROC {value:.3f}, by the folder's own labels"
+    if run.skipped:
+        yield f"{count(len(run.skipped), 'file')} could not be read"
+    if out is not None:
+        yield f"report: {out / 'report.html'}"
+
+
+def verdict(run: Inspection) -> str:
+    """How many images are above the threshold."""
+    total = count(len(run.rows), "image")
+    if run.line is None:
+        return f"{total} scored, without a threshold"
+    return f"{sum(row.score > run.line for row in run.rows)} of {total} above the threshold {run.line:.4f}"
+
+
+def where_from(run: Inspection) -> str:
+    """What the threshold is, in terms of normal images, and what it promises."""
+    k, rate = run.references, false_alarm_rate(run.normal.scores, run.line)
+    kind = "given by hand"
+    if run.quantile is not None:
+        kind = "the highest score" if run.quantile == 1 else f"the {run.quantile:g} quantile of the scores"
+        kind += f" of {k} good parts, each compared with the other {k - 1}"
+    return f"the threshold is {kind}; expect about {rate:.0%} of good parts above it"
+
+
+def facts(run: Inspection) -> Facts:
+    """What the report says."""
+    how = f"WinCLIP+ with {count(run.references, 'good part')}" if run.references else "WinCLIP, zero-shot"
+    return Facts(
+        heading=run.object_name[:1].upper() + run.object_name[1:],
+        about=f"{verdict(run)}. {how}, preset {run.preset}, gadkit {gadkit.__version__}.",
+        notes=notes(run),
+        threshold=run.line,
+        normal=[] if run.normal is None else run.normal.scores.tolist(),
+        skipped=run.skipped,
+    )
+
+
+def notes(run: Inspection) -> list[tuple[str, str]]:
+    """Terms of the report, each with its explanation."""
+    compared = f"Each image was compared with descriptions of a good and of a damaged {run.object_name}"
+    if run.references:
+        compared += f", and each spot of it with {count(run.references, 'image')} of good parts"
+    score = f"{compared}. Higher is more anomalous. Scores compare within a run: same object, preset and good parts."
+    colour = "Where nothing is strange the photograph shows through in grey. All images share one scale: "
+    if run.normal is None:
+        colour += "it is fixed, as there were no good parts to measure it on."
+        line = "There is none without two or more images of good parts (--normal) or a number (--threshold)."
+    else:
+        colour += "colour begins where good parts are and is in its middle at their extreme, so good parts stay clear."
+        line = where_from(run)[0].upper() + where_from(run)[1:] + "."
+    if run.line is not None and run.normal is None:
+        line = "Given by hand."
+    return [("Score", score), ("Threshold", line), ("Heat", colour)]
+
+
+def count(number: int, noun: str) -> str:
+    """1 image, 2 images."""
+    return f"{number} {noun}" + "s" * (number != 1)
