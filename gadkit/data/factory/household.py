@@ -8,7 +8,7 @@ import torch
 from gadkit.data.factory.catalogue import category
 from gadkit.data.factory.randomised import any_colour, lettering, pick
 from gadkit.data.factory.scene import Scene
-from gadkit.data.factory.shapes import TAU, bevel, box, disc, dome, polar, polygon, radius, repeat, sector
+from gadkit.data.factory.shapes import TAU, Plane, bevel, box, disc, dome, polar, polygon, radius, repeat, sector
 
 
 @category("object", "seen", "bottle, bottle top, bottle mouth")
@@ -31,13 +31,13 @@ def bottle(s: Scene) -> None:
     lugs = s.count("lugs", 3, 6)
     started = ((lugs * a).cos() > -0.6).float()  # a thread may be cut into as many lugs
     ridge = ridge * torch.maximum(started, s.option("threaded", 0.5))
-    s.emboss(ridge * m, 0.035)
+    s.emboss(ridge * m, 0.025)
     s.tint(m, 1 + 0.28 * ridge)
     s.solid(r - lip, glass, 1.0, 0.34 + 0.1 * dome(r - (lip + mouth) / 2, (lip - mouth) / 2))
-    s.tint(s.fill((r - (lip + mouth) / 2).abs() - 0.3 * (lip - mouth)) * m, s.part("lip tone", 1.25, 1.6))
+    s.paint(s.fill((r - (lip + mouth) / 2).abs() - 0.26 * (lip - mouth)) * s.part("lip tone", 0.15, 0.5), s.grey(0.95))
     s.tint(s.fill((r - lip).abs() - 0.02) * m, 0.55)
     inside = s.fill(r - mouth)
-    s.tint(inside, 0.28 + 0.25 * s.fill(r - 0.65 * mouth) * s.option("filled"))
+    s.tint(inside, 0.12 + 0.3 * s.fill(r - 0.65 * mouth) * s.option("filled"))
     s.emboss(inside, -0.25)
 
 
@@ -144,7 +144,7 @@ def toothbrush(s: Scene) -> None:
     m = s.solid(d, any_colour(s, "handle"), 0.7, bevel(d, 0.12) * 0.16)
     grip = box(x - 1.15, y, 0.4, 0.5 * waist, 0.5 * waist)
     s.paint(s.fill(grip) * m * s.option("grip", 0.7), any_colour(s, "grip"))
-    rows, columns = s.count("rows", 3, 4), s.count("columns", 5, 7)
+    rows, columns = s.count("rows", 3, 4), s.count("columns", 6, 8)
     px, py = 1.3 / columns, 1.72 * (b - 0.03) / rows
     u, v = (x + 0.87) / px, y / py + rows / 2
     i, j = u.floor(), v.floor()
@@ -155,7 +155,7 @@ def toothbrush(s: Scene) -> None:
     size = 0.5 * torch.minimum(px, py) * s.part("dense", 0.84, 0.98)
     square = s.option("square tufts", 0.3)
 
-    def tuft(p, q):
+    def tuft(p: Plane, q: Plane) -> Plane:
         return torch.where(square > 0, box(p, q, size, size, 0.02), radius(p, q) - size)
 
     cx, cy = (i0 + 0.5) * px - 0.87, (j0 + 0.5 - rows / 2) * py
@@ -169,8 +169,8 @@ def toothbrush(s: Scene) -> None:
         outer[:, None] > 0, any_colour(s, "bristle"), s.colour("white", (0.4, 0.6), (0, 0.1), (0.85, 0.97))
     )
     s.tint(s.fill(d - 0.04) * m, 0.6)
-    s.solid(d, colour, 0.25, 0.24 + 0.1 * bevel(d, 0.07))
-    s.tint(s.fill(d), 1 + 0.2 * s.grain("bristles", x, y, 36, 1))
+    s.solid(d, colour, 0.0, 0.2 + 0.05 * bevel(d, 0.1))
+    s.tint(s.fill(d), 0.92 + 0.16 * (TAU * x / 0.062).cos() * (TAU * y / 0.062).cos())
     s.tint(s.fill(d.abs() - 0.015), 0.75)
 
 
@@ -197,7 +197,7 @@ def zipper(s: Scene) -> None:
     pitch, reach = s.part("pitch", 0.2, 0.3), s.part("reach", 0.15, 0.2)
     kind, half = s.count("kind", 0, 2), s.part("thick", 0.27, 0.34)
 
-    def tooth(p, q):
+    def tooth(p: Plane, q: Plane) -> Plane:
         flat, bulb = box(p, q, half * pitch, reach, 0.03), radius(p, q + 0.6 * reach) - 0.36 * pitch
         stem = box(p, q - 0.15 * reach, 0.22 * pitch, 0.85 * reach, 0.02)
         return pick(kind, flat, box(p, q, half * pitch, reach, half * pitch), torch.minimum(bulb, stem))

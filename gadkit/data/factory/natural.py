@@ -6,12 +6,13 @@ Book: intro/factory
 import torch
 
 from gadkit.data.factory.catalogue import category
+from gadkit.data.factory.cells import tone
 from gadkit.data.factory.randomised import lettering
 from gadkit.data.factory.scene import Colour, Scene
-from gadkit.data.factory.shapes import TAU, Plane, bevel, box, disc, dome, radius, repeat, rotate
+from gadkit.data.factory.shapes import TAU, Plane, Scalar, bevel, box, disc, dome, radius, repeat, rotate
 
 
-def _ellipse(x: Plane, y: Plane, a, b) -> tuple[Plane, Plane]:
+def _ellipse(x: Plane, y: Plane, a: Scalar | Plane, b: Scalar | Plane) -> tuple[Plane, Plane]:
     """Distance to an ellipse, right near its rim, and the radius in which the rim is 1."""
     q = radius(x / a, y / b)
     slope = radius(x / a**2, y / b**2) / q
@@ -21,6 +22,15 @@ def _ellipse(x: Plane, y: Plane, a, b) -> tuple[Plane, Plane]:
 def _either(s: Scene, name: str, p: float, yes: Colour, no: Colour) -> Colour:
     """One of two colours, the first for a share p of the products."""
     return torch.where(s.option(name, p)[:, None] > 0, yes, no)
+
+
+def _specks(s: Scene, name: str, x: Plane, y: Plane, period: float, share: Scalar) -> Plane:
+    """Coverage of small round grains strewn over the piece: one for a share of the cells of a lattice."""
+    i, j = (x / period).floor(), (y / period).floor()
+    place, size = tone(s, f"{name} place", i, j), tone(s, f"{name} size", i, j)
+    there = (tone(s, f"{name} there", i, j) < 2 * share - 1).float()
+    u, v = x / period - i - 0.5 + 0.2 * place, y / period - j - 0.5 + 0.2 * (5 * place).sin()
+    return s.fill(disc(u, v, 0.2 + 0.08 * size) * period) * there
 
 
 def _coating(s: Scene, name: str) -> Colour:
@@ -41,10 +51,8 @@ def pill(s: Scene) -> None:
     rim = s.fill((d + 0.13).abs() - 0.025) * m * s.option("rimmed", 0.4)
     s.emboss(rim, -0.05)
     s.tint(rim, 0.85)
-    s.tint(
-        (s.grain("speckle", x, y, 17, 1) > s.part("speckle", 0.5, 0.95)).float() * m, s.part("speckle tone", 0.6, 0.8)
-    )
-    s.tint(m, 1 + 0.03 * s.grain("powder", x, y, 30, 1))
+    s.tint(_specks(s, "speckle", x, y, 0.11, s.part("speckled", -0.1, 0.35)) * m, s.part("speckle tone", 0.6, 0.8))
+    s.tint(m, 1 + 0.02 * s.grain("powder", x, y, 30, 1))
     px, py, keep = s.removable(x, y)
     score = s.fill(box(px, py, 0.045, b - 0.06)) * m * keep
     s.emboss(score, -0.12)
@@ -58,16 +66,16 @@ def pill(s: Scene) -> None:
 @category("object", "seen", "leaf, plant leaf")
 def leaf(s: Scene) -> None:
     """A blade, smooth, toothed or lobed, with a midrib and side veins."""
-    x, y = s.pose()
+    x, y = s.pose(scale=(0.78, 0.9))
     s.background()
     y = y + s.part("bow", 0, 0.12) * (x * x - 0.3) + s.shot("lean", -0.1, 0.1) * x * x
     t, p, q = ((x + 0.75) / 1.7).clamp(1e-3, 1 - 1e-3), s.part("base", 0.35, 0.8), s.part("tip", 0.5, 1.1)
     peak = (p / (p + q)) ** p * (q / (p + q)) ** q
     along = x - s.part("sweep", 0.3, 0.9) * y.abs()
-    pitch = s.part("pitch", 0.16, 0.26)
+    pitch = s.part("pitch", 0.19, 0.3)
     teeth = 0.05 * s.option("toothed") * (repeat(along, pitch / 2) / pitch * 2)
     lobes = 0.06 * s.option("lobed", 0.3) * (TAU * along / 0.34).cos()
-    half = s.part("breadth", 0.36, 0.62) * t**p * (1 - t) ** q / peak * (1 + lobes * 2.2) - teeth
+    half = s.part("breadth", 0.42, 0.76) * t**p * (1 - t) ** q / peak * (1 + lobes * 2.2) - teeth
     blade = torch.maximum((y.abs() - half) * 0.75, (x - 0.1).abs() - 0.86)
     stalk = torch.maximum(y.abs() - 0.035, (x + 0.75).abs() - 0.24)
     d = torch.minimum(blade, stalk)
@@ -76,11 +84,11 @@ def leaf(s: Scene) -> None:
     m = s.solid(d, _either(s, "autumnal", 0.35, autumn, green), s.part("gloss", 0.2, 0.7), bevel(d, 0.1) * 0.08)
     s.tint(m, 1 + 0.1 * s.grain("mottle", x, y, 7, 3))
     flank = repeat(along, pitch)
-    s.emboss(m, 0.05 * (TAU * flank / pitch).cos())
+    s.emboss(m, 0.016 * (TAU * flank / pitch).cos())
     s.tint(m, 1 + 0.07 * (TAU * flank / pitch).cos())
     rib = y.abs() - 0.04 * (1.15 - t)
-    vein = torch.maximum(s.fill(rib), 0.75 * s.fill(flank.abs() - 0.016) * s.fill(blade + 0.05)) * m
-    s.emboss(vein, 0.03)
+    vein = torch.maximum(s.fill(rib), 0.6 * s.fill(flank.abs() - 0.014) * s.fill(blade + 0.05)) * m
+    s.emboss(vein, 0.015)
     s.tint(vein, torch.where(s.option("pale veins", 0.7) > 0, s.part("vein light", 1.3, 1.6), 0.65))
     margin = s.fill(blade.abs() - 0.04) * m * s.option("edged", 0.3)
     s.tint(margin, s.part("edge tone", 0.6, 1.5))
@@ -91,18 +99,20 @@ def bean(s: Scene) -> None:
     """A kidney with a pale scar on its hollow side, plain or mottled."""
     x, y = s.pose(scale=(0.7, 0.86))
     s.background()
-    w, k = s.part("breadth", 0.48, 0.62), s.part("curl", 0.2, 0.42) * s.shot("curl", 0.85, 1.15)
-    v = y + k * (x * x - 0.3)
-    d, q = _ellipse(x, v, 0.95, w * (1 + 0.12 * s.part("taper", -1, 1) * x))
-    dark = s.colour("dark", (-0.06, 0.1), (0.4, 0.8), (0.2, 0.55))
+    w, bend = s.part("breadth", 0.44, 0.54), s.part("bend", 0.62, 1.1) * s.shot("bend", 0.9, 1.1)
+    w = w * (1 + 0.16 * s.part("taper", -1, 1) * x)
+    half, y = 0.93 - 0.49, y + 0.08
+    rho, end = radius(x, y - bend), (bend**2 - half**2).sqrt()  # the bean's axis is an arc that opens towards +y
+    off = torch.where(x.abs() * end < half * (bend - y), (rho - bend).abs(), radius(x.abs() - half, y - bend + end))
+    d, q, v = off - w, (off / w).clamp(max=1), bend - rho
+    dark = s.colour("dark", (-0.06, 0.1), (0.4, 0.8), (0.36, 0.58))
     colour = _either(s, "pale", 0.45, s.colour("pale", (0.07, 0.2), (0.12, 0.45), (0.65, 0.92)), dark)
-    m = s.solid(d, colour, s.part("gloss", 0.4, 1.0), dome(q.clamp(max=1), 1.0) * 0.42)
-    spots = ((s.grain("mottle", x, y, 7, 2) - s.part("mottle", 0.15, 0.45)) * 6).clamp(0, 1) * s.option("mottled", 0.5)
-    s.paint(spots * m, s.colour("spots", (-0.05, 0.08), (0.4, 0.8), (0.12, 0.4)))
-    s.tint(m, (1 - 0.25 * q.clamp(max=1) ** 4) * (1 + 0.05 * s.grain("skin", x, y, 12, 2)))
-    seam = s.fill((v + 0.45 * w).abs() - 0.012) * m
-    s.tint(seam, 0.85)
-    scar = _ellipse(x - 0.04, v + 0.72 * w, s.part("scar", 0.13, 0.2), 0.065)[0]
+    m = s.solid(d, colour, s.part("gloss", 0.4, 1.0), dome(q, 1.0) * 0.4)
+    spots = ((s.grain("mottle", x, y, 9, 2) - s.part("mottle", 0.15, 0.45)) * 4).clamp(0, 1) * s.option("mottled", 0.5)
+    s.paint(spots * m, s.colour("spots", (-0.05, 0.08), (0.4, 0.8), (0.15, 0.4)))
+    s.tint(m, (1 - 0.25 * q**4) * (1 + 0.05 * s.grain("skin", x, y, 12, 2)))
+    s.tint(s.fill((v - 0.6 * w).abs() - 0.012) * m, 0.85)
+    scar = _ellipse(x - 0.04, v - 0.68 * w, s.part("scar", 0.12, 0.18), 0.065)[0]
     s.tint(s.fill(scar - 0.04) * m, 0.45)
     s.paint(s.fill(scar) * m, s.colour("scar", (0.08, 0.14), (0.1, 0.35), (0.75, 0.95)))
     s.emboss(s.fill(scar) * m, -0.04)
@@ -133,7 +143,7 @@ def cracker(s: Scene) -> None:
     s.emboss(-(0.5 - hole / 0.16).clamp(0, 1) * inside * m, 0.1)
     s.tint(s.fill(hole - 0.05) * inside * m, 0.8)
     s.tint(s.fill(hole) * inside * m, 0.35)
-    salt = (s.grain("salt", x, y, 16, 1) > s.part("salt", 0.72, 0.95)).float() * m
+    salt = _specks(s, "salt", x, y, 0.16, s.part("salt", 0.05, 0.25)) * m * (1 - s.fill(hole) * inside)
     s.paint(salt * s.option("salted", 0.6), s.grey(0.96))
 
 
@@ -154,7 +164,7 @@ def cookie(s: Scene) -> None:
     s.tint(crack, 0.68)
     s.emboss(crack, -0.05)
     keep, n, size = s.removable(x, y)[2], s.count("chips", 7, 11), s.part("chip", 0.12, 0.16)
-    wobble, chips = 0.05 * s.grain("wobble", x, y, 8, 1), torch.full_like(x, 9.0)
+    wobble, chips = 0.07 * s.grain("wobble", x, y, 9, 1), torch.full_like(x, 9.0)
     start = s.shot("chips turn", 0, TAU)
     for k in range(11):
         a, rho = start + 2.4 * k + s.shot(f"angle {k}", -0.3, 0.3), 0.74 * ((k + 0.7) / n) ** 0.5
@@ -167,7 +177,7 @@ def cookie(s: Scene) -> None:
     white = s.colour("white chocolate", (0.1, 0.13), (0.1, 0.25), (0.88, 0.96))
     s.tint(s.fill(chips - 0.04) * m, 0.75)
     s.paint(s.fill(chips) * m, torch.where(cocoa[:, None] > 0, white, chocolate), 0.8)
-    s.emboss(bevel(chips, 0.1) * s.fill(chips) * m, 0.1)
+    s.emboss(bevel(chips, 0.08) * s.fill(chips) * m, 0.07)
 
 
 @category("object", "held-out", "capsule, medical capsule", also="misprint")
@@ -192,7 +202,7 @@ def capsule(s: Scene) -> None:
     s.tint(s.fill((y + 0.45 * b).abs() - 0.035) * s.fill(x.abs() - 0.62) * m, 1.18)  # the lamp's long reflection
     s.emboss(m, 0.01 * s.grain("gelatine", x, y, 6, 2))
     middle = torch.where(cap > 0, (joint + 0.2 + 0.82) / 2, (joint - 0.82) / 2)
-    code = lettering(s, "code", x - middle, y, 0.27, 0.14) * torch.maximum(cap, s.option("both halves", 0.6)) * m
+    code = lettering(s, "code", x - middle, y, 0.29, 0.16) * torch.maximum(cap, s.option("both halves", 0.75)) * m
     tone = torch.where(s.albedo.mean(1) > 0.45, 0.08, 0.95)  # ink that can be read on either half
     s.ink(code, tone[:, None].expand(-1, 3, -1, -1))
 
