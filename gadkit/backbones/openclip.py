@@ -191,9 +191,10 @@ class OpenCLIP:
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(t, str) for t in texts):
             raise ValueError(f"texts: expected a list of at least one text, got {describe(texts)}")
         tokens = self.tokenizer(list(texts)).to(self.device)
-        return torch.cat([self._encode_tokens(t) for t in tokens.split(TEXTS)]).float()
+        return torch.cat([self.encode_token_ids(t) for t in tokens.split(TEXTS)]).float()
 
-    def _encode_tokens(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
+    def encode_token_ids(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
+        """`encode_text` from token ids on, open to gradients: what training calls."""
         text = getattr(self.model, "text", self.model)  # a CustomTextCLIP keeps its tower apart
         pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
         causal = getattr(text, "attn_mask", None) is not None

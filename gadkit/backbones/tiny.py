@@ -33,7 +33,7 @@ class TinyConfig:
     head_width: int = 32
     text_width: int = 128
     text_layers: int = 3
-    context: int = 24  # the longest of WinCLIP's prompts takes 22 tokens
+    context: int = 48  # WinCLIP's prompts take up to 24 tokens, a noun that is spelt out some more
     embed: int = 128
     mean: float = 0.45  # of the factory's photographs, per channel alike
     std: float = 0.27

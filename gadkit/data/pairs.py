@@ -34,7 +34,7 @@ class Pairs:
 class PairPool:
     """The last `chunks` renderings of `size` pairs each; a new one every `every` steps."""
 
-    def __init__(self, seed: int = 0, chunks: int = 320, size: int = 24, every: int = 2, image_size: int = 96) -> None:
+    def __init__(self, seed: int = 0, chunks: int = 320, size: int = 24, every: int = 4, image_size: int = 96) -> None:
         self.seed, self.chunks, self.size, self.every, self.image_size = seed, chunks, size, every, image_size
         self._held: OrderedDict[int, Pairs] = OrderedDict()
 

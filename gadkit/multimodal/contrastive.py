@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gadkit import runtime
+from gadkit.backbones.openclip import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save_tiny_clip, tokenizer
 from gadkit.data import factory
 from gadkit.data.factory.captions import BY_DEFECT, caption
@@ -78,6 +79,8 @@ def make_batch(pairs: Pairs, config: TinyConfig, rng: random.Random, generator: 
     cells = torch.cat([torch.zeros_like(cells), cells])
     if rng.random() < 0.5:
         images = images[:, torch.randperm(3, generator=generator)]
+    elif rng.random() < 0.2:
+        images = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)  # grey photographs exist too
     for flip in ((2,), (3,)):
         if rng.random() < 0.5:
             images, cells = images.flip(flip), cells.flip(flip)
@@ -139,6 +142,7 @@ class Contrast(nn.Module):
     def __init__(self, clip: nn.Module, config: Config) -> None:
         super().__init__()
         self.clip, self.config, self.grid = clip, config, clip.visual.grid_size[0]
+        self.read = OpenCLIP(clip, tokenizer()).encode_token_ids
 
     def tower(self, tokens: Float[Tensor, "b t w"]) -> Float[Tensor, "b t d"]:
         """The image tower from ln_pre's output on, every token projected, as unit vectors."""
@@ -155,7 +159,7 @@ class Contrast(nn.Module):
     def forward(self, batch: Batch, said: Said, windows: Int[Tensor, "b count k"]) -> Float[Tensor, ""]:
         """Sum of the three levels' losses; 3 log 2 (2 log 2 without the patches') for a network that knows nothing."""
         with runtime.autocast(batch.images.device):
-            texts = F.normalize(self.clip.encode_text(said.tokens).float(), dim=-1)
+            texts = F.normalize(self.read(said.tokens).float(), dim=-1)
             start = self.clip.visual._embeds(batch.images)  # (b, 1 + n, w)
             full = self.tower(start)
             b, count, k = windows.shape
@@ -227,8 +231,6 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
 
 def _watch(average: Contrast, step: int) -> dict[str, float]:
     """A glance at the development split, for the log."""
-    from gadkit.backbones.openclip import OpenCLIP
-
     return glance(OpenCLIP(average.clip, tokenizer()))
 
 

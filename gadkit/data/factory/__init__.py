@@ -6,7 +6,15 @@ the pixel, and categories that a model has never seen can be kept aside for cert
 Book: intro/factory
 """
 
-from gadkit.data.factory import materials, metal, randomised, woven  # noqa: F401 - importing registers their categories
+from gadkit.data.factory import (  # noqa: F401 - importing registers their categories
+    electric,
+    household,
+    materials,
+    metal,
+    natural,
+    randomised,
+    woven,
+)
 from gadkit.data.factory.captions import Caption, agrees, caption
 from gadkit.data.factory.catalogue import CATEGORIES, Category, split
 from gadkit.data.factory.render import GRADES, NUISANCE, Shots, render
