@@ -13,11 +13,14 @@ book: $(READY)
 	@echo
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
 
+# a worker a core, each with one thread of torch's (tests/conftest.py); a file stays with one worker, for its fixtures
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -27,7 +30,7 @@ bench: $(READY)
 	$(BIN)/python -m gadkit.bench
 
 clean:
-	rm -rf _build $(VENV) gadkit.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
