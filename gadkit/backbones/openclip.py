@@ -88,7 +88,7 @@ class OpenCLIP:
         self.grid: tuple[int, int] = tuple(visual.grid_size)
         self.embed_dim: int = visual.output_dim
         self.context_length: int = model.context_length
-        self._towers: dict[str, tuple[int, Tower]] = {}
+        self._towers: dict[str, tuple[list[tuple[int, int]], Tower]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +97,8 @@ class OpenCLIP:
 
     def tower(self, precision: str = "float32") -> Tower:
         """The frozen image tower at today's weights; rebuilt only when a weight changed."""
-        stamp = hash(tuple((p.data_ptr(), p._version) for p in self.model.visual.parameters()))
+        parameters = self.model.visual.parameters()
+        stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters]
         if precision not in self._towers or self._towers[precision][0] != stamp:
             self._towers[precision] = stamp, Tower(self.model.visual, precision)
         return self._towers[precision][1]
