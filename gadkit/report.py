@@ -55,6 +55,10 @@ class Report:
         self._rows: list[tuple[float, str, int, int]] = []
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the report
 
+    def close(self) -> None:
+        """Forget the pictures."""
+        self._spool.close()
+
     def add(self, path: str, image: UInt8[Tensor, "3 h w"], heat: Float[Tensor, "h w"], score: float) -> None:
         """Add one image with its map and score."""
         height, width = image.shape[1:]
@@ -72,9 +76,7 @@ class Report:
         rows = sorted(self._rows, key=lambda row: (-row[0], row[1]))
         left_out = len(rows) - LIMIT
         more = (
-            f"<p>The {left_out} images with lower scores are not pictured; scores.csv has them.</p>"
-            if left_out > 0
-            else ""
+            f"<p>{left_out} more with lower scores are not pictured; scores.csv has them.</p>" if left_out > 0 else ""
         )
         before, after = (ASSETS / "report.html").read_text(encoding="utf-8").split("{{cards}}")
         yield _fill(before, **_header(facts, self.scale, self.on_normal))

@@ -66,5 +66,5 @@ def run(arguments: argparse.Namespace) -> int:
     written = factory.export(
         arguments.folder, names, arguments.regime, arguments.seed, arguments.per_class, arguments.size
     )
-    print(f"gadkit: {written} images of {len(names)} categories in {arguments.folder}", file=sys.stderr)
+    print(f"gadkit: {written} images in {arguments.folder}: {', '.join(names)}", file=sys.stderr)
     return 0

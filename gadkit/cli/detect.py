@@ -4,6 +4,7 @@ Book: intro/run-it
 """
 
 import argparse
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
@@ -80,21 +81,24 @@ def run(arguments: argparse.Namespace) -> int:
     task = inspection.check(arguments)
     detector = task.fit()
     outputs.tell(*words.before(task))
-    report = None if arguments.out is None else Report(None if task.normal is None else task.normal.maps)
     root = sources.common_root(arguments.images)
-    for row, path, image, heat in task.score(detector):
-        if arguments.json:
-            outputs.say(row.json())
-        if arguments.maps is not None:
-            outputs.write_map(arguments.maps, path, root, heat.cpu().numpy())
+    page = (
+        nullcontext() if arguments.out is None else closing(Report(None if task.normal is None else task.normal.maps))
+    )
+    with page as report:
+        for row, path, image, heat in task.score(detector):
+            if arguments.json:
+                outputs.say(row.json())
+            if arguments.maps is not None:
+                outputs.write_map(arguments.maps, path, root, heat.cpu().numpy())
+            if report is not None:
+                report.add(row.path, image, heat, row.score)
+        if not task.rows:
+            raise ValueError(f"IMAGES: none of the {len(task.files)} files could be read")
+        if not arguments.json:
+            outputs.say(*outputs.table(task.rows))
         if report is not None:
-            report.add(row.path, image, heat, row.score)
-    if not task.rows:
-        raise ValueError(f"IMAGES: none of the {len(task.files)} files could be read")
-    if not arguments.json:
-        outputs.say(*outputs.table(task.rows))
-    if report is not None:
-        outputs.write_csv(arguments.out / "scores.csv", task.rows)
-        outputs.write_text(arguments.out / "report.html", report.pages(words.facts(task)))
+            outputs.write_csv(arguments.out / "scores.csv", task.rows)
+            outputs.write_text(arguments.out / "report.html", report.pages(words.facts(task)))
     outputs.tell(*words.after(task, arguments.out))
     return 1 if task.skipped else 0

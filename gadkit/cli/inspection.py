@@ -63,7 +63,7 @@ class Inspection:
             return detector.fit()
         detector.fit(torch.stack(images))
         if len(images) > 1:
-            self.normal = held_out(detector, torch.stack(images), quiet=None)
+            self.normal = held_out(detector, torch.stack(images), quiet=False)
             if self.quantile is not None:
                 self.line = threshold(self.normal.scores, self.quantile)
         return detector

@@ -6,6 +6,8 @@ Book: intro/run-it
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 import gadkit
 from gadkit.anomaly.metrics import auroc
 from gadkit.anomaly.thresholds import false_alarm_rate
@@ -28,7 +30,7 @@ def after(run: Inspection, out: Path | None) -> Iterator[str]:
         yield where_from(run)
     known = [(row.score, run.labels[path]) for row in run.rows if (path := Path(row.path)) in run.labels]
     if {0, 1} <= {label for _, label in known}:
-        value = auroc(*zip(*known, strict=True))
+        value = auroc(*(np.array(values) for values in zip(*known, strict=True)))
         yield f"image AUROC {value:.3f}, by the folder's own labels"
     if run.skipped:
         yield f"{count(len(run.skipped), 'file')} could not be read"

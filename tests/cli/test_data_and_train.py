@@ -1,0 +1,80 @@
+"""`gadkit data export` and `gadkit train clip`: what is asked for arrives where it should."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from photographs import Run
+
+from gadkit.data import factory
+from gadkit.data.folders import ImageFolder
+
+FEW = ["--category", "gear", "--per-class", "3", "--size", "32"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_an_exported_category_reads_back_as_what_was_rendered(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("data", "export", tmp_path, *FEW, "--regime", "fixture", "--seed", "5")
+    folder = ImageFolder(tmp_path, split="test")
+    expected = factory.test_set("gear", 0, 5, "fixture", 3, 1, 3, 32)
+    assert (code, out, folder.layout, folder.categories) == (0, "", "mvtec", ["gear"])
+    assert f"{3 + len(folder)} images in {tmp_path}: gear" in err
+    found = {(photo.defect, photo.image.numpy().tobytes()) for photo in folder}
+    assert found == {(d, x.numpy().tobytes()) for d, x in zip(expected.defects, expected.images, strict=True)}
+    masks = torch.stack([photo.mask for photo in folder])
+    assert int(masks.sum()) == int(expected.masks.sum())
+
+
+def test_same_seed_same_pixels(run: Run, tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert run("data", "export", tmp_path / name, *FEW, "--seed", seed)[0] == 0
+    assert files(tmp_path / "a") == files(tmp_path / "b") != files(tmp_path / "c")
+
+
+def test_a_split_is_what_the_factory_says(run: Run, tmp_path: Path) -> None:
+    code, _, _ = run("data", "export", tmp_path, "--split", "development", "--per-class", "1", "--size", "16")
+    assert code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {*factory.split("development")}
+
+
+def test_a_folder_that_is_there_stays_as_it_is(run: Run, tmp_path: Path) -> None:
+    run("data", "export", tmp_path, *FEW)
+    before = files(tmp_path)
+    code, _, err = run("data", "export", tmp_path, *FEW, "--seed", "9")
+    assert (code, files(tmp_path)) == (2, before)
+    assert "nothing was written" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "export", "x", "--category", "sprocket"], "got 'sprocket'"),
+        (["data", "export", "x", "--per-class", "0"], "per_class: expected at least 1"),
+        (["data", "export", "x", "--size", "1"], "size: expected"),
+        (["data", "export", "x", "--split", "everything"], "--split"),
+        (["data"], "COMMAND"),
+        (["train", "clip", "--steps", "0", "--out", "x"], "steps: expected at least 1, got 0"),
+        (["train", "clip", "--steps", "many"], "--steps"),
+    ],
+)
+def test_errors_that_help(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not any(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--help"], "examples:"), (["data", "export", "--help"], "MVTec"), (["--version"], "gadkit 0.")],
+)
+def test_it_explains_itself(run: Run, arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    assert said in out

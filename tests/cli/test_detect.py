@@ -1,0 +1,222 @@
+"""`gadkit detect`, run as a user runs it: on files, with the shipped model."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from photographs import Run, photograph, written
+
+from gadkit.anomaly.winclip import WinCLIP
+from gadkit.backbones import load_clip
+from gadkit.cli import main
+from gadkit.data.folders import load_images
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "scores.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_sorted_by_score(run: Run, parts: Path) -> None:
+    code, out, err = run("detect", parts, "--object", "metal nut")
+    head, *lines = out.splitlines()
+    assert (code, head.split(), len(lines)) == (0, ["score", "image"], 4)
+    scores = [float(line.split()[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert {line.split()[1] for line in lines} == {str(p) for p in parts.rglob("*.png")}
+    assert "4 images scored, without a threshold" in err
+
+
+def test_one_json_object_an_image_and_nothing_else(run: Run, parts: Path) -> None:
+    code, out, _ = run("detect", parts / "a", parts / "b" / "0.png", parts, "--object", "nut", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [set(row) for row in found] == [{"path", "score"}] * 4, "an image that is named twice is scored once"
+    expected = WinCLIP(load_clip(), "nut").fit().score(load_images([row["path"] for row in found]))
+    np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-5)
+
+
+def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good: Path) -> None:
+    code, out, err = run("detect", parts, "--object", "nut", "--normal", good, "--json")
+    found = {Path(row["path"]).relative_to(parts): row for row in map(json.loads, out.splitlines())}
+    clip = load_clip()
+    normal = load_images(good, clip.image_size)
+    alone = [
+        WinCLIP(clip, "nut").fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)
+    ]
+    assert code == 0
+    for row in found.values():
+        assert row["threshold"] == pytest.approx(max(alone), abs=1e-5)
+        assert row["verdict"] == ("anomalous" if row["score"] > row["threshold"] else "normal")
+    assert found[Path("b/0.png")]["verdict"] == "anomalous"
+    assert max(found, key=lambda path: found[path]["score"]) == Path("b/0.png")
+    assert "the highest score of 4 good parts, each compared with the other 3; expect about 20% of good parts" in err
+
+    _, out, _ = run("detect", parts, "--object", "nut", "--normal", good, "--json", "--threshold-quantile", "0.5")
+    assert json.loads(out.splitlines()[0])["threshold"] == pytest.approx(sorted(alone)[2], abs=1e-5)
+
+
+def test_verdicts_by_a_threshold_of_ones_own(run: Run, parts: Path) -> None:
+    code, out, err = run("detect", parts, "--object", "nut", "--threshold", "0")
+    assert code == 0, "what is found is a result, not a failure"
+    assert [line.split()[1] for line in out.splitlines()] == ["verdict", *["anomalous"] * 4]
+    assert "4 of 4 images above the threshold 0.0000" in err
+
+
+def test_one_good_part_gives_no_threshold(run: Run, parts: Path, good: Path) -> None:
+    code, out, err = run("detect", parts, "--object", "nut", "--normal", good / "0.png", "--json")
+    assert code == 0
+    assert all(set(json.loads(line)) == {"path", "score"} for line in out.splitlines())
+    assert "no threshold: a single good part has no others" in err
+
+
+def test_good_parts_are_not_compared_with_themselves(run: Run, good: Path) -> None:
+    code, out, err = run("detect", good.parent, "--object", "nut", "--normal", good)
+    assert (code, out) == (2, "")
+    assert "nothing left to score" in err
+    photograph(good.parent / "new.png")
+    code, out, err = run("detect", good.parent, "--object", "nut", "--normal", good, "--json")
+    assert [Path(json.loads(line)["path"]).name for line in out.splitlines()] == ["new.png"]
+    assert "4 images left out" in err
+
+
+def test_maps_at_the_images_own_size_under_names_that_differ(run: Run, parts: Path, tmp_path: Path) -> None:
+    photograph(parts / "a" / "0.jpg", 33, 71)
+    code, _, _ = run("detect", parts, "--object", "nut", "--maps", tmp_path / "maps")
+    found = {path.relative_to(tmp_path / "maps").as_posix(): written(path) for path in (tmp_path / "maps").rglob("*.*")}
+    assert code == 0
+    assert {name: heat.shape for name, heat in found.items()} == {
+        **dict.fromkeys(["a/0.png.npy", "a/1.png.npy", "a/2.png.npy", "b/0.png.npy"], (40, 56)),
+        "a/0.jpg.npy": (33, 71),
+    }
+    assert {heat.dtype for heat in found.values()} == {np.dtype("float32")}
+    expected = WinCLIP(load_clip(), "nut").fit().score(load_images([parts / "b" / "0.png"])).maps[0]
+    np.testing.assert_allclose(found["b/0.png.npy"], expected, atol=1e-5)
+
+
+def test_anybodys_files(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    fine = [
+        photograph(folder / "grey.png", mode="L"),
+        photograph(folder / "clear.png", mode="RGBA"),
+        photograph(folder / "palette.png", mode="P"),
+        photograph(folder / "photo.jpg"),
+        photograph(folder / "two words.webp"),
+        photograph(folder / "plain.bmp"),
+        photograph(folder / "Schräge Fläche 螺母.tiff"),
+        photograph(folder / "<b>&amp;'\".png"),
+        photograph(folder / "thin.png", 2, 700),
+        photograph(folder / "line\nend.png"),
+    ]
+    photograph(folder / "dot.png", 1, 1)
+    (folder / "empty.png").touch()
+    (folder / "cut.jpg").write_bytes((folder / "photo.jpg").read_bytes()[:200])
+    (folder / "notes.txt").write_text("no image")
+    code, out, err = run("detect", folder, "--object", "nut", "--out", tmp_path / "out", "--maps", tmp_path / "maps")
+    assert code == 1
+    assert len(out.splitlines()) == 1 + len(fine)
+    assert {row["path"] for row in rows(tmp_path / "out")} == {str(path) for path in fine}
+    assert len([path for path in (tmp_path / "maps").iterdir() if path.suffix == ".npy"]) == len(fine)
+    for name in ("dot.png: expected at least 2 x 2 pixels", "empty.png: an empty file", "cut.jpg: "):
+        assert f"skipped {folder / name}" in err
+    assert "3 files could not be read" in err
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;&amp;amp;&#x27;&quot;.png" in page
+    assert "<b>&" not in page
+    assert page.count("empty.png") == 1
+
+
+def test_a_data_set_is_judged_by_its_own_labels(run: Run, tmp_path: Path) -> None:
+    for i in range(3):
+        photograph(tmp_path / "nut" / "train" / "good" / f"{i}.png", seed=i)
+        photograph(tmp_path / "nut" / "test" / "good" / f"{i}.png", seed=10 + i)
+        photograph(tmp_path / "nut" / "test" / "hole" / f"{i}.png", spot=20, seed=20 + i)
+    code, out, err = run("detect", tmp_path / "nut", "--object", "nut", "--normal", tmp_path / "nut", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert len(found) == 6, "the images to train on are the good parts, not those to score"
+    assert "image AUROC 1.000, by the folder's own labels" in err
+    code, _, err = run("detect", tmp_path / "nut", "--object", "nut", "--normal", tmp_path / "nut" / "test" / "hole")
+    assert code == 0, "a folder inside a data set is a plain folder"
+
+
+BAD = [
+    (["nowhere", "--object", "nut"], "'nowhere': no such folder"),
+    (["bare", "--object", "nut"], "got none"),
+    (["rotten", "--object", "nut"], "none of the 1 files could be read"),
+    (["parts", "--object", " "], 'expected a text such as "metal nut"'),
+    (["parts"], "--object"),
+    (["--object", "nut"], "IMAGES"),
+    (["parts", "--object", "nut", "--preset", "huge"], "expected one of tiny, paper, got 'huge'"),
+    (["parts", "--object", "nut", "--preset", "paper"], "open_clip_model.safetensors"),
+    (["parts", "--object", "nut", "--device", "abacus"], "got 'abacus'"),
+    (["parts", "--object", "nut", "--normal", "nowhere"], "'nowhere': no such folder"),
+    (["parts", "--object", "nut", "--normal", "bare"], "got none"),
+    (["parts", "--object", "nut", "--normal", "rotten"], "--normal: none of the 1 files could be read"),
+    (["parts", "--object", "nut", "--threshold-quantile", "0.9"], "expected --normal with it"),
+    (["parts", "--object", "nut", "--normal", "good", "--threshold-quantile", "2"], "at most 1, got 2.0"),
+    (["parts", "--object", "nut", "--threshold", "nan"], "finite"),
+    (["parts", "--object", "nut", "--out", "bare/notes.txt"], "--out: expected a folder that can be written to"),
+    (["parts", "--object", "nut", "--maps", "bare/notes.txt/maps"], "--maps: expected a folder that can be written to"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[message for _, message in BAD])
+def test_errors_that_help(
+    run: Run, parts: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bare").mkdir()
+    Path("bare/notes.txt").touch()
+    photograph(Path("rotten/1.png")).write_bytes(b"\x89PNG")
+    code, out, err = run("detect", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len([line for line in err.splitlines() if "error" in line]) == 1
+
+
+def test_an_interrupt_leaves_nothing_half_written(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Impatient:  # somebody presses Ctrl-C while the second image is being told
+        lines = 0
+
+        def write(self, text: str) -> None:
+            self.lines += text != "\n"
+            if self.lines == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        def flush(self) -> None:
+            pass
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("an earlier report")
+    monkeypatch.setattr(sys, "stdout", Impatient())
+    options = ["--object", "nut", "--json", "--out", str(tmp_path / "out"), "--maps", str(tmp_path / "maps")]
+    assert main(["detect", str(parts), *options]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    assert (tmp_path / "out" / "report.html").read_text() == "an earlier report"
+    assert [written(path).shape for path in (tmp_path / "maps").rglob("*.*")] == [(40, 56)]
+
+
+def test_help_does_not_wait_for_the_libraries() -> None:
+    code = "import sys, gadkit.cli; code = gadkit.cli.main(['detect', '--help']); print(code, 'torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "0 False"
+    assert "--object NAME" in told
+
+
+def test_a_reader_who_has_seen_enough(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `gadkit detect ... | head -0` does
+    with open(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["detect", str(parts), "--object", "nut", "--json"]) == 0
