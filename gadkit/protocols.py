@@ -8,7 +8,7 @@ Book: anomaly/winclip
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Detector(Protocol):
     Hyper-parameters go to `__init__`, and what is learnt by `fit` ends in an underscore.
     """
 
-    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> Self:
+    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> "Detector":
         """Learn from k normal images; None asks for zero-shot detection."""
 
     def score(self, images: UInt8[Tensor, "b 3 h w"]) -> AnomalyResult:
