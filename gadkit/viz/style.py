@@ -33,7 +33,7 @@ def _anomaly_colours() -> ListedColormap:
     # Inferno without its black beginning, which would read as shadow, and its white end, which would read as gloss.
     colours = matplotlib.colormaps["inferno"](np.arange(77, 243))  # (166, 4)
     level = np.linspace(0, 1, len(colours))
-    colours[:, 3] = 0.9 * np.clip((level - 0.2) / 0.3, 0, 1)  # what is normal stays clear
+    colours[:, 3] = 0.9 * np.clip((level - 0.4) / 0.3, 0, 1)  # up to 0.5 it is what normal parts show too
     return ListedColormap(colours, name="anomaly")
 
 
