@@ -36,13 +36,15 @@ LEAST = 8  # defect pixels from which a window counts as defective; fewer, but n
 class Config:
     """The recipe of the shipped weights."""
 
-    steps: int = 12000
+    steps: int = 11500
     seed: int = 0
     out: Path = Path("tiny-clip")
     pairs: int = 16  # a batch is twice as many images
     captions: int = 48
     patch_captions: int = 16  # patches see a part of them: 144 x as many rows
     dense: float = 1.0  # weight of the patches' loss; 0 trains on captions of images and windows only
+    first: int = 3800  # steps of the first stage, without the two-way loss and without large windows
+    two_way: float = 1.0  # weight of the question that detection asks, in the second stage
     model: TinyConfig = field(default_factory=TinyConfig)
     lr: float = 1e-3
 
@@ -156,35 +158,63 @@ class Contrast(nn.Module):
         """Scaled cosines plus the bias of the sigmoid loss."""
         return self.clip.logit_scale.exp().clamp(max=100) * images @ texts.T + self.clip.logit_bias
 
-    def forward(self, batch: Batch, said: Said, windows: Int[Tensor, "b count k"]) -> Float[Tensor, ""]:
-        """Sum of the three levels' losses; 3 log 2 (2 log 2 without the patches') for a network that knows nothing."""
+    def forward(
+        self, batch: Batch, said: Said, windows: list[Tensor], whole: bool, two_way: float
+    ) -> Float[Tensor, ""]:
+        """The losses of whole images (and their patches) if `whole`, and of each set of windows, all of equal weight.
+
+        A network that knows nothing pays log 2 for each term.
+        """
         with runtime.autocast(batch.images.device):
             texts = F.normalize(self.read(said.tokens).float(), dim=-1)
             start = self.clip.visual._embeds(batch.images)  # (b, 1 + n, w)
-            full = self.tower(start)
-            b, count, k = windows.shape
-            index = windows.flatten(1)[..., None].expand(-1, -1, start.shape[-1])
-            inner = torch.gather(start[:, 1:], 1, index).reshape(b * count, k, -1)
-            cut = self.tower(torch.cat([start[:, :1].repeat_interleave(count, 0), inner], 1))[:, 0]
-        loss = balanced_sigmoid(self.logits(full[:, 0], texts), said.true_of(batch.category, batch.state))
-        found = torch.gather(batch.cells, 1, windows.flatten(1)).view(b * count, k).sum(1)
-        loss = loss + self._local(cut, texts, said, batch, found, count, LEAST)
-        if self.config.dense:
-            few = slice(self.config.patch_captions)
-            said = Said(said.tokens[few], said.category[few], said.state[few])
-            n = batch.cells.shape[1]
-            patches = full[:, 1:].flatten(0, 1)
-            dense = self._local(patches, texts[few], said, batch, batch.cells.flatten(), n, LEAST - 2)
-            loss = loss + self.config.dense * dense
-        return loss
+            full = self.tower(start) if whole else None
+            cuts = [self.tower(cut(start, index))[:, 0] for index in windows]
+        losses = [self._places(e, texts, said, batch, w, two_way) for e, w in zip(cuts, windows, strict=True)]
+        if full is not None:
+            losses.append(self._loss(full[:, 0], texts, said, batch.category, batch.state, None, two_way))
+            if self.config.dense:
+                few = slice(self.config.patch_captions)
+                said = Said(said.tokens[few], said.category[few], said.state[few])
+                cells = torch.arange(batch.cells.shape[1], device=start.device).expand_as(batch.cells)[..., None]
+                patches = full[:, 1:].flatten(0, 1)
+                losses.append(self.config.dense * self._places(patches, texts[few], said, batch, cells, two_way))
+        return torch.stack(losses).mean()
 
-    def _local(self, vectors, texts, said: Said, batch: Batch, found, count: int, least: int) -> Float[Tensor, ""]:
-        """The loss of places: their state is the image's where enough of the defect is seen, sound where nothing is."""
-        state = torch.where(found > 0, batch.state.repeat_interleave(count), NORMAL)
-        bad, good = found >= least, found == 0
+    def _places(self, vectors, texts, said: Said, batch: Batch, windows, two_way: float) -> Float[Tensor, ""]:
+        """The loss of windows: their state is the image's where enough of the defect is seen, sound where nothing is."""
+        b, count, k = windows.shape
+        found = torch.gather(batch.cells, 1, windows.flatten(1)).view(b * count, k).sum(1)
+        bad, good = found >= (LEAST if k > 1 else LEAST - 2), found == 0
         weight = bad / bad.float().mean().clamp(min=1e-2) + good / good.float().mean().clamp(min=1e-2)
-        true = said.true_of(batch.category.repeat_interleave(count), state)
-        return balanced_sigmoid(self.logits(vectors, texts), true, weight[:, None].expand(-1, true.shape[1]))
+        state = torch.where(found > 0, batch.state.repeat_interleave(count), NORMAL)
+        return self._loss(vectors, texts, said, batch.category.repeat_interleave(count), state, weight, two_way)
+
+    def _loss(self, vectors, texts, said: Said, category, state, weight, two_way: float) -> Float[Tensor, ""]:
+        """Which captions are true of it, and, as WinCLIP will ask: anomalous or normal?"""
+        logits = self.logits(vectors, texts)
+        wide = None if weight is None else weight[:, None].expand_as(logits)
+        loss = balanced_sigmoid(logits, said.true_of(category, state), wide)
+        if not two_way:
+            return loss
+        fits = (said.category == NOBODY) | (said.category == category[:, None])
+        bad, good = (fits & (said.state == s) for s in (ANOMALOUS, NORMAL))
+        margin = _mean(logits, bad) - _mean(logits, good)  # (n,)
+        some = (bad.any(1) & good.any(1))[:, None]
+        wide = some.float() if weight is None else some * weight[:, None]
+        return (loss + two_way * balanced_sigmoid(margin[:, None], (state >= 0)[:, None], wide)) / (1 + two_way)
+
+
+def _mean(logits: Float[Tensor, "n t"], where: Bool[Tensor, "n t"]) -> Float[Tensor, "n"]:  # noqa: F821
+    return (logits * where).sum(1) / where.sum(1).clamp(min=1)
+
+
+def cut(start: Float[Tensor, "b t w"], windows: Int[Tensor, "b count k"]) -> Float[Tensor, "bc k+1 w"]:
+    """Sequences [class token; the k patches of a window], the windows of one image after another."""
+    b, count, k = windows.shape
+    index = windows.flatten(1)[..., None].expand(-1, -1, start.shape[-1])
+    inner = torch.gather(start[:, 1:], 1, index).reshape(b * count, k, -1)
+    return torch.cat([start[:, :1].repeat_interleave(count, 0), inner], 1)
 
 
 def objective(method: Contrast, pool: PairPool):
@@ -195,13 +225,17 @@ def objective(method: Contrast, pool: PairPool):
     def loss(step: int) -> Float[Tensor, ""]:
         rng = random.Random(f"{config.seed}/{step}/batch")
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        pairs = pool.draw(step, config.pairs)
+        late = step >= config.first
+        whole = not late or rng.random() < 0.5
+        pairs = pool.draw(step, config.pairs if not late else config.pairs * 3 // 4 if whole else config.pairs * 5 // 4)
         batch = make_batch(pairs, config.model, rng, generator)
         said = make_captions(pairs, config.captions, rng, tokenize)
-        scale, count = rng.choice(((2, 6), (3, 4), (3, 4), (5, 2)))
-        windows = draw_windows(batch.cells, method.grid, scale, count, generator)
+        shapes = [rng.choice(((2, 6), (3, 4), (3, 4), (5, 2)))]
+        if late:  # half the steps leave the whole image out for a large window: a third of the cost, more parts seen
+            shapes = [rng.choice(((2, 3), (3, 2)))] + [(rng.choice((7, 8)), 1)] * (not whole)
+        windows = [draw_windows(batch.cells, method.grid, *shape, generator).to(where) for shape in shapes]
         batch, said = (type(x)(*(t.to(where) for t in vars(x).values())) for x in (batch, said))
-        return method(batch, said, windows.to(where))
+        return method(batch, said, windows, whole, config.two_way if late else 0.0)
 
     return loss
 
@@ -215,7 +249,7 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     where = runtime.device()
     runtime.seed_everything(config.seed)
     method = Contrast(build_tiny_clip(config.model), config).to(where)
-    plan = Plan(steps=config.steps, lr=config.lr, collapse=(3 if config.dense else 2) * math.log(2))
+    plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
     average, seconds = fit(method, objective(method, PairPool(config.seed)), plan, out, _watch, watch_every)
     path = out / "tiny-clip.safetensors"
     save_tiny_clip(average.clip, config.model, path)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.data.factory.scene import Canvas, Fault, Scene, hsv
-from gadkit.data.factory.shapes import TAU, Plane, disc, radius, repeat, rotate
+from gadkit.data.factory.shapes import TAU, Number, Plane, disc, radius, repeat, rotate
 
 PAINTED: dict[str, Callable[["Site"], None]] = {}
 STRUCTURAL = ("bent", "missing", "misplaced", "misprint")
@@ -37,19 +37,19 @@ class Site:
         """Where there is something to damage: coverage of the sound part."""
         return self.canvas.cover
 
-    def draw(self, name: str, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "b 1 1"]:
+    def draw(self, name: str, low: Number = 0.0, high: Number = 1.0) -> Float[Tensor, "b 1 1"]:
         """A number of this defect."""
         return self.scene.photo.uniform(f"defect {name}", low, high)
 
-    def size(self, name: str, low: float, high: float) -> Float[Tensor, "b 1 1"]:
+    def size(self, name: str, low: Number, high: Number) -> Float[Tensor, "b 1 1"]:
         """A length that grows with severity, from 0.7 to 1.3 times a uniform number."""
         return self.draw(name, low, high) * (0.7 + 0.6 * self.severity)
 
-    def strength(self, low: float, high: float) -> Float[Tensor, "b 1 1"]:
+    def strength(self, low: Number, high: Number) -> Float[Tensor, "b 1 1"]:
         """A contrast, from low at severity 0 to high at severity 1."""
         return low + (high - low) * self.severity
 
-    def fill(self, d: Plane, soft: float | None = None) -> Plane:
+    def fill(self, d: Plane, soft: Number | None = None) -> Plane:
         """Coverage of a distance, on the part only; `soft` is the width of its edge, a pixel if None."""
         soft = 1.3 * self.scene.pixel if soft is None else soft
         return (0.5 - d / soft).clamp(0, 1) * self.part

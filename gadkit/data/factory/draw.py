@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+Number = int | float
+
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio as a signed integer: successive multiples are well spread
 
 
@@ -45,7 +47,7 @@ class Draw:
     def _key(self, name: str) -> Int[Tensor, "b"]:  # noqa: F821
         return _mix(self.keys ^ (zlib.crc32(name.encode()) * 2654435761))
 
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "b 1 1"]:
+    def uniform(self, name: str, low: Number = 0.0, high: Number = 1.0) -> Float[Tensor, "b 1 1"]:
         """Uniform on [low, high)."""
         return (low + (high - low) * _unit(self._key(name)))[:, None, None]
 
@@ -53,7 +55,7 @@ class Draw:
         """Whole numbers from low to high, both included, as floats."""
         return (low + (high + 1 - low) * self.uniform(name)).floor()
 
-    def chance(self, name: str, p: float = 0.5) -> Float[Tensor, "b 1 1"]:
+    def chance(self, name: str, p: Number = 0.5) -> Float[Tensor, "b 1 1"]:
         """1 with probability p, else 0."""
         return (self.uniform(name) < p).float()
 

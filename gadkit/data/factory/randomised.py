@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gadkit.data.factory.catalogue import category
 from gadkit.data.factory.scene import Colour, Scene
-from gadkit.data.factory.shapes import TAU, Plane, bevel, box, dome, polar, polygon, radius, repeat, rotate, sector
+from gadkit.data.factory.shapes import TAU, Plane, Scalar, bevel, box, dome, polar, polygon, radius, repeat, rotate, sector
 
 _NOUNS = "part, component, piece, product, item, workpiece"
 
@@ -27,7 +27,7 @@ def pick(index: Float[Tensor, "b 1 1"], *planes: Plane) -> Plane:
     return out
 
 
-def lettering(s: Scene, name: str, x: Plane, y: Plane, half_width: float = 0.42, half_height: float = 0.12) -> Plane:
+def lettering(s: Scene, name: str, x: Plane, y: Plane, half_width: Scalar = 0.42, half_height: Scalar = 0.12) -> Plane:
     """Coverage of a word of made-up glyphs, centred on the origin: 5 rows of a lattice, every fourth column blank."""
     glyphs = (s.product.lattice(name, 5, 19) > -0.15).float()
     glyphs[:, :, 3::4] = 0

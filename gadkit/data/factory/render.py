@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gadkit.data.factory.catalogue import lookup
 from gadkit.data.factory.defects import PAINTED, damage, structural_fault
+from gadkit.data.factory.draw import Number
 from gadkit.data.factory.scene import Canvas, Scene, light
 
 NUISANCE = {"loose": 1.0, "fixture": 0.15}
@@ -82,10 +83,10 @@ def render(
     seeds: Int[Tensor, "b"],  # noqa: F821
     variants: Int[Tensor, "b"] | int = 0,  # noqa: F821
     defect: str | None = None,
-    severity: Float[Tensor, "b"] | float = 0.5,  # noqa: F821
+    severity: Float[Tensor, "b"] | Number = 0.5,  # noqa: F821
     size: int = 96,
-    nuisance: float = 1.0,
-    noise: float = 0.02,
+    nuisance: Number = 1.0,
+    noise: Number = 0.02,
 ) -> Shots:
     """Photograph parts of a category: one image a seed, on the device of `seeds`.
 

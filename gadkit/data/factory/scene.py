@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit.data.factory.draw import Draw
-from gadkit.data.factory.shapes import Plane, Scalar, rotate
+from gadkit.data.factory.shapes import Number, Plane, Scalar, rotate
 
-Colour = Float[Tensor, "b 3 1 1"]
-Range = tuple[float, float]
+Colour = Float[Tensor, "b 3 _ _"]  # one colour an image (1 x 1) or one a pixel
+Range = tuple[Number, Number]
 
 
 def hsv(h: Float[Tensor, "b 1 1"], s: Float[Tensor, "b 1 1"], v: Float[Tensor, "b 1 1"]) -> Colour:
@@ -41,7 +41,7 @@ class Canvas:
         """An independent copy."""
         return Canvas(*(plane.clone() for plane in (self.albedo, self.height, self.cover, self.gloss)))
 
-    def paint(self, m: Plane, colour: Colour | None = None, gloss: float | None = None) -> None:
+    def paint(self, m: Plane, colour: Colour | None = None, gloss: Scalar | None = None) -> None:
         """Lay a colour over coverage m (0 to 1), and a gloss if one is given."""
         if colour is not None:
             self.albedo = torch.lerp(self.albedo, colour, m[:, None])
@@ -54,7 +54,7 @@ class Fault:
     """A change to how the part itself is made, for the defects that no paint can imitate; None leaves it sound."""
 
     kind: str | None = None  # "missing", "misplaced", "misprint" or "bent"
-    severity: Float[Tensor, "b 1 1"] | float = 0.5
+    severity: Float[Tensor, "b 1 1"] | Number = 0.5
     push: tuple[Scalar, Scalar, Scalar, Scalar, Scalar] | None = None  # bent: centre x, y, displacement x, y, reach
 
 
@@ -66,7 +66,7 @@ class Scene(Canvas):
         seeds: Int[Tensor, "b"],  # noqa: F821
         variants: Int[Tensor, "b"],  # noqa: F821
         size: int,
-        nuisance: float = 1.0,
+        nuisance: Number = 1.0,
         fault: Fault = Fault(),
     ) -> None:
         self.b, self.size, self.nuisance, self.fault = len(seeds), size, nuisance, fault
@@ -81,7 +81,7 @@ class Scene(Canvas):
 
     # ---------------------------------------------------------------- numbers
 
-    def part(self, name: str, low: float, high: float) -> Float[Tensor, "b 1 1"]:
+    def part(self, name: str, low: Number, high: Number) -> Float[Tensor, "b 1 1"]:
         """A measure of the product: one value a variant."""
         return self.product.uniform(name, low, high)
 
@@ -89,15 +89,15 @@ class Scene(Canvas):
         """A whole number of the product, low to high included."""
         return self.product.integer(name, low, high)
 
-    def option(self, name: str, p: float = 0.5) -> Float[Tensor, "b 1 1"]:
+    def option(self, name: str, p: Number = 0.5) -> Float[Tensor, "b 1 1"]:
         """1 for a share p of the products, else 0."""
         return self.product.chance(name, p)
 
-    def shot(self, name: str, low: float, high: float) -> Float[Tensor, "b 1 1"]:
+    def shot(self, name: str, low: Number, high: Number) -> Float[Tensor, "b 1 1"]:
         """A measure that differs from piece to piece, in a fixture too."""
         return self.photo.uniform(name, low, high)
 
-    def vary(self, name: str, low: float, high: float) -> Float[Tensor, "b 1 1"]:
+    def vary(self, name: str, low: Number, high: Number) -> Float[Tensor, "b 1 1"]:
         """A nuisance: uniform on [low, high] at nuisance 1, shrinking to the middle as nuisance goes to 0."""
         middle, half = (low + high) / 2, (high - low) / 2 * self.nuisance
         return self.photo.uniform(name, middle - half, middle + half)
@@ -109,13 +109,13 @@ class Scene(Canvas):
         v = self.part(f"{name} val", *val) + self.vary(f"{name} val drift", -0.05, 0.05)
         return hsv(h, s.clamp(0, 1), v.clamp(0, 1))
 
-    def grey(self, value: float | Float[Tensor, "b 1 1"]) -> Colour:
+    def grey(self, value: Number | Float[Tensor, "b 1 1"]) -> Colour:
         """A neutral colour."""
         return torch.as_tensor(value, device=self.X.device).expand(self.b, 1, 1)[:, None].expand(-1, 3, -1, -1)
 
     # ---------------------------------------------------------------- noise
 
-    def noise(self, name: str, base: int = 4, octaves: int = 4, decay: float = 0.5, stretch: Range = (1, 1)) -> Plane:
+    def noise(self, name: str, base: int = 4, octaves: int = 4, decay: Number = 0.5, stretch: Range = (1, 1)) -> Plane:
         """Fractal value noise fixed to the image, about [-1, 1]; `base` cells across, `stretch` times that in (x, y)."""
         total, weight = torch.zeros_like(self.height), 1.0
         for octave in range(octaves):
@@ -127,7 +127,7 @@ class Scene(Canvas):
             total, weight = total + weight * wide, weight * decay
         return total
 
-    def grain(self, name: str, x: Plane, y: Plane, base: int = 4, octaves: int = 3, decay: float = 0.5) -> Plane:
+    def grain(self, name: str, x: Plane, y: Plane, base: int = 4, octaves: int = 3, decay: Number = 0.5) -> Plane:
         """Fractal value noise that turns with the part: x, y in [-1.5, 1.5] cover the lattice once, then mirror."""
         where, total, weight = torch.stack([x / 1.5, y / 1.5], -1), torch.zeros_like(x), 1.0
         for octave in range(octaves):
@@ -139,7 +139,7 @@ class Scene(Canvas):
 
     # ---------------------------------------------------------------- pose
 
-    def pose(self, turn: float = math.pi, scale: Range = (0.72, 0.82), shift: float = 0.06) -> tuple[Plane, Plane]:
+    def pose(self, turn: Number = math.pi, scale: Range = (0.72, 0.82), shift: Number = 0.06) -> tuple[Plane, Plane]:
         """Coordinates fixed to the part, which fits the unit disc.  `turn` bounds the rotation, in radians."""
         zoom = self.vary("zoom", *scale)
         X, Y = self.X, self.Y
@@ -152,7 +152,7 @@ class Scene(Canvas):
         self.softness = self.pixel / zoom
         return x / zoom, y / zoom
 
-    def surface(self, turn: float = math.pi, zoom: Range = (0.85, 1.15), shift: float = 0.5) -> tuple[Plane, Plane]:
+    def surface(self, turn: Number = math.pi, zoom: Range = (0.85, 1.15), shift: Number = 0.5) -> tuple[Plane, Plane]:
         """Coordinates fixed to a texture that fills the image."""
         return self.pose(turn, zoom, shift)
 
@@ -163,7 +163,7 @@ class Scene(Canvas):
         self.bg = self.colour("background", hue, sat, val)
         self.albedo = self.bg.expand(-1, -1, self.size, self.size)
 
-    def material(self, colour: Colour, gloss: float = 0.1) -> None:
+    def material(self, colour: Colour, gloss: Scalar = 0.1) -> None:
         """Start a texture: the material fills the image."""
         self.albedo = self.bg = colour
         self.albedo = colour.expand(-1, -1, self.size, self.size)
@@ -174,7 +174,7 @@ class Scene(Canvas):
         """Coverage of a signed distance: 1 inside, 0 outside, anti-aliased over about a pixel."""
         return (0.5 - d / (1.3 * self.softness)).clamp(0, 1)
 
-    def solid(self, d: Plane, colour: Colour, gloss: float = 0.3, height: Plane | float = 0.0) -> Plane:
+    def solid(self, d: Plane, colour: Colour, gloss: Scalar = 0.3, height: Plane | Scalar = 0.0) -> Plane:
         """Add a body of the part inside distance d and return its coverage; `height` counts from the table."""
         m = self.fill(d)
         self.paint(m, colour, gloss)
@@ -186,7 +186,7 @@ class Scene(Canvas):
         """Multiply the albedo by `factor` where m is 1."""
         self.albedo = self.albedo * (1 + (factor - 1) * m)[:, None]
 
-    def emboss(self, m: Plane, by: float) -> None:
+    def emboss(self, m: Plane, by: Scalar | Plane) -> None:
         """Raise (or, negative, engrave) the surface where m is 1."""
         self.height = self.height + by * m
 

@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gadkit.data.factory.draw import Number
+
 Plane = Float[Tensor, "b h w"]
-Scalar = float | Float[Tensor, "b 1 1"]
+Scalar = Number | Float[Tensor, "b 1 1"]
 TAU = 2 * math.pi
 
 
@@ -22,7 +24,7 @@ def radius(x: Plane, y: Plane) -> Plane:
     return (x * x + y * y + 1e-9).sqrt()  # never 0, so that ratios stay finite
 
 
-def disc(x: Plane, y: Plane, r: Scalar) -> Plane:
+def disc(x: Plane, y: Plane, r: Scalar | Plane) -> Plane:
     """A disc of radius r."""
     return radius(x, y) - r
 
@@ -84,6 +86,6 @@ def bevel(d: Plane, width: Scalar) -> Plane:
     return (t * (2 - t) + 1e-6).sqrt()
 
 
-def dome(d: Plane, half: Scalar) -> Plane:
+def dome(d: Plane, half: Scalar | Plane) -> Plane:
     """Height of a cylinder or dome, from the distance to its axis over its half-width."""
     return (1 - (d / half) ** 2).clamp(min=0).sqrt()
