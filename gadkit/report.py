@@ -27,7 +27,8 @@ from gadkit.viz import ANOMALY, Scale, anomaly_scale, overlay
 from gadkit.weights import ASSETS
 
 SIDE, LIMIT = 384, 1000
-FIXED = Scale(0.5, 1.0)  # without normal images: from undecided to certainly damaged
+ZERO_SHOT = Scale(0.4, 1.0)  # in probabilities of damage: the first colour shows above 0.5, which is undecided
+ONE_SHOT = Scale(0.2, 0.55)  # of WinCLIP+: half of that, and half the distance from a good part
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Report:
     """Takes images one by one, keeps their pictures on disk, and gives the page piece by piece.
 
     `normal_maps` are those of normal images that the detector had not seen: they set the colours, so that good parts
-    stay dark.  Without them the colours stand for fixed values, `FIXED`.
+    stay clear.  Without them the colours stand for `fixed` values.
     """
 
-    def __init__(self, normal_maps: Float[Tensor, "k h w"] | None = None) -> None:
-        self.scale = FIXED if normal_maps is None else anomaly_scale(normal_maps)
+    def __init__(self, normal_maps: Float[Tensor, "k h w"] | None = None, fixed: Scale = ZERO_SHOT) -> None:
+        self.scale = fixed if normal_maps is None else anomaly_scale(normal_maps)
         self.on_normal = normal_maps is not None
         self._rows: list[tuple[float, str, int, int]] = []
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the report
@@ -109,7 +110,7 @@ def _card(path: str, score: float, photo: str, heat: str, threshold: float | Non
 
 def _header(facts: Facts, scale: Scale, on_normal: bool) -> dict[str, str]:
     skipped = "".join(f"<li>{html.escape(line)}</li>" for line in facts.skipped)
-    low, high = ("typical of good parts", "twice their extreme") if on_normal else ("undecided", "surely damaged")
+    low, high = (", typical of good parts", ", twice their extreme") if on_normal else ("", ", fixed")
     colours = ANOMALY(np.linspace(0, 1, 13))  # (13, 4), seen on the grey of a photograph
     stops = (255 * (0.4 + (colours[:, :3] - 0.4) * colours[:, 3:])).round().astype(int)
     return {
@@ -117,8 +118,8 @@ def _header(facts: Facts, scale: Scale, on_normal: bool) -> dict[str, str]:
         "heading": html.escape(facts.heading),
         "about": html.escape(facts.about),
         "ramp": "linear-gradient(90deg," + ",".join(f"rgb({r},{g},{b})" for r, g, b in stops) + ")",
-        "scale_low": f"{scale.low:.3f}, {low}",
-        "scale_high": f"{scale.high:.3f}, {high}",
+        "scale_low": f"{scale.low:.3f}{low}",
+        "scale_high": f"{scale.high:.3f}{high}",
         "skipped": f'<details class="panel" open><summary>{len(facts.skipped)} files could not be read</summary>'
         f"<ul>{skipped}</ul></details>"
         if facts.skipped

@@ -76,15 +76,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check what was asked, do it, and say what came out; the exit code as `gadkit.cli` states it."""
     from gadkit.cli import inspection, outputs, sources, words  # imported late: --help need not wait for torch
-    from gadkit.report import Report
+    from gadkit.report import ONE_SHOT, ZERO_SHOT, Report
 
     task = inspection.check(arguments)
     detector = task.fit()
     outputs.tell(*words.before(task))
     root = sources.common_root(arguments.images)
-    page = (
-        nullcontext() if arguments.out is None else closing(Report(None if task.normal is None else task.normal.maps))
-    )
+    page = nullcontext()
+    if arguments.out is not None:
+        maps = None if task.normal is None else task.normal.maps
+        page = closing(Report(maps, ONE_SHOT if task.references else ZERO_SHOT))
     with page as report:
         for row, path, image, heat in task.score(detector):
             if arguments.json:

@@ -77,7 +77,7 @@ def notes(run: Inspection) -> list[tuple[str, str]]:
     score = f"{compared}. Higher is more anomalous. Scores compare within a run: same object, preset and good parts."
     colour = "Where nothing is strange the photograph shows through in grey. All images share one scale: "
     if run.normal is None:
-        colour += "it is fixed, as there were no good parts to measure it on."
+        colour += "it is fixed, as there were no two good parts to measure it on."
         line = "There is none without two or more images of good parts (--normal) or a number (--threshold)."
     else:
         colour += "colour begins where good parts are and is in its middle at their extreme, so good parts stay clear."

@@ -14,7 +14,7 @@ import torch
 from photographs import Run
 from PIL import Image
 
-from gadkit.report import FIXED, SIDE, Facts, Report
+from gadkit.report import ONE_SHOT, SIDE, ZERO_SHOT, Facts, Report
 
 
 class Page(HTMLParser):
@@ -117,5 +117,5 @@ def test_good_parts_stay_clear() -> None:
 
 
 def test_without_good_parts_the_colours_stand_for_fixed_values() -> None:
-    with closing(Report()) as report:
-        assert report.scale == FIXED
+    with closing(Report()) as zero_shot, closing(Report(fixed=ONE_SHOT)) as one_shot:
+        assert (zero_shot.scale, one_shot.scale) == (ZERO_SHOT, ONE_SHOT)
