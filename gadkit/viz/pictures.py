@@ -103,10 +103,14 @@ def _cell(columns: int, pixels: np.ndarray) -> tuple[float, float]:
 
 @styled
 def show_images(
-    images: UInt8[Tensor, "b 3 h w"], titles: Sequence[str] | None = None, columns: int | None = None
+    images: UInt8[Tensor, "b 3 h w"],
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    masks: Bool[Tensor, "b h w"] | None = None,
 ) -> Picture:
-    """Images in rows of `columns` (at most 4 if not said), each under its title."""
+    """Images in rows of `columns` (at most 4 if not said), each under its title and with the outline of its mask."""
     pixels = _pixels(images)
+    outlines = None if masks is None else _check_maps(images, masks, "masks").bool().numpy()
     columns = _check_columns(min(len(pixels), 4) if columns is None else columns)
     _check_titles(titles, len(pixels))
     width, height = _cell(columns, pixels)
@@ -116,7 +120,10 @@ def show_images(
     for index, image in enumerate(pixels):
         row, column = divmod(index, columns)
         title = titles[index] if titles else None
-        _panel(figure, column * (width + GAP), row * step + head, width, height, title).imshow(image)
+        axes = _panel(figure, column * (width + GAP), row * step + head, width, height, title)
+        axes.imshow(image)
+        if outlines is not None:
+            _outline(axes, outlines[index])
     return figure
 
 
