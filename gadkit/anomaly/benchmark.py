@@ -48,8 +48,10 @@ def evaluate(
     for category, variant, seed in progress(products, f"{regime} products", quiet=quiet):
         data = factory.test_set(category, variant, seed, regime, references=max(shots), size=size)
         judge = detector(factory.CATEGORIES[category].nouns[0])
+        seen = judge.see(data.images) if hasattr(judge, "see") else None  # encoded once for all shots
         for k in shots:
-            found = judge.fit(data.references[:k] if k else None).score(data.images)
+            judge.fit(data.references[:k] if k else None)
+            found = judge.score(data.images) if seen is None else judge.judge(seen)
             image, pixel = auroc(found.scores, data.labels), auroc(found.maps, data.masks)
             yield Result(category, variant, seed, regime, k, image, pixel, aupro(found.maps, data.masks))
 

@@ -8,6 +8,7 @@ Book: anomaly/winclip
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, no_type_check
 
 import torch
@@ -23,6 +24,17 @@ from gadkit.checks import check_images, describe
 from gadkit.protocols import AnomalyResult
 
 Maps = dict[int | str, Tensor]  # one (b, rows, columns) map a window scale, and "image" or "patch"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images as WinCLIP sees them, unit vectors all: of the images, their patches (None where nobody asked) and their
+    windows, {scale: (b, w, d)}; `size` is the images' height and width."""
+
+    vectors: Float[Tensor, "b d"]
+    patches: Float[Tensor, "b n width"] | None
+    windows: dict[int, Tensor]
+    size: tuple[int, int]
 
 
 class WinCLIP:
@@ -103,16 +115,38 @@ class WinCLIP:
         before `fit` or when all windows of an image embed alike.
         """
         self._check_fitted()
-        maps, scores = [], []
-        for group in self._groups(images, "images"):
-            vectors, patches, windows = self._see(group, patches=self.reference_patches_ is not None)
-            score, grid = self._judge(vectors), harmonic_mean(list(self._zero_shot(vectors, windows).values()))
-            if self.reference_patches_ is not None:
-                few = torch.stack(list(self._few_shot(patches, windows).values())).mean(dim=0)  # (b, r, c)
-                score, grid = (score + few.amax(dim=(1, 2))) / 2, self._fuse(grid, few)
-            maps.append(upsample(grid, tuple(images.shape[2:])).to(images.device))
-            scores.append(score.to(images.device))
-        return AnomalyResult(torch.cat(maps), torch.cat(scores))
+        patches = self.reference_patches_ is not None
+        found = [self.judge(self._seen(group, patches)) for group in self._groups(images, "images")]
+        return AnomalyResult(
+            *(torch.cat([getattr(f, name) for f in found]).to(images.device) for name in ("maps", "scores"))
+        )
+
+    @no_type_check
+    @torch.no_grad()
+    def see(self, images: UInt8[Tensor, "b 3 h w"]) -> "Seen":
+        """Encode images once, to be judged many times: after another `fit`, say, with more references.
+
+        `score(images)` is `judge(see(images))`, but holds the embeddings of a few images at a time only.  Raises as
+        `score` does; needs no `fit`.
+        """
+        seen = [self._seen(group) for group in self._groups(images, "images")]
+        windows = {s: torch.cat([one.windows[s] for one in seen]) for s in self.scales}
+        vectors, patches = (torch.cat([getattr(one, name) for one in seen]) for name in ("vectors", "patches"))
+        return Seen(vectors, patches, windows, seen[0].size)
+
+    @no_type_check
+    @torch.no_grad()
+    def judge(self, seen: "Seen") -> AnomalyResult:
+        """Maps and scores of images that `see` has encoded.  Raises RuntimeError before `fit`."""
+        self._check_fitted()
+        score, grid = (
+            self._judge(seen.vectors),
+            harmonic_mean(list(self._zero_shot(seen.vectors, seen.windows).values())),
+        )
+        if self.reference_patches_ is not None:
+            few = torch.stack(list(self._few_shot(seen.patches, seen.windows).values())).mean(dim=0)  # (b, r, c)
+            score, grid = (score + few.amax(dim=(1, 2))) / 2, self._fuse(grid, few)
+        return AnomalyResult(upsample(grid, seen.size), score)
 
     @no_type_check
     @torch.no_grad()
@@ -144,6 +178,9 @@ class WinCLIP:
             raise RuntimeError("few_shot_maps: fit(normal) first, with normal images to compare with")
         seen = [self._see(group) for group in self._groups(images, "images")]
         return _join([self._few_shot(patches, windows) for _, patches, windows in seen])
+
+    def _seen(self, images: Tensor, patches: bool = True) -> "Seen":
+        return Seen(*self._see(images, patches), tuple(images.shape[2:]))
 
     def _groups(self, images: Any, what: str) -> tuple[Tensor, ...]:
         """Groups of images whose tokens fit a chunk, at least one image each."""

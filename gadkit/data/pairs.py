@@ -17,7 +17,9 @@ from torch import Tensor
 from gadkit.data import factory
 from gadkit.data.factory.sets import LEAST_PIXELS
 
-RANDOMISED = {"random_part": 0.26, "random_bar": 0.12, "random_texture": 0.14}  # shares; seen categories have the rest
+# shares of the chunks; the seen categories have the rest.  With a fifth instead of over a half, the seen categories were
+# learnt better and the development split worse: made-up parts are what keeps legitimate prints from looking like flaws
+RANDOMISED = {"random_part": 0.28, "random_bar": 0.12, "random_texture": 0.16}
 
 
 @dataclass(frozen=True)

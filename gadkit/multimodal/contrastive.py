@@ -40,6 +40,7 @@ class Config:
     seed: int = 0
     out: Path = Path("tiny-clip")
     pairs: int = 16  # a batch is twice as many images
+    chunks: int = 320  # size of the pool of pairs, in renderings of 24
     captions: int = 48
     patch_captions: int = 16  # patches see a part of them: 144 x as many rows
     dense: float = 1.0  # weight of the patches' loss; 0 trains on captions of images and windows only
@@ -250,7 +251,9 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     runtime.seed_everything(config.seed)
     method = Contrast(build_tiny_clip(config.model), config).to(where)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
-    average, seconds = fit(method, objective(method, PairPool(config.seed)), plan, out, _watch, watch_every)
+    average, seconds = fit(
+        method, objective(method, PairPool(config.seed, late=config.first)), plan, out, _watch, watch_every
+    )
     path = out / "tiny-clip.safetensors"
     save_tiny_clip(average.clip, config.model, path)
     record = asdict(config) | {

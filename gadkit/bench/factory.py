@@ -1,0 +1,35 @@
+"""How many photographs a second the factory makes.
+
+Book: intro/factory
+"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from gadkit.bench import Row
+from gadkit.data import factory
+
+
+def rows() -> Iterator[Row]:
+    """Sound images and defective pairs of every category, at 96 and 240 pixels a side; fastest and slowest category."""
+    for size, count in ((96, 32), (240, 8)):
+        for defect, what in ((None, "sound images"), ("scratch", "defect and twin")):
+            speeds = {name: _speed(name, size, count, defect) for name in factory.CATEGORIES}
+            total = len(speeds) / sum(1 / speed for speed in speeds.values())
+            slow, fast = min(speeds, key=speeds.get), max(speeds, key=speeds.get)
+            unit = f"images/s, {torch.get_num_threads()} threads; {slow} {speeds[slow]:.0f}, {fast} {speeds[fast]:.0f}"
+            yield f"{what}, {size} px", total, unit
+
+
+def _speed(name: str, size: int, count: int, defect: str | None) -> float:
+    """Images a second of one category, the best of three batches of different products."""
+    best = 0.0
+    for attempt in range(4):  # the first warms up
+        seeds = torch.arange(count) + attempt * count
+        began = time.perf_counter()
+        factory.render(name, seeds, seeds, defect, size=size)
+        speed = count * (1 if defect is None else 2) / (time.perf_counter() - began)
+        best = max(best, speed) if attempt else 0.0
+    return best

@@ -1,0 +1,127 @@
+"""Training the tiny CLIP: captions and places are paired truly, twins see the same windows, a short run learns and resumes."""
+
+import json
+import math
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, load_tiny_clip, tokenizer
+from gadkit.data import factory
+from gadkit.data.factory.captions import agrees, caption
+from gadkit.data.pairs import PairPool
+from gadkit.multimodal import contrastive as c
+
+SMALL = TinyConfig(width=32, layers=1, head_width=16, text_width=32, text_layers=1, embed=16)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return PairPool(seed=0, chunks=8, size=4).draw(0, 8)
+
+
+@pytest.fixture(scope="module")
+def method() -> c.Contrast:
+    torch.manual_seed(0)
+    return c.Contrast(build_tiny_clip(SMALL), c.Config(model=SMALL))
+
+
+def batch_of(pairs) -> c.Batch:
+    return c.make_batch(pairs, SMALL, random.Random(0), torch.Generator().manual_seed(0))
+
+
+def test_a_batch_holds_twins_and_counts_defect_pixels(pairs) -> None:
+    batch = batch_of(pairs)
+    assert batch.images.shape == (16, 3, 96, 96)
+    assert not batch.cells[:8].any()
+    assert torch.equal(batch.cells[8:].sum(1), pairs.masks.flatten(1).sum(1))
+    assert (batch.state[:8] == c.NORMAL).all()
+    assert [c.DEFECTS[i] for i in batch.state[8:]] == list(pairs.defects)
+
+
+def test_captions_are_true_of_what_they_were_written_for(pairs) -> None:
+    rng, seen = random.Random(1), factory.split("seen")
+    for category, defect in zip(pairs.categories, pairs.defects, strict=True):
+        for truth in (None, defect):
+            said = caption(category, truth, rng)
+            number = {"normal": c.NORMAL, "anomalous": c.ANOMALOUS} | {d: i for i, d in enumerate(c.DEFECTS)}
+            coded = c.Said(
+                tokenizer()([said.text]),
+                torch.tensor([c.NOBODY if said.category is None else seen.index(said.category)]),
+                torch.tensor([number[said.state]]),
+            )
+            for other, flaw in ((category, truth), (category, defect), (category, None), ("gear", "hole")):
+                image = torch.tensor([seen.index(other) if other in seen else -9])
+                state = torch.tensor([c.NORMAL if flaw is None else c.DEFECTS.index(flaw)])
+                assert coded.true_of(image, state).item() == agrees(said, other, flaw)
+
+
+def test_windows_lie_on_the_grid_and_twins_share_them(pairs) -> None:
+    batch = batch_of(pairs)
+    windows = c.draw_windows(batch.cells, 12, 3, 50, torch.Generator().manual_seed(0))
+    assert windows.shape == (16, 50, 9)
+    assert torch.equal(windows[:8], windows[8:])
+    rows, columns = windows // 12, windows % 12
+    assert ((rows.amax(2) - rows.amin(2)) == 2).all()
+    assert ((columns.amax(2) - columns.amin(2)) == 2).all()
+    hits = torch.gather(batch.cells, 1, windows.flatten(1))[8:].view(8, 50, 9).sum(2) > 0
+    assert hits.float().mean() > 0.5  # defects are small: at random most windows would miss them
+
+
+def test_the_training_tower_is_the_model(method: c.Contrast, pairs) -> None:
+    batch = batch_of(pairs)
+    with torch.no_grad():
+        ours = method.tower(method.clip.visual._embeds(batch.images))[:, 0]
+        theirs = F.normalize(method.clip.encode_image(batch.images), dim=-1)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_cut_is_the_class_token_and_the_windows_patches(method: c.Contrast) -> None:
+    start = torch.arange(2 * 5 * 3.0).view(2, 5, 3)
+    cut = c.cut(start, torch.tensor([[[0, 1]], [[2, 3]]]))
+    assert torch.equal(cut, torch.stack([start[0, [0, 1, 2]], start[1, [0, 3, 4]]]))
+
+
+@pytest.mark.parametrize(("whole", "two_way"), [(True, 0.0), (True, 1.0), (False, 1.0)])
+def test_knowing_nothing_costs_log_2_and_gradients_reach_both_towers(
+    method, pairs, whole: bool, two_way: float
+) -> None:
+    batch, rng = batch_of(pairs), random.Random(0)
+    said = c.make_captions(pairs, 12, rng, tokenizer())
+    windows = [c.draw_windows(batch.cells, 12, 3, 2, torch.Generator().manual_seed(0))]
+    method.zero_grad()
+    value = method(batch, said, windows, whole, two_way)
+    assert 0.5 * math.log(2) < value.item() < 4 * math.log(2)
+    value.backward()
+    assert method.clip.visual.conv1[0].weight.grad.abs().sum() > 0
+    assert method.clip.token_embedding.weight.grad.abs().sum() > 0
+    blind = c.Contrast(build_tiny_clip(SMALL), method.config)
+    with torch.no_grad():
+        blind.clip.logit_scale.fill_(-50.0)
+        blind.clip.logit_bias.fill_(0.0)
+        assert blind(batch, said, windows, whole, two_way).item() == pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
+    config = c.Config(
+        steps=6, first=3, pairs=4, chunks=6, captions=8, patch_captions=4, model=SMALL, out=tmp_path, lr=3e-3
+    )
+    path = c.train(config, watch_every=100)
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    assert recipe["steps"] == 6
+    assert recipe["seconds"] > 0
+    clip, control = load_tiny_clip(path), load_tiny_clip(path, random=True)
+    images = factory.render("gear", torch.arange(2)).images
+    seen, blank = (x.encode_image(x.preprocess(images)).pooled for x in (clip, control))
+    assert seen.shape == blank.shape == (2, 16)
+    assert not torch.allclose(seen, blank)
+    logged = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert logged["step"] == 6
+    assert 0 <= logged["zero_shot"] <= 1
+
+
+def test_no_steps_is_an_error() -> None:
+    with pytest.raises(ValueError, match="steps: expected at least 1"):
+        c.train(c.Config(steps=0))

@@ -1,0 +1,77 @@
+"""The loop learns, resumes where it was killed, and refuses to go on from nonsense."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from gadkit.train import Plan, fit
+
+
+def problem() -> tuple[nn.Module, callable]:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def loss(step: int) -> torch.Tensor:
+        x = torch.randn(32, 4, generator=torch.Generator().manual_seed(step))
+        return ((model(x)[:, 0] - x[:, 0] + x[:, 1].abs()) ** 2).mean()
+
+    return model, loss
+
+
+def test_it_learns() -> None:
+    model, loss = problem()
+    before = loss(999).item()
+    average, seconds = fit(model, loss, Plan(steps=300, lr=1e-2, warmup=20, weight_decay=0.0, average=0.9))
+    assert loss(999).item() < 0.3 * before
+    assert seconds > 0
+    assert all(not p.requires_grad for p in average.parameters())
+
+
+class Killed(Exception):
+    """Stands for the power cut."""
+
+
+def test_a_killed_run_ends_where_an_undisturbed_one_does(tmp_path) -> None:
+    plan = Plan(steps=40, lr=1e-2, warmup=5, save_every=10)
+    model, loss = problem()
+    whole, _ = fit(model, loss, plan)
+    model, loss = problem()
+
+    def dies(step: int) -> torch.Tensor:
+        if step == 25:
+            raise Killed
+        return loss(step)
+
+    with pytest.raises(Killed):
+        fit(model, dies, plan, tmp_path)
+    assert not (tmp_path / "checkpoint.part").exists()
+    model, loss = problem()
+    seen = []
+
+    def spied(step: int) -> torch.Tensor:
+        seen.append(step)
+        return loss(step)
+
+    resumed, _ = fit(model, spied, plan, tmp_path, lambda average, step: {"value": 1.0}, watch_every=20)
+    assert seen == list(range(20, 40))
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [40]
+    assert log[0]["value"] == 1.0
+
+
+def test_nan_stops_it() -> None:
+    model, _ = problem()
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        fit(model, lambda step: model(torch.full((2, 4), float("nan"))).mean(), Plan(steps=3))
+
+
+def test_the_rate_warms_up_and_ends_at_its_floor() -> None:
+    plan = Plan(steps=1000, lr=1.0, warmup=100, floor=0.02)
+    assert plan.rate(0) == pytest.approx(0.01, rel=1e-3)
+    assert plan.rate(99) == pytest.approx(1.0, abs=0.03)
+    assert plan.rate(1000) == pytest.approx(0.02)
+    assert all(plan.rate(s) >= plan.rate(s + 1) for s in range(100, 1000))
