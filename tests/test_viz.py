@@ -145,6 +145,27 @@ def test_detections_without_masks_and_in_blocks(images: torch.Tensor, maps: torc
     assert first.y0 - heat.y1 < heat.y0 - fourth.y1  # a photograph stands closer to its map than to the next block
 
 
+def test_a_comparison_has_a_row_a_detector(images: torch.Tensor, maps: torch.Tensor, scale: viz.Scale) -> None:
+    named = {"words": maps, "references": maps.flip(0)}
+    picture = viz.show_comparison(images, named, maps > 5, scale=scale, titles=list("abcd"))
+    assert [text.get_text() for text in picture.texts] == ["", *named]
+    photographs, words, references = picture.axes[:4], picture.axes[4:8], picture.axes[8:12]
+    assert [axes.get_title() for axes in (*photographs, words[0])] == [*"abcd", ""]
+    assert [len(axes.collections) for axes in (*photographs, *words)] == [2] + [0] * 7
+    for row, heat in ((words, maps), (references, maps.flip(0))):
+        shown = np.stack([axes.images[0].get_array() for axes in row])
+        assert np.array_equal(shown, viz.overlay(images, heat, scale).permute(0, 2, 3, 1))
+    assert photographs[0].get_position().y0 > words[0].get_position().y1 > references[0].get_position().y1
+    drawn(picture)
+
+
+def test_maps_relative_to_their_own_scales_look_the_same(images: torch.Tensor, maps: torch.Tensor) -> None:
+    own, other = viz.Scale(1.0, 5.0), viz.Scale(10.0, 50.0)
+    assert torch.allclose(own.relative(maps), other.relative(maps * 10), atol=1e-6)
+    common = viz.overlay(images, own.relative(maps), viz.Scale(0, 1)).int()
+    assert (common - viz.overlay(images, maps, own).int()).abs().max() <= 1
+
+
 def test_windows_are_cut_where_they_are_marked(images: torch.Tensor) -> None:
     picture = viz.show_windows(images[0], (6, 8), [(0, 0, 2, 2), (4, 5, 2, 3)], ["first", "second"])
     whole, first, second = picture.axes
@@ -200,6 +221,7 @@ def bad_calls() -> dict[str, tuple]:
         "no maps": (viz.anomaly_scale, (maps[:0],), {}, "at least one map"),
         "flat maps": (viz.anomaly_scale, (torch.ones(2, 8, 8),), {}, "got 1 everywhere"),
         "quantile": (viz.anomaly_scale, (maps, 0.3), {}, "got 0.3"),
+        "no maps to compare": (viz.show_comparison, (images, {}), {"scale": scale}, "got none"),
         "mask": (viz.show_detections, (images, maps, torch.zeros(1, 8, 8).bool()), {"scale": scale}, "masks"),
         "outside": (viz.show_windows, (images[0], (4, 4), [(3, 3, 2, 2)]), {}, "inside a grid"),
         "no window": (viz.show_windows, (images[0], (4, 4), []), {}, "at least one window"),

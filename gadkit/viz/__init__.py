@@ -6,7 +6,16 @@ The functions return a `Picture`, a matplotlib figure that a notebook shows by i
 Book: intro/run-it
 """
 
-from gadkit.viz.pictures import Scale, anomaly_scale, contact_sheet, overlay, show_detections, show_images, show_windows
+from gadkit.viz.pictures import (
+    Scale,
+    anomaly_scale,
+    contact_sheet,
+    overlay,
+    show_comparison,
+    show_detections,
+    show_images,
+    show_windows,
+)
 from gadkit.viz.plots import plot_bars, plot_curves, plot_scores, plot_shots
 from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
 
@@ -23,6 +32,7 @@ __all__ = [
     "plot_curves",
     "plot_scores",
     "plot_shots",
+    "show_comparison",
     "show_detections",
     "show_images",
     "show_windows",

@@ -7,7 +7,7 @@ Book: intro/run-it
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +22,8 @@ from torch import Tensor
 from gadkit.checks import check_finite, check_images, describe
 from gadkit.viz.style import ANOMALY, INK, SERIES, WIDTH, Picture, styled
 
-TITLE, GAP, BLOCK, KEY = (
-    0.24,
-    0.05,
-    0.16,
-    0.42,
-)  # inches: a line of text, between images, between blocks, the colours' key
+# inches: a line of text, between images, between blocks, the colours' key
+TITLE, GAP, BLOCK, KEY = 0.24, 0.05, 0.16, 0.42
 WINDOW_COLUMNS = 3
 OUTLINE = (("black", 2.6), ("white", 1.1))  # one of the two shows on any photograph
 
@@ -37,6 +33,10 @@ class Scale(NamedTuple):
 
     low: float
     high: float
+
+    def relative(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+        """Maps in units of this scale, 0 at `low` and 1 at `high`: maps of different products then share one figure."""
+        return (maps - self.low) / (self.high - self.low)
 
 
 def anomaly_scale(normal_maps: Float[Tensor, "b h w"], quantile: float = 0.995) -> Scale:
@@ -192,6 +192,41 @@ def show_detections(
             axes.imshow(image)
             _outline(axes, outlines[index])
         _panel(figure, *place[-1]).imshow(heat[index])
+    _key(figure, scale, tall + 0.1)
+    return figure
+
+
+@styled
+def show_comparison(
+    images: UInt8[Tensor, "b 3 h w"],
+    maps: Mapping[str, Float[Tensor, "b h w"]],
+    masks: Bool[Tensor, "b h w"] | None = None,
+    *,
+    scale: Scale,
+    titles: Sequence[str] | None = None,
+) -> Picture:
+    """Detectors side by side: one column an image, with the true outline of its defect, one named row a detector.
+
+    All maps share one scale; maps that differ in their units go through `Scale.relative` first.
+    """
+    if not maps:
+        raise ValueError("maps: expected at least one detector's, got none")
+    pixels, layers = _pixels(images), [_pixels(overlay(images, heat, scale)) for heat in maps.values()]
+    _check_titles(titles, len(pixels))
+    width = (WIDTH - TITLE - GAP * (len(pixels) - 1)) / len(pixels)
+    height, head = width * pixels.shape[1] / pixels.shape[2], TITLE if titles else 0
+    tall = head + (1 + len(layers)) * (height + GAP)
+    figure = Picture(figsize=(WIDTH, tall + KEY), layout="none")
+    outlines = None if masks is None else _check_maps(images, masks, "masks").bool().numpy()
+    for row, (name, layer) in enumerate(zip(["", *maps], [pixels, *layers], strict=True)):
+        top = head + row * (height + GAP)
+        for column, image in enumerate(layer):
+            title = titles[column] if titles and not row else None
+            axes = _panel(figure, TITLE + column * (width + GAP), top, width, height, title)
+            axes.imshow(image)
+            if outlines is not None and not row:
+                _outline(axes, outlines[column])
+        figure.text(0, 1 - (top + height / 2) / (tall + KEY), name, rotation=90, ha="left", va="center")
     _key(figure, scale, tall + 0.1)
     return figure
 
