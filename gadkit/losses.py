@@ -14,8 +14,10 @@ def balanced_sigmoid(
 ) -> Float[Tensor, ""]:
     """Sigmoid loss over all pairs, as often positive as they like, with both classes counting half.
 
-    SigLIP (Zhai et al. 2023, eq. 1) has one positive a row and lets the bias settle the imbalance.  Here a caption can be
-    true of many images, so the weights settle it: logits of 0 give log 2, the value of a network that has learnt nothing.
+    SigLIP (Zhai et al. 2023, eq. 1) has one positive a row and lets the bias settle the imbalance.  Here a caption
+    can be
+    true of many images, so the weights settle it: logits of 0 give log 2, the value of a network that has learnt
+    nothing.
     """
     weight = torch.ones_like(logits) if weight is None else weight
     share = [(weight * side).sum().clamp(min=1e-6) for side in (positive, ~positive)]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 class Tokens:
     """What a vision transformer sees in a batch of images.
 
-    `pooled` is the image vector (the backbone's own choice of CLS, mean or attention pool); `patches` holds one tensor a
-    requested layer, row-major and without prefix tokens; `grid` is (rows, columns) with n = rows * columns.
+    `pooled` is the image vector (the backbone's own choice of CLS, mean or attention pool); `patches` holds one
+    tensor a requested layer, row-major and without prefix tokens; `grid` is (rows, columns) with n = rows * columns.
     """
 
     pooled: Float[Tensor, "b d"]
@@ -64,7 +64,7 @@ class AnomalyResult:
     """
 
     maps: Float[Tensor, "b h w"]
-    scores: Float[Tensor, "b"]  # noqa: F821 - a jaxtyping axis name, not a variable
+    scores: Float[Tensor, "b"]
 
 
 class Detector(Protocol):

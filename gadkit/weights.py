@@ -31,7 +31,7 @@ class Weights:
 
 
 WEIGHTS: dict[tuple[str, str], Weights] = {
-    ("clip", "tiny"): Weights("gadkit", "tiny-clip", "MIT", 0.0, "tiny-clip.md"),
+    ("clip", "tiny"): Weights("gadkit", "tiny-clip", "MIT", 5.1, "tiny-clip.md"),
     ("clip", "paper"): Weights(
         "open_clip",
         "ViT-B-16-plus-240/laion400m_e31",
@@ -70,7 +70,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
 def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
     """The error for weights that cannot be had here: which file is missing, and the two ways to get on."""
     return WeightsUnavailable(
-        f"the weights {weights.id} ({weights.size:.0f} MB, {weights.library}) are not cached here: {missing} is missing. "
-        "Either run once with a network, so that the library can download them, or use the shipped models with "
-        "GADKIT_PRESET=tiny (on the command line: --preset tiny)."
+        f"the weights {weights.id} ({weights.size:.0f} MB, {weights.library}) are not cached here: {missing} is "
+        "missing.  Either run once with a network, so that the library can download them, or use the shipped models "
+        "with GADKIT_PRESET=tiny (on the command line: --preset tiny)."
     )

@@ -57,9 +57,9 @@ def evaluate(
 
 
 def summarise(results: Sequence[Result], measure: str) -> tuple[float, float]:
-    """Mean of a measure over categories and products, and its standard deviation over the data seeds' means (0 for one).
+    """Mean of a measure over categories and products, and its standard deviation over the data seeds' means.
 
-    Raises ValueError for no results.
+    The deviation is 0 for one seed.  Raises ValueError for no results.
     """
     if not results:
         raise ValueError("summarise: expected at least one result, got none")

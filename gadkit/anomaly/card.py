@@ -25,9 +25,12 @@ from gadkit.data import factory
 MEASURES = ("image_auroc", "pixel_auroc", "aupro")
 
 
-def measure(clip: OpenCLIP, split: str, regime: str, shots: tuple[int, ...] = (0, 4), **protocol) -> list[Result]:
-    """WinCLIP with its defaults on a split: 5 products a category and 3 data seeds unless told otherwise."""
-    return list(evaluate(lambda noun: WinCLIP(clip, noun), factory.split(split), regime, shots, **protocol))
+def measure(
+    clip: OpenCLIP, split: str, regime: str, variants: int = 5, seeds: tuple[int, ...] = (0, 1, 2), quiet: bool = False
+) -> list[Result]:
+    """WinCLIP with its defaults on a split, zero-shot and with 4 references."""
+    categories = factory.split(split)
+    return list(evaluate(lambda noun: WinCLIP(clip, noun), categories, regime, (0, 4), variants, seeds, quiet=quiet))
 
 
 def sample(clip: OpenCLIP) -> dict[str, float]:

@@ -66,8 +66,8 @@ def aupro(maps: Array, masks: Array, limit: float = 0.3) -> float:
 
     No curve is built.  A defect pixel counts from the false-positive rate on at which the threshold reaches its score,
     so what it adds to the area is what is left of [0, limit] then, and AUPRO is the mean of that over each region's
-    pixels and over the regions.  Where normal pixels tie with it, the curve (like a ROC curve) rises in a straight line.
-    Bergmann et al. 2020 (Uninformed Students), the per-region overlap.
+    pixels and over the regions.  Where normal pixels tie with it, the curve (like a ROC curve) rises in a straight
+    line. Bergmann et al. 2020 (Uninformed Students), the per-region overlap.
     """
     maps, masks = _check(maps, masks, "maps", "masks")
     if maps.ndim != 3:

@@ -28,8 +28,11 @@ Maps = dict[int | str, Tensor]  # one (b, rows, columns) map a window scale, and
 
 @dataclass(frozen=True)
 class Seen:
-    """Images as WinCLIP sees them, unit vectors all: of the images, their patches (None where nobody asked) and their
-    windows, {scale: (b, w, d)}; `size` is the images' height and width."""
+    """Images as WinCLIP sees them, in unit vectors.
+
+    Of the images, of their patches (None where nobody asked) and of their windows, {scale: (b, w, d)}; `size` is the
+    images' height and width.
+    """
 
     vectors: Float[Tensor, "b d"]
     patches: Float[Tensor, "b n width"] | None

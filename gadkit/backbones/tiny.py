@@ -8,7 +8,9 @@ Book: anomaly/winclip
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -62,7 +64,7 @@ class Stem(nn.Sequential):
     def __init__(self, width: int) -> None:
         channels = (3, 32, 64, width)
         layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+        for i, (a, b) in enumerate(pairwise(channels)):
             layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.GroupNorm(8, b), nn.GELU()]
             layers += [Residual(b)] * (i == 1)
         super().__init__(*layers, nn.Conv2d(width, width, 1))
@@ -90,7 +92,7 @@ def build_tiny_clip(config: TinyConfig = TinyConfig()) -> nn.Module:
     return model
 
 
-def tokenizer():  # noqa: ANN201 - open_clip's class, imported late
+def tokenizer() -> Callable[[list[str]], Tensor]:
     """open_clip's byte-pair tokenizer with the merges of the captions' words."""
     from open_clip.tokenizer import SimpleTokenizer
 

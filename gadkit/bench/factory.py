@@ -1,6 +1,6 @@
 """How many photographs a second the factory makes.
 
-Book: intro/factory
+Book: anomaly/measuring
 """
 
 import time

@@ -1,7 +1,7 @@
 """An endless stream of training pairs: a part with a defect beside its sound twin.
 
-Pairs are rendered a chunk at a time into a pool that forgets its oldest chunk, and a batch is drawn from the pool.  What
-the pool holds at a step follows from the step's number, so a resumed run sees what it would have seen.
+Pairs are rendered a chunk at a time into a pool that forgets its oldest chunk, and a batch is drawn from the pool.
+What the pool holds at a step follows from the step's number, so a resumed run sees what it would have seen.
 
 Book: anomaly/winclip
 """
@@ -17,14 +17,15 @@ from torch import Tensor
 from gadkit.data import factory
 from gadkit.data.factory.sets import LEAST_PIXELS
 
-# shares of the chunks; the seen categories have the rest.  With a fifth instead of over a half, the seen categories were
+# shares of the chunks; the seen categories have the rest.  With a fifth instead of over a half, the seen categories
+# were
 # learnt better and the development split worse: made-up parts are what keeps legitimate prints from looking like flaws
 RANDOMISED = {"random_part": 0.28, "random_bar": 0.12, "random_texture": 0.16}
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """`sound` and `defective` photographs of the same parts, with masks; names a pair of its category and its defect."""
+    """`sound` and `defective` photographs of the same parts, with masks, and what each pair shows."""
 
     sound: UInt8[Tensor, "n 3 s s"]
     defective: UInt8[Tensor, "n 3 s s"]
@@ -57,12 +58,7 @@ class PairPool:
     def _render(self, number: int) -> Pairs:
         """One chunk: a category and a defect, `size` products of it, each photographed once."""
         rng = random.Random(f"{self.seed}/chunk/{number}")
-        dice = rng.random()
-        for category, share in RANDOMISED.items():
-            if (dice := dice - share) < 0:
-                break
-        else:
-            category = rng.choice(factory.split("seen"))
+        category = _category(rng)
         defect = rng.choice(factory.CATEGORIES[category].defects)
         seeds = _numbers(self.seed, number, self.size)
         severity = torch.rand(self.size, generator=torch.Generator().manual_seed(number))
@@ -75,6 +71,14 @@ class PairPool:
         return Pairs(shots.twins[good], shots.images[good], shots.masks[good], *names)
 
 
-def _numbers(seed: int, chunk: int, size: int) -> Int[Tensor, "n"]:  # noqa: F821
+def _category(rng: random.Random) -> str:
+    dice = rng.random()
+    for name, share in RANDOMISED.items():
+        if (dice := dice - share) < 0:
+            return name
+    return rng.choice(factory.split("seen"))
+
+
+def _numbers(seed: int, chunk: int, size: int) -> Int[Tensor, "n"]:
     """Seeds of a chunk, below those of the test sets (2 ** 40)."""
     return ((seed % 256) << 32) + chunk * size + torch.arange(size)

@@ -1,8 +1,8 @@
 """Training the tiny CLIP: images, token windows and patches against captions.
 
 The model is told captions and, through them, masks: a window or a patch is paired with the captions that are true of
-what it shows, and the defect masks say what that is.  "Zero-shot" therefore means categories that were never trained on,
-not defects.
+what it shows, and the defect masks say what that is.  "Zero-shot" therefore means categories that were never trained
+on, not defects.
 
 Book: anomaly/winclip
 """
@@ -10,6 +10,7 @@ Book: anomaly/winclip
 import json
 import math
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -56,8 +57,8 @@ class Batch:
 
     images: Float[Tensor, "b 3 s s"]
     cells: Int[Tensor, "b n"]  # defect pixels in each patch
-    category: Int[Tensor, "b"]  # noqa: F821
-    state: Int[Tensor, "b"]  # noqa: F821
+    category: Int[Tensor, "b"]
+    state: Int[Tensor, "b"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ class Said:
     """Token ids of captions and what they claim: a category or none, a state that may be just anomalous."""
 
     tokens: Int[Tensor, "t context"]
-    category: Int[Tensor, "t"]  # noqa: F821
-    state: Int[Tensor, "t"]  # noqa: F821
+    category: Int[Tensor, "t"]
+    state: Int[Tensor, "t"]
 
-    def true_of(self, category: Int[Tensor, "n"], state: Int[Tensor, "n"]) -> Bool[Tensor, "n t"]:  # noqa: F821
+    def true_of(self, category: Int[Tensor, "n"], state: Int[Tensor, "n"]) -> Bool[Tensor, "n t"]:
         """Which captions are true of which pictures."""
         named = (self.category == NOBODY) | (self.category == category[:, None])
         return named & torch.where(self.state == ANOMALOUS, state[:, None] >= 0, self.state == state[:, None])
@@ -100,7 +101,7 @@ def make_batch(pairs: Pairs, config: TinyConfig, rng: random.Random, generator: 
     )
 
 
-def make_captions(pairs: Pairs, count: int, rng: random.Random, tokenize) -> Said:
+def make_captions(pairs: Pairs, count: int, rng: random.Random, tokenize: Callable[[list[str]], Tensor]) -> Said:
     """Captions for a batch, half of them of sound parts."""
     seen, said = factory.split("seen"), []
     for i in range(count):
@@ -183,7 +184,7 @@ class Contrast(nn.Module):
         return torch.stack(losses).mean()
 
     def _places(self, vectors, texts, said: Said, batch: Batch, windows, two_way: float) -> Float[Tensor, ""]:
-        """The loss of windows: their state is the image's where enough of the defect is seen, sound where nothing is."""
+        """The loss of windows: in the image's state where enough of the defect is seen, sound where nothing is."""
         b, count, k = windows.shape
         found = torch.gather(batch.cells, 1, windows.flatten(1)).view(b * count, k).sum(1)
         bad, good = found >= (LEAST if k > 1 else LEAST - 2), found == 0
@@ -192,7 +193,7 @@ class Contrast(nn.Module):
         return self._loss(vectors, texts, said, batch.category.repeat_interleave(count), state, weight, two_way)
 
     def _loss(self, vectors, texts, said: Said, category, state, weight, two_way: float) -> Float[Tensor, ""]:
-        """Which captions are true of it, and, as WinCLIP will ask: anomalous or normal?"""
+        """Which captions are true of it and, as WinCLIP will ask, whether it is anomalous or normal."""
         logits = self.logits(vectors, texts)
         wide = None if weight is None else weight[:, None].expand_as(logits)
         loss = balanced_sigmoid(logits, said.true_of(category, state), wide)
@@ -206,7 +207,7 @@ class Contrast(nn.Module):
         return (loss + two_way * balanced_sigmoid(margin[:, None], (state >= 0)[:, None], wide)) / (1 + two_way)
 
 
-def _mean(logits: Float[Tensor, "n t"], where: Bool[Tensor, "n t"]) -> Float[Tensor, "n"]:  # noqa: F821
+def _mean(logits: Float[Tensor, "n t"], where: Bool[Tensor, "n t"]) -> Float[Tensor, "n"]:
     return (logits * where).sum(1) / where.sum(1).clamp(min=1)
 
 
@@ -218,7 +219,7 @@ def cut(start: Float[Tensor, "b t w"], windows: Int[Tensor, "b count k"]) -> Flo
     return torch.cat([start[:, :1].repeat_interleave(count, 0), inner], 1)
 
 
-def objective(method: Contrast, pool: PairPool):
+def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
     """The loss of a step, all randomness keyed by the step's number."""
     config, tokenize = method.config, tokenizer()
     where = next(method.parameters()).device
@@ -272,7 +273,7 @@ def _watch(average: Contrast, step: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def glance(clip, categories: tuple[str, ...] | None = None, variants: int = 2) -> dict[str, float]:
+def glance(clip: OpenCLIP, categories: tuple[str, ...] | None = None, variants: int = 2) -> dict[str, float]:
     """Mean zero-shot image AUROC and nearest-patch 4-shot image AUROC over a few products of the development split.
 
     Quick and rough, to follow a training by; `gadkit.anomaly.benchmark` measures.

@@ -1,4 +1,4 @@
-"""Training the tiny CLIP: captions and places are paired truly, twins see the same windows, a short run learns and resumes."""
+"""Training the tiny CLIP: captions and places are paired truly, twins see the same windows, a short run learns."""
 
 import json
 import math

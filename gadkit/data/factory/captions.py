@@ -84,9 +84,9 @@ def caption(
 ) -> Caption:
     """A caption of a photograph.
 
-    With probability `generic` it says "object" or "texture" for the noun, with probability `invented` a made-up word, so
-    that a model learns to read the state beside a noun it does not know.  A defective part is called by its defect, or,
-    with probability `vague`, only said to be anomalous.
+    With probability `generic` it says "object" or "texture" for the noun, with probability `invented` a made-up word,
+    so that a model learns to read the state beside a noun it does not know.  A defective part is called by its defect
+    or, with probability `vague`, only said to be anomalous.
     """
     kind = lookup(category)
     noun, named = _noun(kind, rng, generic, invented)

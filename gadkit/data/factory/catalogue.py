@@ -34,8 +34,8 @@ def category(
     """Register the function it decorates as a category named after it.
 
     `nouns` is a comma-separated list.  `also` names further defects, space-separated: "missing" and "misplaced" for a
-    category that calls `Scene.removable` ("missing" alone if its piece has no place to slip to), "misprint" for one that
-    calls `Scene.ink`.  `pliable`: bending it shows (not so on a texture without a pattern).
+    category that calls `Scene.removable` ("missing" alone if its piece has no place to slip to), "misprint" for one
+    that calls `Scene.ink`.  `pliable`: bending it shows (not so on a texture without a pattern).
     """
     if kind not in ("object", "texture") or split not in SPLITS:
         raise ValueError(f"category: expected kind object or texture and a split of {SPLITS}, got {kind!r}, {split!r}")

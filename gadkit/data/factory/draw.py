@@ -30,8 +30,8 @@ def _unit(z: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 @lru_cache(maxsize=4)
-def _grain(device: torch.device) -> Float[Tensor, "n"]:  # noqa: F821
-    """A fixed reel of Gaussian numbers; each image reads it from a place of its own.  Made on the CPU for every device."""
+def _grain(device: torch.device) -> Float[Tensor, "n"]:
+    """A fixed reel of Gaussian numbers, made on the CPU for every device; each image reads it from its own place."""
     return torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).to(device)
 
 
@@ -41,10 +41,10 @@ class Draw:
     `seeds` has shape (b,).  Scalars come as (b, 1, 1), ready to broadcast against pixels.
     """
 
-    def __init__(self, seeds: Int[Tensor, "b"]) -> None:  # noqa: F821
+    def __init__(self, seeds: Int[Tensor, "b"]) -> None:
         self.keys = _mix(seeds.long() * _GOLDEN + 1)
 
-    def _key(self, name: str) -> Int[Tensor, "b"]:  # noqa: F821
+    def _key(self, name: str) -> Int[Tensor, "b"]:
         return _mix(self.keys ^ (zlib.crc32(name.encode()) * 2654435761))
 
     def uniform(self, name: str, low: Number = 0.0, high: Number = 1.0) -> Float[Tensor, "b 1 1"]:

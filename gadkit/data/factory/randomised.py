@@ -1,8 +1,8 @@
 """Parts and materials that do not exist: every product seed composes a new one.  For training only, in no test split.
 
-A model that has only seen two dozen categories takes a print it does not know for a flaw.  Here prints, two-tone bodies,
-rows of holes and stripes come in endless combinations, all of them sound, so that what is left to learn is what a flaw
-looks like.
+A model that has only seen two dozen categories takes a print it does not know for a flaw.  Here prints, two-tone
+bodies, rows of holes and stripes come in endless combinations, all of them sound, so that what is left to learn is
+what a flaw looks like.
 
 Book: intro/factory
 """
@@ -14,7 +14,20 @@ from torch import Tensor
 
 from gadkit.data.factory.catalogue import category
 from gadkit.data.factory.scene import Colour, Scene
-from gadkit.data.factory.shapes import TAU, Plane, Scalar, bevel, box, dome, polar, polygon, radius, repeat, rotate, sector
+from gadkit.data.factory.shapes import (
+    TAU,
+    Plane,
+    Scalar,
+    bevel,
+    box,
+    dome,
+    polar,
+    polygon,
+    radius,
+    repeat,
+    rotate,
+    sector,
+)
 
 _NOUNS = "part, component, piece, product, item, workpiece"
 
@@ -152,7 +165,7 @@ def _where(s: Scene, before, chosen: Float[Tensor, "b 1 1"]) -> None:
 
 @category("object", "randomised", _NOUNS, also="missing misprint")
 def random_bar(s: Scene) -> None:
-    """A long part turned on a lathe: a profile in steps, each with a colour of its own, a thread, a tip that may lack."""
+    """A long part turned on a lathe: a profile in steps of several colours, a thread, a tip that may lack."""
     x, y = s.pose(scale=(0.82, 0.96))
     s.background()
     k = 7

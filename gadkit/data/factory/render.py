@@ -80,18 +80,19 @@ def _render(
 @torch.inference_mode()
 def render(
     category: str,
-    seeds: Int[Tensor, "b"],  # noqa: F821
-    variants: Int[Tensor, "b"] | int = 0,  # noqa: F821
+    seeds: Int[Tensor, "b"],
+    variants: Int[Tensor, "b"] | int = 0,
     defect: str | None = None,
-    severity: Float[Tensor, "b"] | Number = 0.5,  # noqa: F821
+    severity: Float[Tensor, "b"] | Number = 0.5,
     size: int = 96,
     nuisance: Number = 1.0,
     noise: Number = 0.02,
 ) -> Shots:
     """Photograph parts of a category: one image a seed, on the device of `seeds`.
 
-    `seeds` choose piece, pose, light and defect; `variants` the product (size, colours, counts).  `severity` runs from 0
-    to 1, `nuisance` from 0 (every part aligned under one light) to 1 (free); `noise` is the sensor's standard deviation.
+    `seeds` choose piece, pose, light and defect; `variants` the product (size, colours, counts).  `severity` runs
+    from 0 to 1, `nuisance` from 0 (every part aligned under one light) to 1 (free); `noise` is the sensor's standard
+    deviation.
     The same arguments give the same pixels.  Raises ValueError for an unknown category or a defect it cannot have.
     """
     kinds = lookup(category).defects

@@ -1,7 +1,7 @@
 """The stage on which a part is drawn: albedo, height, coverage and gloss as whole-batch planes, then light.
 
-A category is a function that paints on a `Scene`.  It draws its numbers from three sources: `part` (what the product is:
-equal for all photographs of one product), `shot` (what differs from piece to piece by nature) and `vary` (nuisance:
+A category is a function that paints on a `Scene`.  It draws its numbers from three sources: `part` (what the product
+is: equal for all photographs of one product), `shot` (what differs from piece to piece by nature) and `vary` (nuisance:
 pose, light and colour drift, which a fixture would reduce).
 
 Book: intro/factory
@@ -63,8 +63,8 @@ class Scene(Canvas):
 
     def __init__(
         self,
-        seeds: Int[Tensor, "b"],  # noqa: F821
-        variants: Int[Tensor, "b"],  # noqa: F821
+        seeds: Int[Tensor, "b"],
+        variants: Int[Tensor, "b"],
         size: int,
         nuisance: Number = 1.0,
         fault: Fault = Fault(),
@@ -116,7 +116,7 @@ class Scene(Canvas):
     # ---------------------------------------------------------------- noise
 
     def noise(self, name: str, base: int = 4, octaves: int = 4, decay: Number = 0.5, stretch: Range = (1, 1)) -> Plane:
-        """Fractal value noise fixed to the image, about [-1, 1]; `base` cells across, `stretch` times that in (x, y)."""
+        """Fractal value noise fixed to the image, about [-1, 1]; `base` cells across, times `stretch` in (x, y)."""
         total, weight = torch.zeros_like(self.height), 1.0
         for octave in range(octaves):
             columns, rows = (max(2, int(base * s * 2**octave)) for s in stretch)
@@ -200,8 +200,10 @@ class Scene(Canvas):
     def removable(
         self, x: Plane, y: Plane, cx: Scalar = 0.0, cy: Scalar = 0.0
     ) -> tuple[Plane, Plane, Float[Tensor, "b 1 1"]]:
-        """The frame of the piece at (cx, cy) that a fault takes away or displaces: its own x, y, and 1 or 0 to multiply
-        its coverage with.  A sound part gets x - cx, y - cy and 1."""
+        """The frame of the piece at (cx, cy) that a fault takes away or displaces.
+
+        Returns its own x, y, and 1 or 0 to multiply its coverage with.  A sound part gets x - cx, y - cy and 1.
+        """
         x, y, keep = x - cx, y - cy, torch.ones(self.b, 1, 1, device=x.device)
         if self.fault.kind == "missing":
             keep = keep * 0

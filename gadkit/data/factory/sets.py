@@ -25,7 +25,7 @@ TEST_SEEDS = 1 << 40  # training stays below
 
 @dataclass(frozen=True)
 class TestSet:
-    """One product: `references` and `images` to judge, with `masks`, and a name of the defect each ("good" for none)."""
+    """One product: `references`, and `images` to judge with `masks` and a defect's name each ("good" for none)."""
 
     __test__ = False  # the name starts with Test, and pytest would collect it
 
@@ -36,7 +36,7 @@ class TestSet:
     defects: tuple[str, ...]
 
     @property
-    def labels(self) -> Bool[Tensor, "n"]:  # noqa: F821
+    def labels(self) -> Bool[Tensor, "n"]:
         """True where an image shows a defect."""
         return torch.tensor([d != "good" for d in self.defects])
 
@@ -58,8 +58,8 @@ def test_set(
 ) -> TestSet:
     """Photographs of one product variant: `normal` sound ones and `per_defect` of each defect, its grades in turn.
 
-    A defect that would show on fewer than 8 pixels of a 96-pixel image is drawn again.  Raises ValueError for an unknown
-    category or regime.
+    A defect that would show on fewer than 8 pixels of a 96-pixel image is drawn again.  Raises ValueError for an
+    unknown category or regime.
     """
     if regime not in NUISANCE:
         raise ValueError(f"regime: expected one of {', '.join(NUISANCE)}, got {regime!r}")
@@ -110,8 +110,8 @@ def export(
     """Write test sets under `root` in MVTec AD's layout and return the number of images.
 
     `categories` names a split or lists categories; each gets `per_class` sound images to train on, as many to test, and
-    a third of that of each defect, at least one.  A category appears when it is complete.  Raises ValueError for a folder that already
-    holds one of them.
+    a third of that of each defect, at least one.  A category appears when it is complete.  Raises ValueError for a
+    folder that already holds one of them.
     """
     root = Path(root)
     names = split(categories) if isinstance(categories, str) else categories
