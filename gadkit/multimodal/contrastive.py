@@ -37,7 +37,7 @@ LEAST = 8  # defect pixels from which a window counts as defective; fewer, but n
 class Config:
     """The recipe of the shipped weights."""
 
-    steps: int = 11500
+    steps: int = 11200
     seed: int = 0
     out: Path = Path("tiny-clip")
     pairs: int = 16  # a batch is twice as many images
@@ -253,7 +253,7 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     method = Contrast(build_tiny_clip(config.model), config).to(where)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
     average, seconds = fit(
-        method, objective(method, PairPool(config.seed, late=config.first)), plan, out, _watch, watch_every
+        method, objective(method, PairPool(config.seed, config.chunks)), plan, out, _watch, watch_every
     )
     path = out / "tiny-clip.safetensors"
     save_tiny_clip(average.clip, config.model, path)
