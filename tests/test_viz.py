@@ -186,10 +186,11 @@ def test_shots_show_means_and_every_repeat() -> None:
 
 
 def test_bars_start_where_nothing_is_achieved() -> None:
-    axes = viz.plot_bars({"a": [0.6, 0.8], "b": 0.55}, "AUROC", start=0.5, highlight="a").axes[0]
-    assert [round(bar.get_width(), 6) for bar in axes.patches] == [0.2, 0.05]
+    axes = viz.plot_bars({"a": [0.6, 0.8], "b": 0.55, "c": 0.3}, "AUROC", start=0.5, highlight="a").axes[0]
+    assert [round(bar.get_width(), 6) for bar in axes.patches] == [0.2, 0.05, -0.2]
     assert {bar.get_x() for bar in axes.patches} == {0.5}
-    assert [text.get_text() for text in axes.texts] == ["0.70", "0.55"]
+    assert [text.get_text() for text in axes.texts] == ["0.70", "0.55", "0.30"]
+    assert [text.xy[0] for text in axes.texts] == [0.8, 0.55, 0.5]  # never on the bar
     assert axes.patches[0].get_facecolor()[:3] != axes.patches[1].get_facecolor()[:3]
 
 

@@ -91,7 +91,7 @@ def plot_bars(values: Mapping[str, Numbers], xlabel: str, start: float = 0.0, hi
                 repeats, np.full(len(repeats), place), s=13, zorder=3, color="white", edgecolors=INK, linewidths=0.7
             )
         axes.annotate(
-            f"{mean:.2f}", (max(mean, repeats.max()), place), xytext=(5, 0), textcoords="offset points", va="center"
+            f"{mean:.2f}", (max(start, repeats.max()), place), xytext=(5, 0), textcoords="offset points", va="center"
         )
     axes.set_yticks(range(len(values)), list(values))
     axes.invert_yaxis()
