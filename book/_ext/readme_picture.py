@@ -26,7 +26,7 @@ def main() -> None:
         scale = viz.anomaly_scale(held_out(detector, data.references).maps)  # each category's own good parts
         images.append(data.images[pick])
         maps.append(scale.relative(detector.score(data.images[pick : pick + 1]).maps)[0])
-        titles.append(f"{name}: {defect}")
+        titles.append(name)
     whole = viz.Scale(0.0, 1.0)
     figure = viz.show_detections(torch.stack(images), torch.stack(maps), scale=whole, titles=titles, columns=5)
     figure.savefig(Path(__file__).parents[1] / "_static" / "readme.png", dpi=130, facecolor="white")
