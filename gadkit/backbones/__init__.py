@@ -3,6 +3,7 @@
 Book: anomaly/winclip
 """
 
-from gadkit.backbones.openclip import OpenCLIP, Preprocess, load_clip
+from gadkit.backbones.loading import load_clip
+from gadkit.backbones.openclip import OpenCLIP, Preprocess
 
 __all__ = ["OpenCLIP", "Preprocess", "load_clip"]

@@ -9,7 +9,6 @@ Book: anomaly/winclip
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import no_type_check
 
 import torch
@@ -17,13 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from gadkit import weights
 from gadkit.backbones.tower import Tower, check_visual
 from gadkit.checks import check_finite, check_images, describe
 from gadkit.protocols import Tokens
-from gadkit.runtime import device as choose_device
 
-PAPER = ("ViT-B-16-plus-240", "laion400m_e31")
 TEXTS = 256  # prompts encoded at once
 PIXELS = 1 << 22  # resized at once
 CHUNK = 2048  # tokens at once: large products, and the widest activation still fits a last-level cache
@@ -211,31 +207,3 @@ class OpenCLIP:
         if text.text_projection is None:
             return x
         return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection
-
-
-def load_clip(preset: str | None = None, device: str | None = None, cache_dir: str | Path | None = None) -> OpenCLIP:
-    """The CLIP that a preset names: `tiny` is shipped, `paper` is open_clip's ViT-B-16-plus-240 (LAION-400M, epoch 31).
-
-    `cache_dir` is where open_clip looks for (and keeps) what it downloads; by default the hub's own cache.
-    Raises ValueError for an unknown preset and `WeightsUnavailable` for weights neither cached nor reachable.
-    """
-    name, where = weights.preset(preset), choose_device(device)
-    if name == "tiny":
-        from gadkit.backbones.tiny import load_tiny_clip
-
-        clip = load_tiny_clip()
-        clip.model.to(where)
-        return clip
-    import open_clip
-
-    architecture, tag = PAPER
-    cache = None if cache_dir is None else str(cache_dir)
-    try:
-        model = open_clip.create_model(architecture, pretrained=tag, device=where, cache_dir=cache)
-    except RuntimeError as error:
-        if "download" not in str(error):  # the file was there, and something is wrong with it
-            raise
-        repository = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].strip("/")
-        missing = f"open_clip_model.safetensors of {repository}"
-        raise weights.unavailable(weights.lookup("clip", name), missing) from error
-    return OpenCLIP(model, open_clip.get_tokenizer(architecture))

@@ -69,7 +69,9 @@ def plot_shots(
 def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
     for name, level in reference.items():
         axes.axhline(level, color=INK, linestyle="--", linewidth=1)
-        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9.5)
+        axes.annotate(
+            name, (1.01, level), xycoords=("axes fraction", "data"), va="center", fontsize=9.5
+        )  # off the dots
 
 
 @styled
