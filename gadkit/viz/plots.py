@@ -69,9 +69,8 @@ def plot_shots(
 def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
     for name, level in reference.items():
         axes.axhline(level, color=INK, linestyle="--", linewidth=1)
-        axes.annotate(
-            name, (1.01, level), xycoords=("axes fraction", "data"), va="center", fontsize=9.5
-        )  # off the dots
+        place = (1.01, level)  # beside the axes, where no dot can hide it
+        axes.annotate(name, place, xycoords=("axes fraction", "data"), va="center", fontsize=9.5)
 
 
 @styled
