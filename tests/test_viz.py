@@ -239,3 +239,36 @@ def test_bad_input_is_named(case: str) -> None:
     function, args, kwargs, message = bad_calls()[case]
     with pytest.raises(ValueError, match=message):
         function(*args, **kwargs)
+
+
+def test_rows_of_different_shapes_keep_their_columns(images: torch.Tensor) -> None:
+    figure = viz.show_rows(
+        {"photographs": images, "halves": images[:, :, :4]}, titles=[str(i) for i in range(len(images))]
+    )
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == 2 * len(images)
+    upper, lower = panels[: len(images)], panels[len(images) :]
+    for a, b in zip(upper, lower, strict=True):
+        assert a.get_position().x0 == pytest.approx(b.get_position().x0)
+        assert a.get_position().y0 > b.get_position().y1
+    assert [text.get_text() for text in figure.texts] == ["photographs", "halves"]
+    with pytest.raises(ValueError, match="equal length"):
+        viz.show_rows({"three": images, "one": images[:1]})
+
+
+def test_fields_share_one_scale(maps: torch.Tensor) -> None:
+    figure = viz.show_fields(maps, label="depth")
+    drawn = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].get_array().ndim == 2][
+        : len(maps)
+    ]
+    assert len(drawn) == len(maps)
+    assert all(image.get_clim() == pytest.approx((maps.min(), maps.max())) for image in drawn)
+    with pytest.raises(ValueError, match="low < high"):
+        viz.show_fields(torch.zeros(1, 4, 4))
+    with pytest.raises(ValueError, match="at least one"):
+        viz.show_fields(maps[:0])
+
+
+def test_numbers_become_bytes() -> None:
+    x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, 0.25]).view(2, 3, 1, 1)
+    assert viz.as_images(x).flatten().tolist() == [0, 0, 128, 255, 255, 64]

@@ -6,6 +6,7 @@ The functions return a `Picture`, a matplotlib figure that a notebook shows by i
 Book: intro/run-it
 """
 
+from gadkit.viz.features import as_images, show_fields, show_rows
 from gadkit.viz.pictures import (
     Scale,
     anomaly_scale,
@@ -26,6 +27,7 @@ __all__ = [
     "Picture",
     "Scale",
     "anomaly_scale",
+    "as_images",
     "contact_sheet",
     "overlay",
     "plot_bars",
@@ -34,7 +36,9 @@ __all__ = [
     "plot_shots",
     "show_comparison",
     "show_detections",
+    "show_fields",
     "show_images",
+    "show_rows",
     "show_windows",
     "use_style",
 ]
