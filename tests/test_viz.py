@@ -262,7 +262,7 @@ def test_fields_share_one_scale(maps: torch.Tensor) -> None:
         : len(maps)
     ]
     assert len(drawn) == len(maps)
-    assert all(image.get_clim() == pytest.approx((maps.min(), maps.max())) for image in drawn)
+    assert all(image.get_clim() == pytest.approx((maps.min().item(), maps.max().item())) for image in drawn)
     with pytest.raises(ValueError, match="low < high"):
         viz.show_fields(torch.zeros(1, 4, 4))
     with pytest.raises(ValueError, match="at least one"):
