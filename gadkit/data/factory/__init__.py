@@ -17,7 +17,7 @@ from gadkit.data.factory import (  # noqa: F401 - importing registers their cate
 )
 from gadkit.data.factory.captions import Caption, agrees, caption
 from gadkit.data.factory.catalogue import CATEGORIES, Category, split
-from gadkit.data.factory.render import GRADES, NUISANCE, Shots, render
+from gadkit.data.factory.render import GRADES, NUISANCE, Shots, Surfaces, render, survey
 from gadkit.data.factory.sets import TestSet, export, test_set
 
 __all__ = [
@@ -27,11 +27,13 @@ __all__ = [
     "Caption",
     "Category",
     "Shots",
+    "Surfaces",
     "TestSet",
     "agrees",
     "caption",
     "export",
     "render",
     "split",
+    "survey",
     "test_set",
 ]

@@ -6,7 +6,7 @@ which the part itself (its colour, relief, outline or gloss) differs between the
 Book: intro/factory
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,20 @@ class Shots:
     cover: Bool[Tensor, "b s s"]
 
 
+@dataclass(frozen=True)
+class Surfaces:
+    """A batch of photographs and what lay before the camera: planes that follow from the drawing and cost nobody.
+
+    `height` counts from the table, in units of half an image side; `cover` is 1 on the part and 0 on the table;
+    `gloss` runs from 0, matt, to 1.
+    """
+
+    images: UInt8[Tensor, "b 3 s s"]
+    height: Float[Tensor, "b s s"]
+    cover: Float[Tensor, "b s s"]
+    gloss: Float[Tensor, "b s s"]
+
+
 def _changed(a: Canvas, b: Canvas, pixel: float) -> Bool[Tensor, "b s s"]:
     """Where two canvases differ enough to see; relief counts by its slope, as light does."""
     colour = (a.albedo - b.albedo).abs().amax(1)
@@ -58,23 +72,30 @@ def _expose(scene: Scene, canvas: Canvas, noise: float) -> UInt8[Tensor, "b 3 s 
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _render(
-    name: str, defect: str | None, size: int, nuisance: float, noise: float, seeds, variants, severity
-) -> Shots:
+def _draw(name: str, defect: str | None, size: int, nuisance: float, seeds, variants, severity) -> tuple[Scene, Canvas]:
+    """A sound scene, and the canvas that takes its place when there is a defect (else the scene itself)."""
     category = lookup(name)
     scene = Scene(seeds, variants, size, nuisance)
     category.draw(scene)
-    twins = _expose(scene, scene, noise)
-    cover = scene.cover > 0.5
     if defect is None:
-        return Shots(twins, twins, torch.zeros_like(cover), cover)
+        return scene, scene
     if defect in PAINTED:
-        canvas = damage(scene, defect, severity)
-    else:
-        fault = structural_fault(scene, defect, severity, category.kind == "texture")
-        canvas = Scene(seeds, variants, size, nuisance, fault)
-        category.draw(canvas)
+        return scene, damage(scene, defect, severity)
+    fault = structural_fault(scene, defect, severity, category.kind == "texture")
+    canvas = Scene(seeds, variants, size, nuisance, fault)
+    category.draw(canvas)
+    return scene, canvas
+
+
+def _shoot(scene: Scene, canvas: Canvas, noise: float) -> Shots:
+    twins, cover = _expose(scene, scene, noise), scene.cover > 0.5
+    if canvas is scene:
+        return Shots(twins, twins, torch.zeros_like(cover), cover)
     return Shots(_expose(scene, canvas, noise), twins, _tidy(_changed(canvas, scene, scene.pixel)), cover)
+
+
+def _measure(scene: Scene, canvas: Canvas, noise: float) -> Surfaces:
+    return Surfaces(_expose(scene, canvas, noise), canvas.height, canvas.cover, canvas.gloss)
 
 
 @torch.inference_mode()
@@ -95,6 +116,26 @@ def render(
     deviation.
     The same arguments give the same pixels.  Raises ValueError for an unknown category or a defect it cannot have.
     """
+    return _each(Shots, _shoot, category, seeds, variants, defect, severity, size, nuisance, noise)
+
+
+@torch.no_grad()  # and not inference mode: these planes are targets, which a loss keeps for its backward pass
+def survey(
+    category: str,
+    seeds: Int[Tensor, "b"],
+    variants: Int[Tensor, "b"] | int = 0,
+    defect: str | None = None,
+    severity: Float[Tensor, "b"] | Number = 0.5,
+    size: int = 96,
+    nuisance: Number = 1.0,
+    noise: Number = 0.02,
+) -> Surfaces:
+    """Photograph parts as `render` does, pixel for pixel, and measure their surfaces as well."""
+    return _each(Surfaces, _measure, category, seeds, variants, defect, severity, size, nuisance, noise)
+
+
+def _each(result, what, category, seeds, variants, defect, severity, size, nuisance, noise):
+    """Check the order, then draw it a chunk at a time and put the chunks together."""
     kinds = lookup(category).defects
     if defect is not None and defect not in kinds:
         raise ValueError(f"defect: expected one of {', '.join(kinds)} for {category}, got {defect!r}")
@@ -111,7 +152,7 @@ def render(
     severity = severity.expand(len(seeds))[:, None, None]
     step = max(1, _CHUNK // size**2)
     parts = [
-        _render(category, defect, size, nuisance, noise, *rows)
+        what(*_draw(category, defect, size, nuisance, *rows), noise)
         for rows in zip(seeds.split(step), variants.split(step), severity.split(step), strict=True)
     ]
-    return Shots(*(torch.cat([getattr(p, f) for p in parts]) for f in ("images", "twins", "masks", "cover")))
+    return result(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(result)))

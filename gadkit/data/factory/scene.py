@@ -227,20 +227,23 @@ def _odd(width: float) -> int:
     return max(3, 2 * round((width - 1) / 2) + 1)
 
 
+def slopes(height: Plane) -> tuple[Plane, Plane]:
+    """How steeply a surface rises along x and y: central differences of its height, softened a little."""
+    size = height.shape[-1]
+    blur, pixel = _odd(size / 32), 2.0 / size
+    h = F.avg_pool2d(F.pad(height[:, None], (blur // 2,) * 4, mode="replicate"), blur, 1)
+    h = F.pad(h, (1, 1, 1, 1), mode="replicate")[:, 0]
+    return (h[:, 1:-1, 2:] - h[:, 1:-1, :-2]) / (2 * pixel), (h[:, 2:, 1:-1] - h[:, :-2, 1:-1]) / (2 * pixel)
+
+
 def light(scene: Scene, canvas: Canvas) -> Float[Tensor, "b 3 h w"]:
     """Photograph a canvas: one soft lamp, a highlight, the part's shadow on the table, uneven exposure.  About [0, 1].
 
-    Normals are central differences of the height plane; diffuse light is Lambert's, the highlight Blinn's.
+    Normals follow from the slopes; diffuse light is Lambert's, the highlight Blinn's.
     """
     azimuth, elevation = scene.vary("lamp azimuth", -2.6, -1.6), scene.vary("lamp elevation", 0.75, 1.05)
     lx, ly, lz = azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin()
-    blur = _odd(scene.size / 32)
-    h = F.avg_pool2d(F.pad(canvas.height[:, None], (blur // 2,) * 4, mode="replicate"), blur, 1)
-    h = F.pad(h, (1, 1, 1, 1), mode="replicate")[:, 0]
-    dx, dy = (
-        (h[:, 1:-1, 2:] - h[:, 1:-1, :-2]) / (2 * scene.pixel),
-        (h[:, 2:, 1:-1] - h[:, :-2, 1:-1]) / (2 * scene.pixel),
-    )
+    dx, dy = slopes(canvas.height)
     norm = (1 + dx * dx + dy * dy).rsqrt()
     diffuse = ((lz - dx * lx - dy * ly) * norm).clamp(0, 1) / lz
     half = (lx * lx + ly * ly + (lz + 1) ** 2).sqrt()  # the camera looks straight down
