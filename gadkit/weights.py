@@ -2,7 +2,7 @@
 
 The preset decides which ones a chapter gets: `tiny` is shipped with the package, `paper` is what was published.
 
-Book: intro/run-it
+Book: intro/run-it, selfsup/supervised
 """
 
 import os
@@ -13,6 +13,7 @@ from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
 PRESETS = ("tiny", "paper")
+SHIPPED = "use the shipped models with GADKIT_PRESET=tiny (on the command line: --preset tiny)."
 
 
 class WeightsUnavailable(RuntimeError):
@@ -21,13 +22,24 @@ class WeightsUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a set of weights comes from.  `size` is in megabytes, `card` an address or a file beside the weights."""
+    """Where a set of weights comes from: `id` names them in the library's hub, or is the file's address.
+
+    `size` is in megabytes (millions of bytes), None where it is unknown; `card` is an address, or a file beside the
+    weights.
+    """
 
     library: str
     id: str
     licence: str
-    size: float
+    size: float | None
     card: str
+
+
+HUB = "https://huggingface.co/"
+
+
+def _hub(id: str, licence: str, size: float) -> Weights:
+    return Weights("timm", id, licence, size, HUB + id)
 
 
 WEIGHTS: dict[tuple[str, str], Weights] = {
@@ -38,6 +50,34 @@ WEIGHTS: dict[tuple[str, str], Weights] = {
         "MIT (open_clip)",
         833.0,
         "https://github.com/mlfoundations/open_clip",
+    ),
+    # all but DINOv2 learnt from ImageNet-1k alone, so that the method is what differs; SimCLR and SwAV are ResNet-50s
+    ("vit", "paper"): _hub("timm/vit_base_patch16_224.augreg_in1k", "Apache-2.0", 346.0),
+    ("convnext", "paper"): _hub("timm/convnext_base.fb_in1k", "Apache-2.0 (this copy), MIT (the authors')", 354.0),
+    ("swin", "paper"): _hub("timm/swin_base_patch4_window7_224.ms_in1k", "MIT", 353.0),
+    ("dino", "paper"): _hub("timm/vit_base_patch16_224.dino", "Apache-2.0", 343.0),
+    ("dinov2", "paper"): _hub("timm/vit_base_patch14_reg4_dinov2.lvd142m", "Apache-2.0", 346.0),
+    ("mae", "paper"): _hub("timm/vit_base_patch16_224.mae", "CC BY-NC 4.0", 343.0),
+    ("mocov3", "paper"): _hub("nyu-visionx/moco-v3-vit-b", "unknown (this copy), CC BY-NC 4.0 (the authors')", 346.0),
+    ("simclr", "paper"): _hub("lightly-ai/simclrv1-imagenet1k-resnet50-1x", "Apache-2.0", 103.0),
+    ("swav", "paper"): Weights(
+        "timm",
+        "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
+        "CC BY-NC 4.0",
+        None,
+        "https://github.com/facebookresearch/swav",
+    ),
+}
+
+UNPUBLISHED: dict[str, str] = {  # methods of the book that the paper preset cannot have, and why
+    "byol": "its authors' checkpoint is a pickle for JAX",
+    **dict.fromkeys(
+        (
+            *("colourisation", "inpainting", "autoencoder", "next-frame"),
+            *("rotation", "jigsaw", "relative-position", "deepcluster", "frame-order"),
+            *("free-labels", "sight-and-sound", "rgb-and-flow"),
+        ),
+        "what its authors published, if anything, is for networks and libraries of their day",
     ),
 }
 
@@ -51,8 +91,14 @@ def preset(name: str | None = None) -> str:
 
 
 def lookup(model: str, name: str | None = None) -> Weights:
-    """The weights that `model` has under a preset.  Raises ValueError for a model the table does not hold."""
+    """The weights that `model` has under a preset.
+
+    Raises ValueError for a model the table does not hold, `WeightsUnavailable` for one that was never published in a
+    form that a library here loads.
+    """
     key = (model, preset(name))
+    if key[1] == "paper" and model in UNPUBLISHED:
+        raise WeightsUnavailable(f"no library here loads published weights of {model}: {UNPUBLISHED[model]}; {SHIPPED}")
     if key not in WEIGHTS:
         raise ValueError(f"weights: expected one of {sorted({m for m, _ in WEIGHTS})}, got {model!r}")
     return WEIGHTS[key]
@@ -69,8 +115,8 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
     """The error for weights that cannot be had here: which file is missing, and the two ways to get on."""
+    size = "of unknown size" if weights.size is None else f"{weights.size:.0f} MB"
     return WeightsUnavailable(
-        f"the weights {weights.id} ({weights.size:.0f} MB, {weights.library}) are not cached here: {missing} is "
-        "missing.  Either run once with a network, so that the library can download them, or use the shipped models "
-        "with GADKIT_PRESET=tiny (on the command line: --preset tiny)."
+        f"the weights {weights.id} ({size}, {weights.library}) are not cached here: {missing} is missing.  Either run "
+        f"once with a network, so that the library can download them, or {SHIPPED}"
     )

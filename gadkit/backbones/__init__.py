@@ -5,5 +5,6 @@ Book: anomaly/winclip
 
 from gadkit.backbones.loading import load_clip
 from gadkit.backbones.openclip import OpenCLIP, Preprocess
+from gadkit.backbones.timm_models import Timm, load_timm, tiny_model
 
-__all__ = ["OpenCLIP", "Preprocess", "load_clip"]
+__all__ = ["OpenCLIP", "Preprocess", "Timm", "load_clip", "load_timm", "tiny_model"]

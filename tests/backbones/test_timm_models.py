@@ -1,0 +1,237 @@
+"""The adapter gives what timm's own models give, on one grid; published weights load by timm's own calls, offline."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from gadkit import weights
+from gadkit.backbones import Timm, load_timm, tiny_model
+from gadkit.backbones.timm_models import ARCHITECTURES, FOREIGN, IMAGENET, TINY
+from gadkit.weights import WEIGHTS, WeightsUnavailable
+
+PUBLISHED = [name for (name, preset), record in WEIGHTS.items() if preset == "paper" and record.library == "timm"]
+SMALL = ["simclr", "swav"]  # ResNet-50s; the others are three times as large
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def tiny(request: pytest.FixtureRequest) -> Timm:
+    torch.manual_seed(1)
+    return Timm(tiny_model(request.param), TINY, patch_size=8)
+
+
+def architecture(name: str) -> nn.Module:
+    """The published architecture with its classifier, where the published file has one; untrained."""
+    if name in FOREIGN:
+        classes = FOREIGN[name].record.get("num_classes", 1000)
+        return timm.create_model(FOREIGN[name].architecture, num_classes=classes)
+    return timm.create_model(WEIGHTS[name, "paper"].id.removeprefix("timm/"))
+
+
+def publish(name: str, model: nn.Module, cache: Path) -> Path:
+    """Write a checkpoint into a cache, in the form in which the authors published theirs; return its path."""
+    record = WEIGHTS[name, "paper"]
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if record.id.startswith("https://"):
+        file = cache / record.id.rsplit("/", 1)[1]
+        extra = {"projection_head.0.weight": torch.zeros(2, 2), "prototypes.weight": torch.zeros(3, 2)}
+        torch.save({f"module.{key}": value for key, value in {**state, **extra}.items()}, file)
+        return file
+    repository = cache / f"models--{record.id.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    if name == "simclr":
+        file = snapshot / "resnet50-1x.pth"
+        torch.save({"state_dict": state}, file)
+    else:
+        file = snapshot / "model.safetensors"
+        save_file(state, file)
+    return file
+
+
+def check_published(name: str, cache: Path) -> None:
+    """The whole way: write a checkpoint of the real architecture, load it by name, look through it."""
+    torch.manual_seed(3)
+    theirs = architecture(name).eval()
+    file = publish(name, theirs, cache)
+    if size := WEIGHTS[name, "paper"].size:
+        assert file.stat().st_size / 1e6 == pytest.approx(size, rel=0.01)
+    ours = load_timm(name, "paper", device="cpu", cache_dir=cache)
+    theirs.reset_classifier(0)
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.model.state_dict().items())
+    assert ours.model.state_dict().keys() == theirs.state_dict().keys()
+    x = ours.preprocess(torch.randint(256, (1, 3, 64, 80), dtype=torch.uint8))
+    tokens = ours.encode_image(x, layers=(0, -1))
+    with torch.no_grad():
+        torch.testing.assert_close(tokens.pooled, theirs(x))
+    assert [p.shape[1] for p in tokens.patches] == [tokens.grid[0] * tokens.grid[1]] * 2
+    assert tokens.grid[0] * ours.patch_size == ours.image_size
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(Exception, match=r"(?i)header|incomplete|zip|central directory|metadata"):
+        load_timm(name, "paper", cache_dir=cache)  # a broken file is not a missing one
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_published_weights_are_read_from_the_cache(name: str, tmp_path: Path) -> None:
+    check_published(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in SMALL])
+def test_large_published_weights_are_read_from_the_cache(name: str, tmp_path: Path) -> None:
+    check_published(name, tmp_path)
+
+
+def test_a_weight_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    model = architecture("swav")
+    model.extra = nn.Linear(2, 2)
+    publish("swav", model, tmp_path)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*extra\.weight"):
+        load_timm("swav", "paper", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mae", "simclr", "swav"])
+def test_weights_that_cannot_be_had_are_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        WeightsUnavailable, match=r"not cached here: (the file|.* of .*) is missing.*GADKIT_PRESET=tiny"
+    ):
+        load_timm(name, "paper", cache_dir=tmp_path)
+
+
+def test_names_that_are_no_models_are_named() -> None:
+    with pytest.raises(WeightsUnavailable, match="byol: its authors' checkpoint is a pickle for JAX"):
+        load_timm("byol", "paper")
+    with pytest.raises(ValueError, match="expected one of vit, convnext, swin, got 'dino'"):
+        load_timm("dino", "tiny")
+    with pytest.raises(ValueError, match="expected a model of timm's, got 'clip' of open_clip"):
+        load_timm("clip", "paper")
+    with pytest.raises(ValueError, match="architecture: expected one of vit, convnext, swin, got 'resnet'"):
+        tiny_model("resnet")
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in FOREIGN])
+def test_timm_knows_the_weights_of_its_own_by_the_same_name_and_licence(name: str) -> None:
+    record = WEIGHTS[name, "paper"]
+    known = get_pretrained_cfg(record.id.removeprefix("timm/"), allow_unregistered=False)
+    assert known.hf_hub_id == record.id
+    spelt = record.licence.split(" (")[0].lower().replace("cc by-nc", "cc-by-nc").replace("4.0", "").strip(" -")
+    assert known.license.startswith(spelt)
+
+
+def test_shipped_networks_are_the_supervised_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gadkit import methods
+
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    for name in ARCHITECTURES:
+        method = methods.build(name)
+        methods.save(method, name, tmp_path / f"{name}.safetensors")
+        loaded = load_timm(name, "tiny")
+        assert (loaded.image_size, loaded.patch_size, loaded.grid) == (96, 8, (12, 12))
+        half = {key: value.half().float() for key, value in method.encoder.state_dict().items()}
+        assert all(torch.equal(value, half[key]) for key, value in loaded.model.state_dict().items())
+
+
+@torch.no_grad()
+def test_layers_are_timms_own(tiny: Timm, images: Tensor) -> None:
+    x = tiny.preprocess(images)
+    final, maps = tiny.model.forward_intermediates(x, output_fmt="NCHW")
+    tokens = tiny.encode_image(x, layers=range(tiny.depth))
+    torch.testing.assert_close(tokens.pooled, tiny.model(x))
+    assert tokens.pooled.shape == (4, tiny.embed_dim)
+    for theirs, ours in zip(maps[:-1], tokens.patches[:-1], strict=True):
+        assert ours.shape[1] == 144
+        if theirs.shape[-1] == 12:
+            torch.testing.assert_close(ours, theirs.flatten(2).transpose(1, 2))
+    assert torch.equal(tokens.patches[-1], tiny.encode_image(x).patches[0])
+    assert final.isfinite().all()
+
+
+@torch.no_grad()
+def test_the_last_layer_is_after_the_final_norm(images: Tensor) -> None:
+    for name in ("vit", "swin"):
+        tiny = Timm(tiny_model(name), TINY, patch_size=8)
+        tiny.model.norm.weight.fill_(0.0)
+        tiny.model.norm.bias.fill_(0.25)
+        first, last = tiny.encode_image(tiny.preprocess(images), layers=(0, -1)).patches
+        torch.testing.assert_close(last, torch.full_like(last, 0.25))
+        assert first.std() > 0.01
+
+
+@torch.no_grad()
+def test_stages_come_on_one_grid(images: Tensor) -> None:
+    tiny = Timm(tiny_model("convnext"), TINY, patch_size=8)
+    x = tiny.preprocess(images)
+    maps = tiny.model.forward_intermediates(x, output_fmt="NCHW")[1]
+    assert [m.shape[-1] for m in maps] == [24, 12, 6, 3]
+    patches = tiny.encode_image(x, layers=(0, 3)).patches
+    finer = maps[0].unflatten(3, (12, 2)).unflatten(2, (12, 2)).mean((3, 5))  # (4, 24, 12, 12)
+    torch.testing.assert_close(patches[0], finer.flatten(2).transpose(1, 2))
+    corners = patches[1].unflatten(1, (12, 12))[:, [0, 0, -1, -1], [0, -1, 0, -1]]  # (4, 4, 192)
+    torch.testing.assert_close(corners, maps[3][:, :, [0, 0, -1, -1], [0, -1, 0, -1]].transpose(1, 2))
+
+
+def test_the_grid_of_a_pyramid_is_the_last_stage_but_ones() -> None:
+    model = timm.create_model("resnet18", num_classes=0)
+    assert Timm(model, {"input_size": (3, 224, 224), **IMAGENET}).patch_size == 16
+    for size in ((3, 224, 192), (3, 100, 100)):
+        with pytest.raises(ValueError, match="a square of whole patches, 16 wide"):
+            Timm(model, {"input_size": size, **IMAGENET})
+
+
+def test_layers_come_in_the_order_asked_for(tiny: Timm, images: Tensor) -> None:
+    x = tiny.preprocess(images[:1])
+    there, back = tiny.encode_image(x, layers=(0, 2)).patches, tiny.encode_image(x, layers=(2, -tiny.depth)).patches
+    assert torch.equal(there[0], back[1])
+    assert torch.equal(there[1], back[0])
+    assert tiny.encode_image(x, layers=()).patches == ()
+    with pytest.raises(ValueError, match=rf"from -{tiny.depth} to {tiny.depth - 1}, got \(9,\)"):
+        tiny.encode_image(x, layers=(9,))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_teaching_sizes_agree(name: str) -> None:
+    model = tiny_model(name)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(1.25e6, rel=0.05)
+    for size in (64, 96):
+        assert model(torch.zeros(1, 3, size, size)).shape == (1, model.head_hidden_size)
+
+
+def test_nothing_asks_for_gradients(tiny: Timm, images: Tensor) -> None:
+    tokens = tiny.encode_image(tiny.preprocess(images))
+    assert not tokens.pooled.requires_grad
+    torch.nn.Linear(tiny.embed_dim, 1)(tokens.pooled).sum().backward()  # would fail on inference tensors
+    assert tiny.device == torch.device("cpu")
+
+
+def test_preprocessing_interpolates_as_the_weights_expect(photographs: Tensor) -> None:
+    picture = photographs[:1, :, :300, :400]
+    for name, filter in (("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)):
+        config = {"input_size": (3, 224, 224), "mean": (0.0,) * 3, "std": (1.0,) * 3, "interpolation": name}
+        ours = Timm(timm.create_model("resnet18", num_classes=0), config).preprocess(picture)[0]
+        squashed = Image.fromarray(picture[0].permute(1, 2, 0).numpy()).resize((224, 224), filter)
+        theirs = torch.tensor(list(squashed.tobytes())).view(224, 224, 3).permute(2, 0, 1) / 255
+        assert (ours - theirs).abs().max() < 1.5 / 255  # PIL rounds to whole levels, after each axis
+    with pytest.raises(ValueError, match="bicubic or bilinear, got 'nearest'"):
+        Timm(timm.create_model("resnet18", num_classes=0), {**TINY, "interpolation": "nearest"})
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), "floats"),
+        (torch.zeros(1, 3, 32, 32), "96"),
+        (torch.zeros(0, 3, 96, 96), "empty"),
+        (torch.full((1, 3, 96, 96), torch.nan), "NaN"),
+        (None, "NoneType"),
+    ],
+)
+def test_images_that_were_not_preprocessed_are_named(tiny: Timm, images: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        tiny.encode_image(images)
