@@ -272,3 +272,13 @@ def test_fields_share_one_scale(maps: torch.Tensor) -> None:
 def test_numbers_become_bytes() -> None:
     x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, 0.25]).view(2, 3, 1, 1)
     assert viz.as_images(x).flatten().tolist() == [0, 0, 128, 255, 255, 64]
+
+
+def test_a_scatter_parts_its_labels() -> None:
+    points = {f"method {i}": (0.5 + 0.01 * i, 0.7) for i in range(6)}
+    figure = viz.plot_scatter(points, "k-NN", "image AUROC", highlight=["method 0"])
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == len(points)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    with pytest.raises(ValueError, match="got missing"):
+        viz.plot_scatter(points, "x", "y", highlight=["missing"])

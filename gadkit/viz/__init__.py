@@ -17,7 +17,7 @@ from gadkit.viz.pictures import (
     show_images,
     show_windows,
 )
-from gadkit.viz.plots import plot_bars, plot_curves, plot_scores, plot_shots
+from gadkit.viz.plots import plot_bars, plot_curves, plot_scatter, plot_scores, plot_shots
 from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "overlay",
     "plot_bars",
     "plot_curves",
+    "plot_scatter",
     "plot_scores",
     "plot_shots",
     "show_comparison",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from gadkit.viz.style import INK, MARKERS, PALETTE, SERIES, WIDTH, Picture, styled
 
@@ -148,3 +149,44 @@ def plot_scores(
     axes.set_ylim(len(groups) - 0.5, -0.8 if threshold is not None else -0.5)
     axes.grid(False, axis="y")
     return figure
+
+
+@styled
+def plot_scatter(
+    points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, highlight: Sequence[str] = ()
+) -> Picture:
+    """Named points, such as methods by two measures; those in `highlight`, the controls, look different."""
+    if unknown := set(highlight) - set(points):
+        raise ValueError(f"highlight: expected names among {', '.join(points)}, got {', '.join(sorted(unknown))}")
+    figure, axes = _frame(4.2, xlabel, ylabel)
+    for name, (x, y) in points.items():
+        _array([x, y], f"points[{name!r}]")
+        known = name in highlight
+        axes.plot(x, y, MARKERS[known], color=PALETTE["vermillion" if known else "blue"], markersize=6)
+    texts = [axes.text(x, y, name, fontsize=8.5, color=INK) for name, (x, y) in points.items()]
+    axes.margins(0.12)
+    _part(figure, axes, texts, list(points.values()))
+    return figure
+
+
+def _part(figure: Picture, axes: Axes, texts: list[Text], points: list[tuple[float, float]]) -> None:
+    """Put each label where it covers no point and no earlier label, trying the places around its point in turn."""
+    figure.draw_without_rendering()
+    spots = [(6, 0, "left"), (-6, 0, "right"), *((dx, dy, "center") for dy in (9, -9, 17, -17) for dx in (0, 24, -24))]
+    dots, taken = axes.transData.transform(points), []
+    scale = figure.dpi / 72
+    for text, dot in zip(texts, dots, strict=True):
+        best = None
+        for dx, dy, align in spots:
+            text.set(
+                ha=align, va="center", position=axes.transData.inverted().transform(dot + np.array([dx, dy]) * scale)
+            )
+            box = text.get_window_extent().padded(1)
+            hits = sum(box.overlaps(other) for other in taken) + sum(box.contains(*d) for d in dots)
+            hits += not axes.bbox.padded(40).contains(box.x0, box.y0) or not axes.bbox.padded(40).contains(
+                box.x1, box.y1
+            )
+            if best is None or hits < best[0]:
+                best = hits, align, text.get_position(), box
+        text.set(ha=best[1], position=best[2])
+        taken.append(best[3])
