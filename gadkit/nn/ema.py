@@ -1,0 +1,39 @@
+"""Teachers: copies that follow slowly and never learn by gradient.
+
+Book: selfsup/mocov3
+"""
+
+import copy
+import math
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def teacher_of(student: M) -> M:
+    """A frozen copy."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """Move the teacher towards the student: theta <- m theta + (1 - m) theta_student; buffers are copied.
+
+    Raises ValueError for a momentum outside [0, 1].
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum: expected a number from 0 to 1, got {momentum}")
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+    for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
+        ours.copy_(theirs)
+
+
+def cosine_momentum(progress: float, base: float = 0.996) -> float:
+    """BYOL's schedule, 1 - (1 - base) (cos(pi progress) + 1) / 2: from `base` towards 1, which only the end reaches.
+
+    Grill et al. 2020, section 3.3.
+    """
+    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

@@ -1,0 +1,68 @@
+"""What stands on an encoder while it learns, and is thrown away afterwards.
+
+Book: selfsup/simclr, selfsup/swav, selfsup/dino
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def mlp(sizes: Sequence[int], norm: bool = True, last_norm: bool = False) -> nn.Sequential:
+    """Linear layers with ReLU between them, normalised over the batch (not the last one, unless `last_norm`).
+
+    A `last_norm` has no scale and shift of its own, as in SimCLR and MoCo v3.
+    """
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = i == len(sizes) - 2
+        normed = last_norm if last else norm
+        layers.append(nn.Linear(before, after, bias=not normed))
+        if normed:
+            layers.append(nn.BatchNorm1d(after, affine=not last))
+        if not last:
+            layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class Prototypes(nn.Module):
+    """Unit vectors to compare with: cosines of unit features with each of `count` prototypes."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(count, width))
+        self.normalise()
+
+    @torch.no_grad()
+    def normalise(self) -> None:
+        """Bring every prototype back to length 1."""
+        self.weight.copy_(F.normalize(self.weight, dim=1))
+
+    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Scores of features, which are normalised here."""
+        return F.normalize(z, dim=1) @ self.weight.T
+
+
+class DINOHead(nn.Module):
+    """DINO's head: three layers to a bottleneck, normalised, then cosines with unit prototypes.
+
+    Caron et al. 2021, appendix C; the last layer's length is fixed at 1, its best setting for small batches.
+    """
+
+    def __init__(self, width: int, prototypes: int = 1024, hidden: int = 256, bottleneck: int = 64) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+        )
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        self.direction = nn.Parameter(torch.randn(prototypes, bottleneck))
+
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n k"]:
+        """Logits, between -1 and 1, before any temperature."""
+        return F.normalize(self.mlp(x), dim=-1) @ F.normalize(self.direction, dim=1).T
