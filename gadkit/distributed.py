@@ -1,8 +1,8 @@
 """Several processes that act as one: rows gathered, means shared, gradients averaged.
 
 The convention of every loss of this package: a process computes the mean loss of its own rows against everybody's
-columns, and gradients are averaged over processes.  `gather` sends gradients back to the process a row came from, summed
-over those who used it, so the average is exactly the gradient that a single process with the whole batch would have.
+columns, and gradients are averaged over processes.  `gather` sends gradients back to where a row came from, summed over
+those who used it, so the average is exactly the gradient that a single process with the whole batch would have.
 
 Book: selfsup/simclr
 """

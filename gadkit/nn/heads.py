@@ -4,6 +4,7 @@ Book: selfsup/simclr, selfsup/swav, selfsup/dino
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ def mlp(sizes: Sequence[int], norm: bool = True, last_norm: bool = False) -> nn.
     A `last_norm` has no scale and shift of its own, as in SimCLR and MoCo v3.
     """
     layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (before, after) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         normed = last_norm if last else norm
         layers.append(nn.Linear(before, after, bias=not normed))

@@ -43,7 +43,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def weights(self, x: Float[Tensor, "b t w"]) -> tuple[Float[Tensor, "b h t t"], Float[Tensor, "b h t d"]]:
-        """Who looks at whom, and what there is to see.  Plain products: at this size faster to train than fused ones."""
+        """Who looks at whom, and what there is to see; by plain products, which train faster at this size."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (b, h, t, d) each
         return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1), v
 
@@ -79,15 +79,15 @@ class ViT(nn.Module):
                 f"expected image_size a multiple of patch_size and width of heads, got {image_size}, {patch_size}, "
                 f"{width}, {heads}"
             )
-        self.config = dict(
-            image_size=image_size,
-            patch_size=patch_size,
-            width=width,
-            depth=depth,
-            heads=heads,
-            positions=positions,
-            registers=registers,
-        )
+        self.config = {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "width": width,
+            "depth": depth,
+            "heads": heads,
+            "positions": positions,
+            "registers": registers,
+        }
         self.patch_size, self.width, self.depth, self.prefix = patch_size, width, depth, 1 + registers
         self.side = image_size // patch_size
         self.patch = nn.Linear(3 * patch_size**2, width)

@@ -1,0 +1,202 @@
+"""Views of photographs: crops, flips, colours, blur, for whole batches, with parameters of its own for every image.
+
+Whole-batch tensor operations on whatever device the images are on.  torchvision's transforms draw one set of parameters
+a call, so a batch would get the same crop throughout.
+
+Source: the recipes are SimCLR's (Chen et al. 2020, appendix A) and, for many crops, SwAV's (Caron et al. 2020).
+Book: selfsup/simclr
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gadkit.checks import check_images
+
+MEAN, STD = 0.45, 0.27  # of the factory's photographs, all channels together
+LUMA = (0.299, 0.587, 0.114)
+
+Images = Float[Tensor, "b 3 h w"]
+Generator = torch.Generator | None
+
+
+def normalise(x: Images) -> Images:
+    """What every encoder is given: mean 0 and deviation 1, roughly."""
+    return (x - MEAN) / STD
+
+
+def denormalise(x: Images) -> Images:
+    """Back from `normalise` to [0, 1]."""
+    return x * STD + MEAN
+
+
+def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Images:
+    """Bytes to [0, 1]."""
+    return check_images(images).float() / 255
+
+
+def _draw(x: Tensor, low: float, high: float, generator: Generator, *shape: int) -> Tensor:
+    """Uniform numbers, one or `shape` of them an image, as (b, 1, 1, 1) or (b, *shape)."""
+    drawn = torch.rand((len(x), *(shape or (1, 1, 1))), generator=generator)  # on the CPU: one stream for all devices
+    return (low + (high - low) * drawn).to(x)
+
+
+def crop(
+    images: UInt8[Tensor, "b 3 h w"] | Images,
+    size: int,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    generator: Generator = None,
+) -> Float[Tensor, "b 3 s s"]:
+    """A random part of each image, `scale` its share of the area and `ratio` its shape, stretched to a square.
+
+    Bilinear; where a part is larger than `size` it is sampled more densely and averaged, so that nothing aliases.
+    Bytes become [0, 1].  Raises ValueError for shares outside (0, 1].
+    """
+    if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
+        raise ValueError(f"crop: expected 0 < scale <= 1 and ratio > 0 in order, got {scale} and {ratio}")
+    x = to_float(images) if images.dtype == torch.uint8 else images
+    height, width = x.shape[2:]
+    area = _draw(x, *scale, generator, 1)[:, 0]
+    shape = _draw(x, math.log(ratio[0]), math.log(ratio[1]), generator, 1)[:, 0].exp()
+    wide = (area * shape * height / width).sqrt().clamp(max=1)  # shares of the width and the height
+    tall = (area / shape * width / height).sqrt().clamp(max=1)
+    centre = _draw(x, -1, 1, generator, 2) * torch.stack([1 - wide, 1 - tall], 1)
+    return _sample(x, wide, tall, centre, size)
+
+
+def _sample(x: Images, wide: Tensor, tall: Tensor, centre: Tensor, size: int) -> Float[Tensor, "b 3 s s"]:
+    """Parts of images by their shares of the sides and their centres in [-1, 1]."""
+    theta = torch.zeros(len(x), 2, 3).to(x)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = wide, tall, centre
+    dense = max(1, math.ceil(max(float((wide * x.shape[3]).max()), float((tall * x.shape[2]).max())) / size - 0.05))
+    grid = F.affine_grid(theta, [len(x), 3, dense * size, dense * size], align_corners=False)
+    parts = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.avg_pool2d(parts, dense) if dense > 1 else parts
+
+
+def resize(images: UInt8[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 s s"]:
+    """The whole of each image as a square, in [0, 1]: what a view is when nothing is random."""
+    x = to_float(images)
+    return F.interpolate(x, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _some(x: Images, changed: Images, share: float, generator: Generator) -> Images:
+    return torch.where(_draw(x, 0, 1, generator) < share, changed, x)
+
+
+def flip(x: Images, share: float = 0.5, generator: Generator = None) -> Images:
+    """Mirror a share of the images."""
+    return _some(x, x.flip(3), share, generator)
+
+
+def grey(x: Images) -> Float[Tensor, "b 1 h w"]:
+    """Luminance, by the weights of ITU-R BT.601."""
+    return (x * torch.tensor(LUMA).to(x)[:, None, None]).sum(1, keepdim=True)
+
+
+def greyscale(x: Images, share: float = 0.2, generator: Generator = None) -> Images:
+    """Take the colour out of a share of the images."""
+    return _some(x, grey(x).expand_as(x), share, generator)
+
+
+def colour_jitter(
+    x: Images,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.1,
+    share: float = 0.8,
+    generator: Generator = None,
+) -> Images:
+    """Shake brightness, contrast, saturation (each times 1 +- its strength) and hue (+- a share of the circle).
+
+    In this order; hue turns about the grey axis in YIQ, as torchvision does in HSV to within a few per cent.
+    """
+    bright, flat, pale = (_draw(x, 1 - s, 1 + s, generator) for s in (brightness, contrast, saturation))
+    y = (x * bright).clamp(0, 1)
+    mean = grey(y).mean((2, 3), keepdim=True)
+    y = (mean + (y - mean) * flat).clamp(0, 1)
+    light = grey(y)
+    y = (light + (y - light) * pale).clamp(0, 1)
+    if hue:
+        y = _turn_hue(y, _draw(x, -hue, hue, generator, 1)[:, 0])
+    return _some(x, y, share, generator)
+
+
+def _turn_hue(x: Images, turn: Float[Tensor, "b"]) -> Images:
+    """Rotate colours about the grey axis: one 3 x 3 matrix an image."""
+    to_yiq = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)]).to(x)
+    c, s = (2 * math.pi * turn).cos(), (2 * math.pi * turn).sin()
+    rotation = torch.zeros(len(x), 3, 3).to(x)
+    rotation[:, 0, 0], rotation[:, 1, 1], rotation[:, 2, 2] = 1, c, c
+    rotation[:, 1, 2], rotation[:, 2, 1] = -s, s
+    matrix = torch.linalg.inv(to_yiq) @ rotation @ to_yiq  # (b, 3, 3)
+    return torch.einsum("bij,bjhw->bihw", matrix, x).clamp(0, 1)
+
+
+def blur(x: Images, sigma: tuple[float, float] = (0.1, 2.0), share: float = 0.5, generator: Generator = None) -> Images:
+    """Gaussian blur with a deviation of its own, in pixels, for each of a share of the images."""
+    reach = max(1, math.ceil(2 * sigma[1]))
+    steps = torch.arange(-reach, reach + 1).to(x)
+    kernel = torch.exp(-0.5 * (steps / _draw(x, *sigma, generator, 1)) ** 2)  # (b, k)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]  # (3 b, 1, k)
+    y = F.pad(x, (reach,) * 4, mode="reflect").flatten(0, 1)[None]  # (1, 3 b, h, w)
+    y = F.conv2d(y, kernel[:, :, None], groups=len(kernel))
+    y = F.conv2d(y, kernel[..., None], groups=len(kernel))
+    return _some(x, y[0].unflatten(0, (-1, 3)), share, generator)
+
+
+def solarise(x: Images, share: float = 0.2, threshold: float = 0.5, generator: Generator = None) -> Images:
+    """Turn what is brighter than a threshold into its negative, in a share of the images."""
+    return _some(x, torch.where(x >= threshold, 1 - x, x), share, generator)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The recipe of a view: crop, mirror, shake colours, lose colour, blur, normalise.
+
+    `strength` scales everything but crop and mirror; at 0, with `scale` (1, 1), `ratio` (1, 1) and `mirror` 0, a view
+    is the whole image.  `blurred` and `solarised` are shares of the images.
+    """
+
+    size: int = 64
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    strength: float = 1.0
+    mirror: float = 0.5
+    blurred: float = 0.5
+    solarised: float = 0.0
+
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"], generator: Generator = None) -> Float[Tensor, "b 3 s s"]:
+        """One view of each image, normalised.  Raises ValueError for anything but uint8 RGB images."""
+        x = flip(crop(images, self.size, self.scale, self.ratio, generator), self.mirror, generator)
+        if self.strength:
+            jitter = [self.strength * s for s in (0.4, 0.4, 0.4, 0.1)]
+            x = colour_jitter(x, *jitter, share=0.8, generator=generator)
+            x = greyscale(x, 0.2 * min(1, self.strength), generator)
+            x = blur(x, (0.1, 1 + self.size / 64), self.blurred * min(1, self.strength), generator)
+            x = solarise(x, self.solarised * min(1, self.strength), generator=generator) if self.solarised else x
+        return normalise(x)
+
+
+def multi_crop(
+    images: UInt8[Tensor, "b 3 h w"],
+    globals_: int = 2,
+    locals_: int = 4,
+    sizes: tuple[int, int] = (64, 32),
+    share: float = 0.3,
+    strength: float = 1.0,
+    generator: Generator = None,
+) -> list[Float[Tensor, "b 3 _ _"]]:
+    """Large views that hold at least a `share` of the area, then small ones that hold at most that.
+
+    SwAV, section 3.3.
+    """
+    large = Views(sizes[0], (share, 1.0), strength=strength)
+    small = Views(sizes[1], (0.05, share), strength=strength)
+    return [recipe(images, generator) for recipe, count in ((large, globals_), (small, locals_)) for _ in range(count)]
