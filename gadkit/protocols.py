@@ -45,6 +45,10 @@ class Method(Protocol):
     """A way to learn an encoder without labels: an `nn.Module` with its own views and its own loss."""
 
     encoder: nn.Module
+    collapse: float  # the loss of a network that tells nothing apart, to be shown beside the loss
+    lr: float  # the peak learning rate of its recipe
+    needs: str  # what it learns from: "images", or more than them
+    transient: tuple[str, ...]  # the parts that serve learning only, and are not shipped
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Make the views that the loss compares."""

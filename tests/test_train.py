@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gadkit.train import Plan, fit
+from gadkit.train import Plan, fit, learn
 
 
 def problem() -> tuple[nn.Module, callable]:
@@ -75,3 +75,67 @@ def test_the_rate_warms_up_and_ends_at_its_floor() -> None:
     assert plan.rate(99) == pytest.approx(1.0, abs=0.03)
     assert plan.rate(1000) == pytest.approx(0.02)
     assert all(plan.rate(s) >= plan.rate(s + 1) for s in range(100, 1000))
+
+
+class Denoise(nn.Module):
+    """A method of two numbers: its views are noisy rows, its loss their distance to a learnt shift."""
+
+    collapse, lr, needs, transient = 1.0, 1e-2, "images", ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(2, 2)
+        self.register_buffer("steps", torch.zeros(()))
+        self.rows: list[list[float]] = []
+
+    def views(self, images: torch.Tensor) -> list[torch.Tensor]:
+        self.rows.append(images[:, 0].tolist())
+        return [images + torch.randn_like(images), images]
+
+    def loss(self, views: list[torch.Tensor]) -> torch.Tensor:
+        return (self.encoder(views[0]) - views[1]).square().mean()
+
+    def after_step(self, progress: float) -> None:
+        self.steps += 1
+        self.progress = progress
+
+
+@pytest.mark.usefixtures("untyped")
+class TestLearn:
+    """The loop that every self-supervised method goes through."""
+
+    data = torch.arange(20.0).view(10, 2)
+
+    def method(self) -> Denoise:
+        torch.manual_seed(0)
+        return Denoise()
+
+    def test_an_epoch_sees_every_row_once(self) -> None:
+        method = self.method()
+        learn(method, self.data, Plan(steps=4, batch=5))
+        assert [len(rows) for rows in method.rows] == [5] * 4
+        for epoch in (method.rows[:2], method.rows[2:]):
+            assert sorted(epoch[0] + epoch[1]) == self.data[:, 0].tolist()
+        assert method.rows[:2] != method.rows[2:]  # in another order
+        assert (method.steps, method.progress) == (4, 1.0)
+
+    def test_a_killed_run_ends_where_an_undisturbed_one_does(self, tmp_path) -> None:
+        plan = Plan(steps=9, batch=5, save_every=3)
+        whole, broken, resumed = self.method(), self.method(), self.method()
+        learn(whole, self.data, plan)
+        broken.after_step = lambda progress: (_ for _ in ()).throw(Killed) if progress > 0.6 else None
+        with pytest.raises(Killed):
+            learn(broken, self.data, plan, tmp_path)
+        learn(resumed, self.data, plan, tmp_path)
+        assert len(resumed.rows) == 6
+        assert torch.allclose(whole.encoder.weight, resumed.encoder.weight, atol=1e-6)
+
+    def test_named_columns_stay_together(self) -> None:
+        method, seen = self.method(), []
+        method.views = lambda batch: seen.append(batch) or [batch["x"], batch["x"]]
+        learn(method, {"x": self.data, "y": self.data[:, 0]}, Plan(steps=2, batch=4))
+        assert all(torch.equal(batch["x"][:, 0], batch["y"]) for batch in seen)
+
+    def test_too_little_data(self) -> None:
+        with pytest.raises(ValueError, match=r"at least a batch of 11 rows.*got 10"):
+            learn(self.method(), self.data, Plan(steps=1, batch=11))
