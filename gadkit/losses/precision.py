@@ -1,0 +1,37 @@
+"""Objectives are computed in single precision, whatever the network around them runs in.
+
+Half precision has eight bits for a cosine, and a temperature of 0.07 makes fourteen times as much of its error.
+
+Book: selfsup/simclr
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+R = TypeVar("R")
+
+
+def _single(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return value.float()
+    if isinstance(value, list | tuple):
+        return type(value)(_single(v) for v in value)
+    return value
+
+
+def precisely(function: Callable[..., R]) -> Callable[..., R]:
+    """Decorate an objective: its tensors become float32 (float64 stays), and autocast is off inside."""
+
+    @wraps(function)
+    def inside(*args: Any, **kwargs: Any) -> R:
+        given = [_single(a) for a in args], {name: _single(a) for name, a in kwargs.items()}
+        first = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor | list | tuple))
+        first = first if isinstance(first, Tensor) else first[0]
+        with torch.autocast(first.device.type, enabled=False):
+            return function(*given[0], **given[1])
+
+    return inside
