@@ -1,0 +1,187 @@
+"""The survey's tables: every cell cited, every rule kept, and a page that reads well narrow or wide, light or dark."""
+
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from pybtex.database import parse_file
+
+from gadkit import survey
+from gadkit.survey import BOOK, COLUMNS, FAMILIES, UNKNOWN
+
+TABLES = sorted(path.stem for path in (BOOK / "survey").glob("*.yml"))
+NAMED_BY_THE_BOOK = """Context encoder, Colourisation, Jigsaw, Relative position, Rotation, DeepCluster,
+Shuffle and learn, Audio-visual correspondence, CMC, SimCLR, MoCo, MoCo v3, BYOL, SwAV, DINO, iBOT, DINOv2, MAE, BEiT,
+SimMIM, I-JEPA, ViT, ConvNeXt, Swin, Hierarchical k-means"""
+
+
+class Reader(HTMLParser):
+    """What a page holds: its links with their titles and texts, and the tags that are open."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[dict[str, str]] = []
+        self.rows = 0
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        self.rows += tag == "tr"
+        if tag == "a":
+            self.links.append({**dict(attributes), "text": ""})
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "a":
+            self.links[-1]["text"] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_keep_their_rules(name: str) -> None:
+    records = survey.load(name)
+    assert len(records) > 5
+    for record in records:
+        assert record.cells.keys() == COLUMNS.keys()
+        for cell in record.cells.values():
+            assert str(cell.value).strip()
+            assert cell.cite
+
+
+def test_every_method_that_the_first_half_names_is_there() -> None:
+    names = {record.name for record in survey.load()}
+    assert {name.strip() for name in NAMED_BY_THE_BOOK.replace("\n", " ").split(",")} <= names
+
+
+def test_the_facts_agree_with_the_bibliography() -> None:
+    entries = parse_file(BOOK / "references.bib").entries
+    for record in survey.load():
+        year, venue = record.cells["year"], record.cells["venue"]
+        entry = entries[year.cite[0]]
+        assert str(year.value) == entry.fields["year"]
+        full = entry.fields.get("booktitle") or entry.fields["journal"]
+        initials = {
+            "CVPR": "Computer Vision and Pattern Recognition",
+            "ICCV": "International Conference on Computer Vision",
+            "ECCV": "ECCV",
+            "ICLR": "International Conference on Learning Representations",
+            "ICML": "International Conference on Machine Learning",
+            "NeurIPS": "Advances in Neural Information Processing Systems",
+            "TMLR": "Transactions on Machine Learning Research",
+        }
+        assert initials.get(venue.value, venue.value) in full
+
+
+def test_the_bibliography_is_read_as_a_bibliography_reader_reads_it() -> None:
+    ours, theirs = survey.references(), parse_file(BOOK / "references.bib").entries
+    assert set(ours) == set(theirs)
+    for key, entry in theirs.items():
+        assert ours[key].endswith(entry.fields["year"])
+    assert ours["chen2020simclr"] == "Chen et al. 2020"
+    assert ours["wang2020understanding"] == "Wang and Isola 2020"
+    assert ours["oord2018cpc"] == "van den Oord et al. 2018"
+    assert ours["arandjelovic2017look"] == "Arandjelovic and Zisserman 2017"
+    assert ours["code-simclr"] == "Google Research 2023"
+
+
+@pytest.fixture
+def spoil(tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the book's data in which one field of the first record, or the whole list, is changed."""
+
+    def spoilt(change: Callable[[list[dict]], object]) -> Path:
+        shutil.copy(BOOK / "references.bib", tmp_path)
+        (tmp_path / "survey").mkdir()
+        records = yaml.safe_load((BOOK / "survey" / "methods.yml").read_text(encoding="utf-8"))
+        change(records)
+        (tmp_path / "survey" / "methods.yml").write_text(yaml.safe_dump(records), encoding="utf-8")
+        return tmp_path
+
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: r[0].pop("gives"), r"Autoencoder: expected the fields .*wrong: \['gives'\]"),
+        (lambda r: r[0].update(colour=["red", "he2022mae"]), r"wrong: \['colour'\]"),
+        (lambda r: r[0].update(name=" "), "records with a name"),
+        (lambda r: r.append("SimCLR"), "records with a name, got 'SimCLR'"),
+        (lambda r: r[0].update(family="magic"), "family: expected one of generation"),
+        (lambda r: r[0].update(venue=["", "he2022mae"]), "venue: expected words, got ''"),
+        (lambda r: r[0].update(venue=[None, "he2022mae"]), "venue: expected words, got None"),
+        (lambda r: r[0].update(venue="CVPR"), r"venue: expected \[what, keys of the references\], got 'CVPR'"),
+        (lambda r: r[0].update(gives=["one", "two", "he2022mae"]), "gives: expected .what, keys"),
+        (lambda r: r[0].update(venue=["CVPR", "he2022mea"]), r"venue: expected keys .* got \['he2022mea'\]"),
+        (lambda r: r[0].update(venue=["CVPR", None]), "venue: expected keys of the bibliography, got none"),
+        (lambda r: r[0].update(year=["2006", "he2022mae"]), "year: expected a number from 1950 to 2100, got '2006'"),
+        (lambda r: r[0].update(year=[206, "he2022mae"]), "year: expected a number .* got 206"),
+        (lambda r: r[0].update(year=["unknown", "he2022mae"]), "year: expected a number .* got 'unknown'"),
+        (lambda r: r[0].update(parameters=[True, "he2022mae"]), "parameters: expected a number .* got True"),
+        (lambda r: r[0].update(parameters=[0, "he2022mae"]), "parameters: expected a number from 0.1"),
+        (lambda r: r[0].update(supervision=["magic", "he2022mae"]), "supervision: expected one of self"),
+        (lambda r: r.append(r[-1]), "every name once, got Hierarchical k-means again"),
+        (lambda r: r.insert(0, r.pop()), "Autoencoder: expected families in their order"),
+        (lambda r: r.insert(0, r.pop(4)), "Autoencoder: expected families in their order, and years"),
+    ],
+)
+def test_data_that_break_a_rule_are_named(spoil: Callable, change: Callable, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        survey.load(book=spoil(change))
+
+
+def test_data_that_keep_the_rules_pass(spoil: Callable) -> None:
+    assert survey.load(book=spoil(lambda records: records[0].update(code=[UNKNOWN, "he2022mae"])))
+    with pytest.raises(FileNotFoundError, match="no table 'objects'"):
+        survey.load("objects")
+
+
+def test_every_entry_of_the_page_links_to_its_reference() -> None:
+    records, page = survey.load(), Reader(survey.table().html)
+    assert page.open == []
+    assert page.rows == 1 + len(records) + len({record.family for record in records})
+    assert len(page.links) == len(records) * len(COLUMNS)
+    cells = [cell for record in records for cell in record.cells.values()]
+    for link, cell in zip(page.links, cells, strict=True):
+        assert link["href"] == f"../references.html#ref-{cell.cite[0]}"
+        assert link["text"] == str(cell.value)
+        assert link["title"].count(";") == len(cell.cite) - 1
+        assert (link.get("class") == "unknown") == (cell.value == UNKNOWN)
+
+
+def test_families_and_columns_are_chosen() -> None:
+    page = survey.table("contrastive", "clustering", columns=("year", "gives"), bibliography="references.html").html
+    assert Reader(page).rows == 1 + 2 + 4
+    assert "SwAV" in page
+    assert "DINO" not in page.replace("DINO's", "")
+    assert COLUMNS["gives"] in page
+    assert COLUMNS["venue"] not in page
+    assert 'href="references.html#ref-' in page
+    assert survey.table()._repr_html_() == survey.table(*FAMILIES).html
+    with pytest.raises(ValueError, match=r"family: expected some of generation, .* got magic"):
+        survey.table("magic")
+    with pytest.raises(ValueError, match=r"column: expected some of year, .* got colour"):
+        survey.table(columns=("year", "colour"))
+
+
+def test_the_page_follows_the_readers_theme_and_scrolls_inside_itself() -> None:
+    page = survey.table().html
+    style = page[: page.index("</style>")]
+    assert "overflow-x: auto" in style
+    assert "position: sticky" in style
+    for declaration in style.split(";"):
+        if "color:" in declaration.replace("background-color", ""):
+            assert any(word in declaration for word in ("var(--pst-color", "inherit"))
+    assert 'tabindex="0"' in page  # a keyboard can scroll it
+    assert 'aria-label="Survey of methods"' in page
+
+
+def test_text_is_escaped(spoil: Callable) -> None:
+    book = spoil(lambda records: records[0].update(name="<b>", gives=["a < b & c", "he2022mae"]))
+    page = survey.table("generation", book=book).html
+    assert "&lt;b&gt;" in page
+    assert "a &lt; b &amp; c" in page
