@@ -1,0 +1,84 @@
+"""The unlabelled pool: the photographs that every method of Parts I and II learns from.
+
+No two photographs show the same product.  The labels are kept beside the images, for the supervised baselines and for
+measuring what a curation did; the self-supervised methods are given `images` and nothing else.
+
+Book: selfsup/representations
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from gadkit.data import factory
+from gadkit.data.factory.sets import TEST_SEEDS
+
+RANDOMISED = ("random_part", "random_bar", "random_texture")
+MADE_UP = 0.4  # share of the standard pool that shows parts which do not exist
+FIRST = 1 << 39  # above the seeds that the CLIP learns from, below those of any test
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Photographs, shuffled, with what they show: numbers of `classes`, and of a kind of defect or -1 for none."""
+
+    images: UInt8[Tensor, "n 3 s s"]
+    labels: Int[Tensor, "n"]
+    defects: Int[Tensor, "n"]
+    classes: tuple[str, ...]
+
+
+def pool(counts: Mapping[str, int], seed: int = 0, size: int = 96, defective: float = 0.25) -> Pool:
+    """`counts[category]` photographs of each category, a share of them `defective`, all of different products.
+
+    The same seed gives the same photographs.  Raises ValueError for no photographs at all, a negative count, a share
+    outside [0, 1], or an unknown category.
+    """
+    if not counts or min(counts.values()) < 0 or not sum(counts.values()):
+        raise ValueError(f"counts: expected some photographs of some category, got {dict(counts)}")
+    if not 0 <= defective <= 1:
+        raise ValueError(f"defective: expected a share from 0 to 1, got {defective}")
+    if not 0 <= seed < 1 << 12:
+        raise ValueError(f"seed: expected a number from 0 to {(1 << 12) - 1}, got {seed}")
+    kinds = tuple(sorted({d for c in factory.CATEGORIES.values() for d in c.defects}))
+    images, labels, defects, first = [], [], [], FIRST + (seed << 24)
+    for number, (category, count) in enumerate(counts.items()):
+        for kind, some in _shares(factory.CATEGORIES[category].defects, count, defective, seed + number).items():
+            seeds = torch.arange(first, first + some)
+            first += some
+            for part in seeds.split(64):
+                severity = torch.rand(len(part), generator=torch.Generator().manual_seed(int(part[0])))
+                shots = factory.render(category, part, part, kind, 0.3 + 0.7 * severity, size)
+                images.append(shots.images)
+            labels += [number] * some
+            defects += [-1 if kind is None else kinds.index(kind)] * some
+    assert first < FIRST + ((seed + 1) << 24) <= TEST_SEEDS, "a pool larger than its range of seeds"
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    return Pool(torch.cat(images)[order], torch.tensor(labels)[order], torch.tensor(defects)[order], tuple(counts))
+
+
+def _shares(kinds: tuple[str, ...], count: int, defective: float, seed: int) -> dict[str | None, int]:
+    """How many sound ones and how many of each kind of defect."""
+    bad = round(count * defective) if kinds else 0
+    drawn = torch.randint(max(1, len(kinds)), (bad,), generator=torch.Generator().manual_seed(seed)).tolist()
+    shares = {None: count - bad} | {kind: drawn.count(i) for i, kind in enumerate(kinds)}
+    return {kind: some for kind, some in shares.items() if some}
+
+
+def unlabelled(count: int = 12288, seed: int = 0, size: int = 96) -> Pool:
+    """The standard pool: all seen categories in equal parts, and parts that do not exist, a quarter with a defect."""
+    if count < 1:
+        raise ValueError(f"count: expected at least 1, got {count}")
+    seen = factory.split("seen")
+    made_up = [round(MADE_UP * count) * (i + 1) // len(RANDOMISED) for i in range(len(RANDOMISED))]
+    named = [(count - made_up[-1]) * (i + 1) // len(seen) for i in range(len(seen))]
+    upto = dict(zip(seen, named, strict=True)), dict(zip(RANDOMISED, made_up, strict=True))
+    counts = {}
+    for group in upto:
+        before = 0
+        for category, total in group.items():
+            counts[category], before = total - before, total
+    return pool(counts, seed, size)
