@@ -1,0 +1,38 @@
+"""What the self-supervised methods have in common: an encoder, and the class token that stands for the image.
+
+Book: selfsup/simclr
+"""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gadkit.nn import ViT
+
+
+class SelfSupervised(nn.Module):
+    """An encoder and nothing to do after a step; a method adds its head, `views`, `loss` and `collapse`."""
+
+    needs = "images"
+    pool = "cls"
+    lr: float
+    collapse: float
+    transient: tuple[str, ...] = ()
+
+    def __init__(self, encoder: ViT | None = None) -> None:
+        super().__init__()
+        self.encoder = ViT() if encoder is None else encoder
+        self.size = self.encoder.side * self.encoder.patch_size  # of a view, in pixels
+
+    def represent(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b w"]:
+        """The class token: what stays when the head is gone."""
+        return self.encoder(views)[:, 0]
+
+    def after_step(self, progress: float) -> None:
+        """Nothing follows a step, except where a method says so."""
+
+
+def log(x: float) -> float:
+    """The natural logarithm, 0 for nothing to choose from."""
+    return math.log(max(1.0, x))

@@ -1,0 +1,58 @@
+"""BYOL: predict what a slower copy of yourself sees in another view; nobody is pushed away.
+
+Source: Grill et al. 2020, section 3.
+Book: selfsup/byol
+"""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from gadkit.data.views import Views
+from gadkit.losses import byol_loss
+from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
+from gadkit.selfsup.base import SelfSupervised
+
+
+class BYOL(SelfSupervised):
+    """A predictor on the student, a teacher that follows it, and no negatives.
+
+    `predictor` False and `momentum` 0 are the two ways to let it collapse.  The value shown as `collapse` is 0: this loss
+    cannot tell, so watch the representation's rank.
+    """
+
+    lr = 1e-3
+    collapse = 0.0
+    transient = ("teacher.",)
+
+    def __init__(
+        self,
+        encoder: ViT | None = None,
+        *,
+        width: int = 256,
+        out: int = 128,
+        momentum: float = 0.99,
+        predictor: bool = True,
+    ) -> None:
+        super().__init__(encoder)
+        self.head = mlp((self.encoder.width, width, out))
+        self.predictor = mlp((out, width, out)) if predictor else nn.Identity()
+        self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
+        self.view = Views(self.size), Views(self.size, blurred=0.1, solarised=0.2)  # the paper's table 6
+        self.base, self.momentum = momentum, momentum
+
+    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """Two views, by recipes that differ a little."""
+        return [view(images) for view in self.view]
+
+    def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
+        """Each view's prediction of the teacher's projection of the other: eq. 2, symmetrised, so from 0 to 8."""
+        p = [self.predictor(self.head(self.represent(v))) for v in views]
+        with torch.no_grad():
+            z = [self.teacher[1](self.teacher[0](v)[:, 0]) for v in views]
+        return byol_loss(p[0], z[1]) + byol_loss(p[1], z[0])
+
+    def after_step(self, progress: float) -> None:
+        """The teacher follows, ever more slowly."""
+        ema_update(self.teacher, nn.Sequential(self.encoder, self.head), self.momentum)
+        self.momentum = cosine_momentum(progress, self.base)

@@ -1,0 +1,114 @@
+"""DINO, and what DINOv2 added: masked patches (iBOT), KoLeo, registers, Sinkhorn in place of the centre.
+
+Source: Caron et al. 2021, algorithm 1; Zhou et al. 2022 (iBOT); Oquab et al. 2024, section 4; Darcet et al. 2024.
+Book: selfsup/dino
+"""
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from gadkit.data.views import multi_crop
+from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn
+from gadkit.nn import DINOHead, ViT, cosine_momentum, ema_update, teacher_of
+from gadkit.selfsup.base import SelfSupervised, log
+
+
+class DINO(SelfSupervised):
+    """Self-distillation without labels: the student matches a teacher that is its own running average.
+
+    `ibot` weighs the loss on masked patches (a share `masked` of them, in half of the images), `koleo` the spreading of
+    the class tokens, `registers` is passed to the default encoder, and `balance` says how the teacher is kept from
+    collapse: "centre" or "sinkhorn".  What is kept in the end is the teacher.
+    """
+
+    lr = 1e-3
+    transient = ("student.", "student_head.")
+
+    def __init__(
+        self,
+        encoder: ViT | None = None,
+        *,
+        prototypes: int = 1024,
+        small: int = 4,
+        momentum: float = 0.99,
+        teacher_temperature: float = 0.04,
+        student_temperature: float = 0.1,
+        balance: str = "centre",
+        ibot: float = 0.0,
+        masked: float = 0.4,
+        koleo: float = 0.0,
+        registers: int = 0,
+    ) -> None:
+        super().__init__(ViT(registers=registers) if encoder is None else encoder)
+        if balance not in ("centre", "sinkhorn"):
+            raise ValueError(f"balance: expected centre or sinkhorn, got {balance!r}")
+        width = self.encoder.width
+        self.student, self.student_head = self.encoder, DINOHead(width, prototypes)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.encoder, self.head = teacher_of(self.student), teacher_of(self.student_head)  # the teacher is the product
+        self.register_buffer("centre", torch.zeros(prototypes))
+        self.register_buffer("patch_centre", torch.zeros(prototypes))
+        self.small, self.base, self.momentum, self.balance = small, momentum, momentum, balance
+        self.teacher_temperature, self.student_temperature = teacher_temperature, student_temperature
+        self.ibot, self.masked, self.koleo, self.prototypes = ibot, masked, koleo, prototypes
+        self.collapse = log(prototypes)
+
+    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """Two large views, then small ones of half the side."""
+        return multi_crop(images, 2, self.small, (self.size, self.size // 2))
+
+    def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
+        """Cross-entropy of student and teacher over pairs of views (eq. 3), and the additions that are switched on."""
+        large = views[:2]
+        with torch.no_grad():
+            seen = [self.encoder(v) for v in large]
+            teacher = [self.head(t[:, 0]).float() for t in seen]
+        masks = [self.mask(v) if self.ibot else None for v in large]
+        tokens = [self._student(v, m) for v, m in zip(large, masks, strict=True)]
+        tokens += [self._student(v, None) for v in views[2:]]
+        student = [self.student_head(t[:, 0]) for t in tokens]
+        loss = self._distil(teacher, student)
+        if self.koleo:
+            loss = loss + self.koleo * (koleo(tokens[0][:, 0]) + koleo(tokens[1][:, 0])) / 2
+        if self.ibot:
+            loss = loss + self.ibot * self._patches(seen, tokens[:2], masks)
+        self.centre = next_centre(self.centre, teacher) if self.training else self.centre
+        return loss
+
+    def _student(self, view: Tensor, mask: Tensor | None) -> Float[Tensor, "b t w"]:
+        return self.student.run(
+            self.student.embed(view, swap=mask, token=self.mask_token if mask is not None else None)
+        )
+
+    def _distil(self, teacher: list[Tensor], student: list[Tensor]) -> Float[Tensor, ""]:
+        if self.balance == "sinkhorn":  # log of the assignments: a softmax at temperature 1 gives them back
+            teacher = [sinkhorn(t, self.teacher_temperature).clamp(min=1e-12).log() for t in teacher]
+            return dino_loss(teacher, student, torch.zeros_like(self.centre), 1.0, self.student_temperature)
+        return dino_loss(teacher, student, self.centre, self.teacher_temperature, self.student_temperature)
+
+    def mask(self, view: Float[Tensor, "b 3 s s"]) -> Bool[Tensor, "b n"]:
+        """Patches that the student does not see: a random share of them in every other image, on average."""
+        n = (view.shape[2] // self.encoder.patch_size) * (view.shape[3] // self.encoder.patch_size)
+        order = torch.rand(len(view), n).argsort(1).argsort(1)
+        some = torch.rand(len(view), 1) < 0.5
+        return ((order < int(self.masked * n)) & some).to(view.device)
+
+    def _patches(self, seen: list[Tensor], tokens: list[Tensor], masks: list[Tensor]) -> Float[Tensor, ""]:
+        lead = self.encoder.prefix
+        losses = []
+        for full, partial, mask in zip(seen, tokens, masks, strict=True):
+            with torch.no_grad():
+                target = self.head(full[:, lead:]).float()
+            guess = self.student_head(partial[:, lead:])
+            args = target, guess, mask, self.patch_centre, self.teacher_temperature, self.student_temperature
+            losses.append(ibot_loss(*args))
+            if self.training:
+                self.patch_centre = next_centre(self.patch_centre, [target.flatten(0, 1)])
+        return torch.stack(losses).mean()
+
+    def after_step(self, progress: float) -> None:
+        """The teacher follows, ever more slowly."""
+        ema_update(self.encoder, self.student, self.momentum)
+        ema_update(self.head, self.student_head, self.momentum)
+        self.momentum = cosine_momentum(progress, self.base)

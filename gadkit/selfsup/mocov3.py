@@ -1,0 +1,62 @@
+"""MoCo v3: keys from a teacher that follows slowly, and a vision transformer that stays stable.
+
+Source: Chen, Xie and He 2021, algorithm 1 and section 4.
+Book: selfsup/mocov3
+"""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from gadkit.data.views import Views
+from gadkit.losses import info_nce
+from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
+from gadkit.selfsup.base import SelfSupervised, log
+
+
+class MoCoV3(SelfSupervised):
+    """Queries from the student and a predictor, keys from the teacher; each view is once the query, once the key.
+
+    `fixed_patches` keeps the patch embedding at its random values, the paper's remedy for unstable training.
+    """
+
+    lr = 1e-3
+    transient = ("teacher.",)
+
+    def __init__(
+        self,
+        encoder: ViT | None = None,
+        *,
+        temperature: float = 0.2,
+        width: int = 256,
+        out: int = 128,
+        momentum: float = 0.99,
+        fixed_patches: bool = True,
+        batch: int = 128,
+    ) -> None:
+        super().__init__(encoder)
+        self.head = mlp((self.encoder.width, width, width, out), last_norm=True)
+        self.predictor = mlp((out, width, out), last_norm=True)
+        if fixed_patches:
+            self.encoder.patch.requires_grad_(False)
+        self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
+        self.view = Views(self.size)
+        self.temperature, self.base, self.momentum = temperature, momentum, momentum
+        self.collapse = 4 * temperature * log(batch)
+
+    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """Two random views of each image."""
+        return [self.view(images), self.view(images)]
+
+    def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
+        """Symmetrised InfoNCE; the teacher moves before it makes the keys, as in algorithm 1."""
+        q = [self.predictor(self.head(self.represent(v))) for v in views]
+        with torch.no_grad():
+            if self.training:
+                ema_update(self.teacher, nn.Sequential(self.encoder, self.head), self.momentum)
+            k = [self.teacher[1](self.teacher[0](v)[:, 0]) for v in views]
+        return info_nce(q[0], k[1], self.temperature) + info_nce(q[1], k[0], self.temperature)
+
+    def after_step(self, progress: float) -> None:
+        """The momentum rises to 1 along half a cosine."""
+        self.momentum = cosine_momentum(progress, self.base)
