@@ -6,8 +6,7 @@ down: depth is the camera's height less the surface's, and whoever learns the on
 Book: pretext/semantic
 """
 
-import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from gadkit.data import factory
 from gadkit.data.factory.scene import slopes
+from gadkit.data.pool import FIRST, MADE_UP, RANDOMISED
 
 MATERIALS = ("table", "matt", "satin", "glossy")
 _GLOSS = (0.3, 0.6)  # matt below, glossy from the second on
 _STEEP = 0.8  # a rise of so much over a run of 1 is an edge: more than the bevels of most parts
-_CHUNK = 16  # photographs of one category and defect, rendered together
+_GROUP = 16  # photographs of one category and defect, surveyed together
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,25 @@ def edges(height: Float[Tensor, "b s s"], materials: Integer[Tensor, "b s s"]) -
     steep = dx * dx + dy * dy > _STEEP**2
     m = F.pad(materials[:, None].float(), (1, 0, 1, 0), mode="replicate")[:, 0]
     return steep | (m[:, 1:, 1:] != m[:, 1:, :-1]) | (m[:, 1:, 1:] != m[:, :-1, 1:])
+
+
+def unlabelled(count: int = 12288, seed: int = 0, size: int = 96, defective: float = 0.25) -> Geometry:
+    """Photographs mixed as the standard pool is, all of different products, with their geometry.
+
+    The same seed gives the same.  Raises ValueError for a count below 1 or a share outside [0, 1].
+    """
+    if count < 1 or not 0 <= defective <= 1:
+        raise ValueError(f"geometry: expected a count from 1 and a share from 0 to 1, got {count} and {defective}")
+    generator = torch.Generator().manual_seed(seed)
+    seen = factory.split("seen")
+    share = torch.tensor([(1 - MADE_UP) / len(seen)] * len(seen) + [MADE_UP / len(RANDOMISED)] * len(RANDOMISED))
+    groups = torch.arange(FIRST + (seed << 24), FIRST + (seed << 24) + count).split(_GROUP)
+    found = []
+    for seeds in groups:
+        category = (*seen, *RANDOMISED)[int(torch.multinomial(share, 1, generator=generator))]
+        kinds, (dice, kind) = factory.CATEGORIES[category].defects, torch.rand(2, generator=generator).tolist()
+        defect = kinds[int(kind * len(kinds))] if dice < defective else None
+        severity = 0.3 + 0.7 * torch.rand(len(seeds), generator=generator)
+        found.append(measure(factory.survey(category, seeds, seeds, defect, severity, size)))
+    order = torch.randperm(count, generator=generator)
+    return Geometry(*(torch.cat([getattr(g, f.name) for g in found])[order] for f in fields(Geometry)))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gadkit.data import factory
-from gadkit.data.geometry import MATERIALS, edges, measure, normals
+from gadkit.data.geometry import MATERIALS, edges, measure, normals, unlabelled
 
 
 @pytest.mark.parametrize("defect", [None, "hole", "missing", "scratch"])
@@ -23,7 +23,8 @@ def test_a_hole_has_no_height_where_its_mask_is() -> None:
     order = ("coin", seeds, seeds, "hole", 1.0)
     mask = factory.render(*order).masks
     sound, holed = factory.survey(*order[:3]), factory.survey(*order)
-    assert mask.any() and holed.height[mask].mean() < 0.5 * sound.height[mask].mean()
+    assert mask.any()
+    assert holed.height[mask].mean() < 0.5 * sound.height[mask].mean()
 
 
 def test_a_survey_refuses_what_render_refuses() -> None:
@@ -54,7 +55,9 @@ def test_steps_and_seams_are_edges() -> None:
     height, materials = torch.zeros(1, 64, 64), torch.ones(1, 64, 64, dtype=torch.uint8)
     height[:, :, 32:], materials[:, 40:] = 0.3, 2
     found = edges(height, materials)[0]
-    assert found[:, 31:33].all() and found[40].all() and found.float().mean() < 0.1
+    assert found[:, 31:33].all()
+    assert found[40].all()
+    assert found.float().mean() < 0.1
 
 
 def test_the_lamp_shades_by_these_normals() -> None:
@@ -64,3 +67,23 @@ def test_the_lamp_shades_by_these_normals() -> None:
     towards = (normals(surfaces.height)[:, :2] * torch.tensor([-0.5, -0.85])[:, None, None]).sum(1)
     grey, on = surfaces.images.float().mean(1), surfaces.cover > 0.99
     assert grey[on & (towards > 0.15)].mean() > 1.1 * grey[on & (towards < -0.15)].mean()
+
+
+def test_a_pool_with_geometry_comes_from_its_seed_and_shows_many_kinds() -> None:
+    one, same, other = unlabelled(200, 3, 32), unlabelled(200, 3, 32), unlabelled(200, 4, 32)
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.height, same.height)
+    assert not torch.equal(one.images, other.images)
+    assert len(one.images.unique(dim=0)) == 200
+    assert {name: column.shape[1:] for name, column in one.columns().items()} == {
+        "images": (3, 32, 32),
+        "height": (32, 32),
+        "materials": (32, 32),
+    }
+    assert one.materials.unique().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("count", "share"), [(0, 0.25), (10, 1.5)])
+def test_a_pool_of_nothing_is_refused(count: int, share: float) -> None:
+    with pytest.raises(ValueError, match="geometry: expected"):
+        unlabelled(count, defective=share)

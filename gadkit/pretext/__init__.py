@@ -1,0 +1,17 @@
+"""Questions whose answers come with the data: pretext tasks in the four families of Jing and Tian's survey."""
+
+from gadkit.pretext.clusters import DeepCluster
+from gadkit.pretext.generative import Autoencoder, Colourisation, Inpainting
+from gadkit.pretext.semantic import FreeLabels
+from gadkit.pretext.spatial import Jigsaw, RelativePosition, Rotation
+
+__all__ = [
+    "Autoencoder",
+    "Colourisation",
+    "DeepCluster",
+    "FreeLabels",
+    "Inpainting",
+    "Jigsaw",
+    "RelativePosition",
+    "Rotation",
+]

@@ -1,0 +1,88 @@
+"""What every pretext task has in common: an encoder, photographs cut to its size, and a vector an image.
+
+A pretext task asks a question whose answer is known without a label.  The answer is thrown away; what is kept is the
+encoder that learnt to give it.
+
+Book: pretext/context, pretext/generation, pretext/semantic
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from gadkit.checks import check_images
+from gadkit.data.views import crop, flip
+from gadkit.nn.vit import ViT
+
+
+class Pretext(nn.Module):
+    """An encoder and how it sees photographs; a task adds `views`, `loss` and `collapse`.
+
+    `size` is the side of a view in pixels, `scale` the share of a photograph's area that a random crop keeps.
+    """
+
+    needs = "images"
+    lr: float = 1e-3
+    pool = "mean"  # no task trains the class token, so the mean over patches stands for the image
+    transient: tuple[str, ...] = ()
+    collapse: float
+
+    def __init__(self, encoder: ViT | None = None, size: int = 64, scale: tuple[float, float] = (0.4, 1.0)) -> None:
+        super().__init__()
+        self.encoder = ViT() if encoder is None else encoder
+        if size % self.encoder.patch_size:
+            raise ValueError(f"size: expected a multiple of the patch, {self.encoder.patch_size}, got {size}")
+        self.size, self.scale = size, scale
+
+    def photographs(self, images: UInt8[Tensor, "b 3 h w"], size: int | None = None) -> Float[Tensor, "b 3 s s"]:
+        """A random crop of each image, mirrored or not, in [0, 1]."""
+        return flip(crop(check_images(images), size or self.size, self.scale))
+
+    def patches(self, views: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n e"]:
+        """The encoder's patch tokens."""
+        return self.encoder(views)[:, self.encoder.prefix :]
+
+    def features(self, views: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """The mean of the patch tokens: one vector a view."""
+        return self.patches(views).mean(1)
+
+    def pixels(
+        self, outputs: Float[Tensor, "b n k"], views: Tensor, cell: int = 1
+    ) -> Float[Tensor, "b c rows columns"]:
+        """Lay what a head gives for every patch out as an image that has one value every `cell` pixels of the views."""
+        patch = self.encoder.patch_size
+        grid = views.shape[2] // patch, views.shape[3] // patch
+        return F.pixel_shuffle(outputs.transpose(1, 2).unflatten(2, grid), patch // cell).float()
+
+    def after_step(self, progress: float) -> None:
+        """Nothing follows a step, except where a task says so."""
+
+
+def calm(module: nn.Module) -> nn.Module:
+    """Draw a head's matrices small and its biases zero, as the encoder's are: it starts by knowing nothing."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return module
+
+
+def unexplained(
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], where: Tensor | None = None
+) -> Float[Tensor, ""]:
+    """The share of a batch's variance that a prediction leaves: 1 for the best constant, 0 for the truth.
+
+    Mean squared error over the variance of `target`; `where` (bool, same shape) restricts both to some entries.  A
+    target that does not vary leaves nothing to explain and counts by its mean squared error alone.
+    """
+    if where is not None:
+        prediction, target = prediction[where], target[where]
+    target = target.float()
+    return F.mse_loss(prediction.float(), target) / target.var(correction=0).clamp(min=1e-4)
+
+
+def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
+    """Return `value` if it is known.  Raises ValueError naming what was expected and what came."""
+    if value not in known:
+        raise ValueError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
+    return value

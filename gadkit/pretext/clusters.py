@@ -1,0 +1,116 @@
+"""Clusters as labels: group what the network sees, then learn to tell the groups apart, again and again.
+
+Book: pretext/context
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from gadkit import distributed
+from gadkit.data.views import colour_jitter, grey, greyscale, normalise
+from gadkit.kmeans import assign, kmeans
+from gadkit.nn.vit import ViT
+from gadkit.pretext.base import Pretext, one_of
+
+
+class DeepCluster(Pretext):
+    """Pseudo-labels by k-means on the network's own features (Caron et al. 2018): `collapse` is log k.
+
+    The features of the last `bank` photographs are whitened and clustered whenever the bank is full; then the
+    classifier starts from zero, and the loss from log k.  Two trivial answers are in reach.  One cluster for (nearly)
+    everything: `balance` weighs each label by its cluster's inverse size.  Clusters by colour: `colour="keep"` leaves
+    them to be found, "grey" takes the colour out of what is clustered, as the paper's Sobel filter does; what is learnt
+    from keeps its colours, shaken.
+    """
+
+    transient = ("bank", "filled")
+    rounds = 20  # iterations of k-means
+
+    def __init__(
+        self,
+        encoder: ViT | None = None,
+        clusters: int = 64,
+        bank: int = 4096,
+        components: int = 64,
+        colour: str = "grey",
+        balance: bool = True,
+        size: int = 64,
+    ) -> None:
+        super().__init__(encoder, size)
+        width = self.encoder.width
+        if not 2 <= clusters <= bank or not 1 <= components <= width:
+            raise ValueError(
+                f"clusters: expected 2 to {bank} (the bank) of 1 to {width} components, got {clusters} of {components}"
+            )
+        self.colour, self.balance = one_of("colour", colour, ("keep", "grey")), balance
+        self.head = nn.Linear(width, clusters)
+        self.collapse = math.log(clusters)
+        self.register_buffer("bank", torch.zeros(bank, width))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+        self.register_buffer("clusterings", torch.zeros((), dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("whitening", torch.eye(width)[:, :components].clone())
+        self.register_buffer("centres", torch.zeros(clusters, components))
+        self.register_buffer("sizes", torch.ones(clusters))
+
+    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """Two crops of each photograph: one whose cluster is the label, and one to learn from."""
+        first, second = self.photographs(images), self.photographs(images)
+        if self.colour == "grey":
+            first, second = grey(first).expand_as(first), greyscale(colour_jitter(second))
+        return [normalise(first), normalise(second)]
+
+    @torch.no_grad()
+    def labels(self, features: Float[Tensor, "b w"]) -> Int[Tensor, "b"]:
+        """The cluster of each row."""
+        with torch.autocast(features.device.type, enabled=False):
+            return assign(self.whiten(features.float()), self.centres)
+
+    def whiten(self, features: Float[Tensor, "b w"]) -> Float[Tensor, "b c"]:
+        """Principal components of unit variance, then unit length, as in the paper's section 4.1."""
+        return F.normalize((features - self.mean) @ self.whitening, dim=1)
+
+    def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
+        """Cross-entropy against the clusters; in training, the features go to the bank."""
+        first, second = views
+        with torch.no_grad():
+            features = self.features(first).float()
+            if self.training:
+                self._keep(distributed.gather(features))
+        weight = self.sizes.clamp(min=1).reciprocal() if self.balance else None
+        return F.cross_entropy(self.head(self.features(second)).float(), self.labels(features), weight)
+
+    def after_step(self, progress: float) -> None:
+        """Cluster again when the bank is full."""
+        if self.filled == len(self.bank):
+            self.recluster(self.bank)
+            self.filled.zero_()
+
+    def _keep(self, features: Float[Tensor, "b w"]) -> None:
+        """Into the bank; the very first batch is clustered at once, so that there are labels."""
+        if self.clusterings == 0:
+            self.recluster(features)
+        room = features[: len(self.bank) - int(self.filled)]
+        self.bank[self.filled : self.filled + len(room)] = room
+        self.filled += len(room)
+
+    @torch.no_grad()
+    def recluster(self, features: Float[Tensor, "n w"]) -> None:
+        """Whiten, cluster, and start the classifier from zero.  Every process comes to the same result."""
+        generator = torch.Generator(features.device).manual_seed(int(self.clusterings))
+        with torch.autocast(features.device.type, enabled=False):
+            self.mean.copy_(features.mean(0))
+            spread, axes = torch.linalg.eigh(torch.cov(features.T))  # ascending
+            largest = slice(-self.whitening.shape[1], None)
+            spread = spread.clamp(min=1e-5 * spread[-1] + 1e-12)  # axes along which nothing varies stay as they are
+            self.whitening.copy_(axes[:, largest] * spread[largest].rsqrt())
+            found = kmeans(self.whiten(features), len(self.centres), generator, iterations=self.rounds)
+        self.centres.copy_(found.centres)
+        self.sizes.copy_(found.assignment.bincount(minlength=len(self.sizes)))
+        self.clusterings += 1
+        self.head.weight.zero_()
+        self.head.bias.zero_()

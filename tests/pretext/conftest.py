@@ -1,0 +1,56 @@
+"""Photographs of parts for pretext tasks to work on, and a network small enough to learn in a second."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from gadkit.data import factory, geometry
+
+
+@pytest.fixture(scope="session")
+def surveyed() -> geometry.Geometry:
+    """Eight products of each of eight kinds, with their geometry: (64, 3, 96, 96)."""
+    kinds = ("washer", "gear", "key", "coin", "chip", "bottle", "leaf", "mosaic")
+    found = [
+        geometry.measure(factory.survey(kind, torch.arange(8) + 8 * i, torch.arange(8) + 8 * i))
+        for i, kind in enumerate(kinds)
+    ]
+    return geometry.Geometry(*(torch.cat([getattr(g, f) for g in found]) for f in ("images", "height", "materials")))
+
+
+@pytest.fixture(scope="session")
+def parts(surveyed: geometry.Geometry) -> torch.Tensor:
+    """The photographs alone: uint8, (64, 3, 96, 96)."""
+    return surveyed.images
+
+
+@pytest.fixture
+def small() -> Callable:
+    """A function that makes a small encoder."""
+    from gadkit.nn.vit import ViT
+
+    return lambda: ViT(width=64, depth=2, heads=2)
+
+
+@pytest.fixture
+def learn() -> Callable:
+    """A function that trains a method for a few steps and returns (its first loss, the mean of its last five)."""
+
+    def run(method, data, steps: int = 30, batch: int = 32) -> tuple[float, float]:
+        torch.manual_seed(0)
+        optimiser = torch.optim.AdamW(method.parameters(), lr=2e-3)
+        losses = []
+        for step in range(steps):
+            rows = torch.randint(len(data["images"] if isinstance(data, dict) else data), (batch,))
+            rows_of = {k: v[rows] for k, v in data.items()} if isinstance(data, dict) else data[rows]
+            loss = method.loss(method.views(rows_of))
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)
+            optimiser.step()
+            method.after_step((step + 1) / steps)
+            losses.append(loss.item())
+        return losses[0], sum(losses[-5:]) / 5
+
+    return run

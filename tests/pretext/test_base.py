@@ -1,0 +1,105 @@
+"""The laws of all pretext tasks: they start where a network that knows nothing is, and they learn."""
+
+import pytest
+import torch
+
+from gadkit import pretext
+from gadkit.pretext.base import unexplained
+
+TASKS = {
+    "Rotation": {"size": 32},
+    "Jigsaw": {"permutations": 4},
+    "RelativePosition": {},
+    "DeepCluster": {"clusters": 4, "components": 8, "bank": 512, "size": 32},
+    "Colourisation": {"size": 32},
+    "Inpainting": {"size": 32},
+    "Autoencoder": {"code": 32, "size": 32},
+    "FreeLabels": {"size": 32},
+}
+every_task = pytest.mark.parametrize("name", TASKS)
+
+
+@every_task
+def test_a_task_starts_at_its_collapse_value_and_leaves_it(name: str, small, surveyed, learn) -> None:
+    method = getattr(pretext, name)(small(), **TASKS[name])
+    assert method.needs == ("geometry" if name == "FreeLabels" else "images")
+    method.scale = (1.0, 1.0)  # four whole photographs, to be learnt by heart
+    data = {k: v[::16] for k, v in surveyed.columns().items()} if method.needs == "geometry" else surveyed.images[::16]
+    first, last = learn(method, data, 60 if name == "Rotation" else 30, 16)
+    assert first == pytest.approx(method.collapse, rel=0.1)
+    assert last < 0.9 * method.collapse
+
+
+@every_task
+def test_a_task_learns_from_every_part_of_its_network(name: str, small, surveyed) -> None:
+    method = getattr(pretext, name)(small(), **TASKS[name])
+    data = surveyed.columns() if method.needs == "geometry" else surveyed.images
+    if name == "DeepCluster":  # its classifier starts from zero, and a zero matrix sends nothing back
+        method.loss(method.views(data))
+        torch.nn.init.normal_(method.head.weight)
+    method.loss(method.views(data)).backward()
+    silent = {n for n, p in method.named_parameters() if p.numel() and (p.grad is None or not p.grad.any())}
+    assert not silent  # the class token too: patches look at it
+
+
+@every_task
+def test_a_task_is_told_by_torch_s_generator_alone(name: str, small, surveyed) -> None:
+    method = getattr(pretext, name)(small(), **TASKS[name]).eval()
+    data = surveyed.columns() if method.needs == "geometry" else surveyed.images
+    seen = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        seen.append(method.views(data))
+    assert all(torch.equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
+    assert not torch.equal(seen[0][0], seen[2][0])
+
+
+@every_task
+def test_a_checkpoint_of_a_task_with_the_tiny_encoder_stays_under_three_megabytes(name: str) -> None:
+    method = getattr(pretext, name)()
+    shipped = {k: v for k, v in method.state_dict().items() if not k.startswith(tuple(method.transient))}
+    assert sum(v.numel() * (2 if v.is_floating_point() else v.element_size()) for v in shipped.values()) < 3e6
+
+
+@pytest.mark.parametrize("name", [n for n in TASKS if n != "FreeLabels"])
+def test_images_of_another_kind_are_refused(name: str, small, parts, untyped) -> None:
+    method = getattr(pretext, name)(small(), **TASKS[name])
+    with pytest.raises(ValueError, match="uint8"):
+        method.views(parts.float())
+
+
+def test_the_unexplained_share_is_1_for_the_mean_and_0_for_the_truth() -> None:
+    target = torch.randn(4, 3, 8, 8) * 5 + 2
+    assert unexplained(target, target) == 0
+    assert unexplained(target.mean().expand_as(target), target) == pytest.approx(1, rel=1e-5)
+    where = torch.rand(4, 3, 8, 8) < 0.3
+    assert unexplained(torch.where(where, target, 99.0), target, where) == 0
+    assert unexplained(target[where].mean().expand_as(target), target, where) == pytest.approx(1, rel=1e-5)
+
+
+def test_what_does_not_vary_leaves_nothing_to_explain() -> None:
+    assert unexplained(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Rotation", {"by": "hand"}, "by: expected one of rot90, resampling, got 'hand'"),
+        ("Rotation", {"turns": 5}, "1 to 4"),
+        ("Rotation", {"size": 60}, "multiple of the patch"),
+        ("Jigsaw", {"colour": "sepia"}, "colour: expected one of"),
+        ("Jigsaw", {"gap": -1}, "gap"),
+        ("Jigsaw", {"permutations": 1}, "permutations"),
+        ("DeepCluster", {"clusters": 8192}, "clusters"),
+        ("Colourisation", {"answer": "maybe"}, "answer: expected one of"),
+        ("Colourisation", {"cell": 3}, "divisor of the patch"),
+        ("Inpainting", {"hole": "black"}, "hole: expected one of"),
+        ("Autoencoder", {"noise": -1.0}, "noise"),
+        ("Autoencoder", {"code": 0}, "code"),
+        ("Autoencoder", {"size": 24}, "power of two"),
+        ("FreeLabels", {"labels": ("depth", "mood")}, "labels: expected some of"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_named(name: str, options: dict, message: str, small) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(pretext, name)(small(), **options)
