@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from gadkit import runtime, weights
 from gadkit.backbones.openclip import Preprocess
 from gadkit.checks import check_finite, describe
+from gadkit.data.views import MEAN, STD
 from gadkit.protocols import Tokens
 
 ARCHITECTURES = ("vit", "convnext", "swin")
-TINY = {"input_size": (3, 96, 96), "interpolation": "bicubic", "mean": (0.45,) * 3, "std": (0.27,) * 3}
+TINY = {"input_size": (3, 96, 96), "interpolation": "bicubic", "mean": (MEAN,) * 3, "std": (STD,) * 3}
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
 
 
