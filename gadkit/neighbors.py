@@ -101,7 +101,7 @@ def k_centre(
     check_finite(x, "features")
     if x.ndim != 2 or not 1 <= count <= len(x) or not 0 <= first < len(x):
         raise ValueError(
-            f"k-centre: expected (n, d), 1 <= count <= n and a first row below n, got {tuple(x.shape)}, {count}, {first}"
+            f"k-centre: expected (n, d), 1 <= count <= n, 0 <= first < n, got {tuple(x.shape)}, {count}, {first}"
         )
     length = x.square().sum(1)
     nearest = torch.full_like(length, torch.inf)  # squared distance to the nearest chosen row

@@ -100,7 +100,7 @@ class ViT(nn.Module):
         for token in (self.cls, self.registers, *([self.positions] if positions == "learnt" else [])):
             nn.init.trunc_normal_(token, std=0.02)
 
-    def position(self, grid: tuple[int, int]) -> Float[Tensor, "n w"]:
+    def position(self, grid: tuple[int, int]) -> Float[Tensor, "n e"]:
         """Positions of a grid's patches, in the range that the network was trained in."""
         if self.positions is None:
             return sincos_positions(*grid, self.width, self.side / max(grid)).to(self.cls)
@@ -115,7 +115,7 @@ class ViT(nn.Module):
         keep: Tensor | None = None,
         swap: Tensor | None = None,
         token: Tensor | None = None,
-    ) -> Float[Tensor, "b t w"]:
+    ) -> Float[Tensor, "b t e"]:
         """Tokens before the first block: class token, registers, patches with their positions.
 
         `keep` (b, m) holds the numbers of the patches to go on with, for a masked autoencoder; where `swap` (b, n) is
@@ -131,7 +131,7 @@ class ViT(nn.Module):
         lead = torch.cat([self.cls, self.registers], 1).expand(len(x), -1, -1)
         return torch.cat([lead.to(x.dtype), x], 1)
 
-    def run(self, tokens: Float[Tensor, "b t w"], layers: Sequence[int] | None = None) -> list[Tensor] | Tensor:
+    def run(self, tokens: Float[Tensor, "b t e"], layers: Sequence[int] | None = None) -> list[Tensor] | Tensor:
         """Tokens through all blocks: after the final norm, or, for `layers`, a list of those blocks' outputs.
 
         Blocks count from 0, or from the end when negative; the last block's output has gone through the final norm.
@@ -143,11 +143,11 @@ class ViT(nn.Module):
         outputs[-1] = self.norm(tokens)
         return outputs[-1] if layers is None else [outputs[i] for i in layers]
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b t w"]:
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b t e"]:
         """All tokens after the final norm: 1 class token, the registers, then the patches, row-major."""
         return self.run(self.embed(images))
 
-    def blocks_out(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b t w"]]:
+    def blocks_out(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b t e"]]:
         """The tokens after every block, the last ones after the final norm."""
         return self.run(self.embed(images), range(self.depth))
 
