@@ -1,4 +1,7 @@
-"""Questions whose answers come with the data: pretext tasks in the four families of Jing and Tian's survey."""
+"""Questions whose answers come with the data: pretext tasks in the four families of Jing and Tian's survey.
+
+Book: pretext/context, pretext/generation, pretext/semantic
+"""
 
 from gadkit.pretext.clusters import DeepCluster
 from gadkit.pretext.generative import Autoencoder, Colourisation, Inpainting
