@@ -2,7 +2,7 @@
 
 The preset decides which ones a chapter gets: `tiny` is shipped with the package, `paper` is what was published.
 
-Book: intro/run-it, selfsup/supervised
+Book: intro/run-it
 """
 
 import os
@@ -63,7 +63,7 @@ WEIGHTS: dict[tuple[str, str], Weights] = {
     ("swav", "paper"): Weights(
         "timm",
         "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
-        "CC BY-NC 4.0",
+        "CC BY-NC 4.0 (the repository's)",
         None,
         "https://github.com/facebookresearch/swav",
     ),
