@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 
 FLOORS = """
-0  protocols runtime weights checks
+0  protocols runtime weights checks distributed
 1  losses neighbors kmeans data nn
-2  backbones train pretext selfsup evaluation
+2  backbones train pretext selfsup supervised methods evaluation
 3  multimodal objects curation
 4  anomaly
-5  viz cli report bench __main__
+5  viz cli report bench survey __main__
 """
 FLOOR = {name: int(line.split()[0]) for line in FLOORS.strip().splitlines() for name in line.split()[1:]}
 GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}
