@@ -8,7 +8,7 @@ Book: anomaly/winclip
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -19,11 +19,12 @@ class Tokens:
     """What a vision transformer sees in a batch of images.
 
     `pooled` is the image vector (the backbone's own choice of CLS, mean or attention pool); `patches` holds one
-    tensor a requested layer, row-major and without prefix tokens; `grid` is (rows, columns) with n = rows * columns.
+    tensor a requested layer, row-major and without prefix tokens (layers may differ in width); `grid` is
+    (rows, columns) with n = rows * columns.
     """
 
     pooled: Float[Tensor, "b d"]
-    patches: tuple[Float[Tensor, "b n e"], ...]
+    patches: tuple[Float[Tensor, "b n _"], ...]
     grid: tuple[int, int]
 
 
@@ -41,6 +42,7 @@ class Backbone(Protocol):
         """Encode preprocessed images; `layers` counts blocks from 0, or from the end when negative."""
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to learn an encoder without labels: an `nn.Module` with its own views and its own loss."""
 

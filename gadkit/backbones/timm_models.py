@@ -77,13 +77,6 @@ class Resize(Preprocess):
         return F.interpolate(x, size, mode=self.interpolation, antialias=True).clamp(0, 255)
 
 
-@dataclass(frozen=True)
-class Pyramid(Tokens):
-    """`Tokens` of a network whose stages differ in width: deeper ones have more channels."""
-
-    patches: tuple[Float[Tensor, "b n _"], ...]
-
-
 class Timm:
     """A timm model with the data configuration of its weights, as a frozen backbone.
 
@@ -132,7 +125,7 @@ class Timm:
         found = {i: self._patches(x) for i, x in zip(sorted({*wanted}), maps, strict=False)}
         if self.depth - 1 in found:
             found[self.depth - 1] = self._patches(self._map(final))
-        return Pyramid(self.model.forward_head(final, pre_logits=True), tuple(found[i] for i in wanted), self.grid)
+        return Tokens(self.model.forward_head(final, pre_logits=True), tuple(found[i] for i in wanted), self.grid)
 
     def _map(self, final: Tensor) -> Float[Tensor, "b e h w"]:
         """The final features, whatever their layout, as a map without prefix tokens."""

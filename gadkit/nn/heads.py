@@ -42,9 +42,9 @@ class Prototypes(nn.Module):
         """Bring every prototype back to length 1."""
         self.weight.copy_(F.normalize(self.weight, dim=1))
 
-    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Scores of features, which are normalised here."""
-        return F.normalize(z, dim=1) @ self.weight.T
+    def forward(self, z: Float[Tensor, "n d"], still: bool = False) -> Float[Tensor, "n k"]:
+        """Scores of features, which are normalised here; prototypes that are `still` get no gradient."""
+        return F.normalize(z, dim=1) @ (self.weight.detach() if still else self.weight).T
 
 
 class DINOHead(nn.Module):

@@ -17,8 +17,8 @@ from gadkit.selfsup.base import SelfSupervised
 class BYOL(SelfSupervised):
     """A predictor on the student, a teacher that follows it, and no negatives.
 
-    `predictor` False and `momentum` 0 are the two ways to let it collapse.  The value shown as `collapse` is 0: this loss
-    cannot tell, so watch the representation's rank.
+    `predictor` False and `momentum` 0 are the two ways to let it collapse.  The value shown as `collapse` is
+    0: this loss cannot tell, so watch the representation's rank.
     """
 
     lr = 1e-3
@@ -39,7 +39,7 @@ class BYOL(SelfSupervised):
         self.predictor = mlp((out, width, out)) if predictor else nn.Identity()
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
         self.view = Views(self.size), Views(self.size, blurred=0.1, solarised=0.2)  # the paper's table 6
-        self.base, self.momentum = momentum, momentum
+        self.momentum = momentum
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two views, by recipes that differ a little."""
@@ -54,5 +54,4 @@ class BYOL(SelfSupervised):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows, ever more slowly."""
-        ema_update(self.teacher, nn.Sequential(self.encoder, self.head), self.momentum)
-        self.momentum = cosine_momentum(progress, self.base)
+        ema_update(self.teacher, nn.Sequential(self.encoder, self.head), cosine_momentum(progress, self.momentum))

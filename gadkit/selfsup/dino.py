@@ -49,7 +49,7 @@ class DINO(SelfSupervised):
         self.encoder, self.head = teacher_of(self.student), teacher_of(self.student_head)  # the teacher is the product
         self.register_buffer("centre", torch.zeros(prototypes))
         self.register_buffer("patch_centre", torch.zeros(prototypes))
-        self.small, self.base, self.momentum, self.balance = small, momentum, momentum, balance
+        self.small, self.momentum, self.balance = small, momentum, balance
         self.teacher_temperature, self.student_temperature = teacher_temperature, student_temperature
         self.ibot, self.masked, self.koleo, self.prototypes = ibot, masked, koleo, prototypes
         self.collapse = log(prototypes)
@@ -109,6 +109,6 @@ class DINO(SelfSupervised):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows, ever more slowly."""
-        ema_update(self.encoder, self.student, self.momentum)
-        ema_update(self.head, self.student_head, self.momentum)
-        self.momentum = cosine_momentum(progress, self.base)
+        momentum = cosine_momentum(progress, self.momentum)
+        ema_update(self.encoder, self.student, momentum)
+        ema_update(self.head, self.student_head, momentum)

@@ -102,8 +102,8 @@ class MAE(SelfSupervised):
     ) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 3 s s"], Float[Tensor, "b 3 s s"]]:
         """What the encoder saw (hidden patches at 0), what was painted, and that in the true patches' mean and spread.
 
-        The last needs the truth, so it is for looking at only; without `norm_pix` it equals the second.  Visible patches
-        are the photograph's own in both.
+        The last needs the truth, so it is for looking at only; without `norm_pix` it equals the second.  Visible
+        patches are the photograph's own in both.
         """
         grid = images.shape[2] // self.patch, images.shape[3] // self.patch
         prediction, mask = self(images, noise)

@@ -41,7 +41,8 @@ class MoCoV3(SelfSupervised):
             self.encoder.patch.requires_grad_(False)
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
         self.view = Views(self.size)
-        self.temperature, self.base, self.momentum = temperature, momentum, momentum
+        self.temperature, self.base = temperature, momentum
+        self.register_buffer("momentum", torch.tensor(momentum))  # in the state, for a run that resumes
         self.collapse = 4 * temperature * log(batch)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
@@ -53,10 +54,10 @@ class MoCoV3(SelfSupervised):
         q = [self.predictor(self.head(self.represent(v))) for v in views]
         with torch.no_grad():
             if self.training:
-                ema_update(self.teacher, nn.Sequential(self.encoder, self.head), self.momentum)
+                ema_update(self.teacher, nn.Sequential(self.encoder, self.head), float(self.momentum))
             k = [self.teacher[1](self.teacher[0](v)[:, 0]) for v in views]
         return info_nce(q[0], k[1], self.temperature) + info_nce(q[1], k[0], self.temperature)
 
     def after_step(self, progress: float) -> None:
         """The momentum rises to 1 along half a cosine."""
-        self.momentum = cosine_momentum(progress, self.base)
+        self.momentum.fill_(cosine_momentum(progress, self.base))

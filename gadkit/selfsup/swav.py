@@ -4,6 +4,7 @@ Source: Caron et al. 2020, section 3.
 Book: selfsup/swav
 """
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -37,7 +38,7 @@ class SwAV(SelfSupervised):
         self.head = mlp((self.encoder.width, width, out))
         self.prototypes = Prototypes(out, prototypes)
         self.temperature, self.epsilon, self.small, self.frozen = temperature, epsilon, small, frozen
-        self.prototypes.weight.requires_grad_(not frozen)
+        self.register_buffer("still", torch.tensor(frozen > 0))
         self.collapse = log(prototypes)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
@@ -45,8 +46,8 @@ class SwAV(SelfSupervised):
         return multi_crop(images, 2, self.small, (self.size, self.size // 2))
 
     def scores(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
-        """Cosines with the prototypes."""
-        return self.prototypes(self.head(self.represent(views)))
+        """Cosines with the prototypes, which get no gradient at the beginning of training."""
+        return self.prototypes(self.head(self.represent(views)), bool(self.still))
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Swapped prediction, eq. 2 and 6."""
@@ -55,4 +56,4 @@ class SwAV(SelfSupervised):
     def after_step(self, progress: float) -> None:
         """Prototypes go back to unit length, and may move once the beginning is over."""
         self.prototypes.normalise()
-        self.prototypes.weight.requires_grad_(progress >= self.frozen)
+        self.still.fill_(progress < self.frozen)
