@@ -101,7 +101,7 @@ class DeepCluster(Pretext):
     @torch.no_grad()
     def recluster(self, features: Float[Tensor, "n w"]) -> None:
         """Whiten, cluster, and start the classifier from zero.  Every process comes to the same result."""
-        generator = torch.Generator(features.device).manual_seed(int(self.clusterings))
+        generator = torch.Generator().manual_seed(int(self.clusterings))
         with torch.autocast(features.device.type, enabled=False):
             self.mean.copy_(features.mean(0))
             spread, axes = torch.linalg.eigh(torch.cov(features.T))  # ascending
