@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gadkit.data import factory
-from gadkit.data.factory.sets import TEST_SEEDS
+from gadkit.data.factory.catalogue import lookup
 
 RANDOMISED = ("random_part", "random_bar", "random_texture")
 MADE_UP = 0.4  # share of the standard pool that shows parts which do not exist
@@ -35,7 +35,7 @@ def pool(counts: Mapping[str, int], seed: int = 0, size: int = 96, defective: fl
     """`counts[category]` photographs of each category, a share of them `defective`, all of different products.
 
     The same seed gives the same photographs.  Raises ValueError for no photographs at all, a negative count, a share
-    outside [0, 1], or an unknown category.
+    outside [0, 1], an unknown category, or another seed than 0 to 4095.
     """
     if not counts or min(counts.values()) < 0 or not sum(counts.values()):
         raise ValueError(f"counts: expected some photographs of some category, got {dict(counts)}")
@@ -43,21 +43,28 @@ def pool(counts: Mapping[str, int], seed: int = 0, size: int = 96, defective: fl
         raise ValueError(f"defective: expected a share from 0 to 1, got {defective}")
     if not 0 <= seed < 1 << 12:
         raise ValueError(f"seed: expected a number from 0 to {(1 << 12) - 1}, got {seed}")
-    kinds = tuple(sorted({d for c in factory.CATEGORIES.values() for d in c.defects}))
-    images, labels, defects, first = [], [], [], FIRST + (seed << 24)
+    orders, first = [], FIRST + (seed << 24)
     for number, (category, count) in enumerate(counts.items()):
-        for kind, some in _shares(factory.CATEGORIES[category].defects, count, defective, seed + number).items():
-            seeds = torch.arange(first, first + some)
+        for kind, some in _shares(lookup(category).defects, count, defective, seed + number).items():
+            orders.append((category, kind, torch.arange(first, first + some)))
             first += some
-            for part in seeds.split(64):
-                severity = torch.rand(len(part), generator=torch.Generator().manual_seed(int(part[0])))
-                shots = factory.render(category, part, part, kind, 0.3 + 0.7 * severity, size)
-                images.append(shots.images)
-            labels += [number] * some
-            defects += [-1 if kind is None else kinds.index(kind)] * some
-    assert first < FIRST + ((seed + 1) << 24) <= TEST_SEEDS, "a pool larger than its range of seeds"
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    return Pool(torch.cat(images)[order], torch.tensor(labels)[order], torch.tensor(defects)[order], tuple(counts))
+    if first > FIRST + ((seed + 1) << 24):
+        raise ValueError(f"counts: expected at most {1 << 24} photographs, got {sum(counts.values())}")
+    order = torch.randperm(sum(counts.values()), generator=torch.Generator().manual_seed(seed))
+    images, places = torch.empty(len(order), 3, size, size, dtype=torch.uint8), order.argsort()
+    for (category, kind, seeds), rows in zip(orders, places.split([len(s) for *_, s in orders]), strict=True):
+        shots = factory.render(category, seeds, seeds, kind, _severity(seeds), size)
+        images[rows] = shots.images  # straight to their places: a large pool is held once
+    classes, kinds = tuple(counts), sorted({d for c in factory.CATEGORIES.values() for d in c.defects})
+    labels = [classes.index(category) for category, _, seeds in orders for _ in seeds]
+    defects = [-1 if kind is None else kinds.index(kind) for _, kind, seeds in orders for _ in seeds]
+    return Pool(images, torch.tensor(labels)[order], torch.tensor(defects)[order], classes)
+
+
+def _severity(seeds: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """From slight to severe, by the seeds."""
+    draws = [torch.rand(len(s), generator=torch.Generator().manual_seed(int(s[0]))) for s in seeds.split(64)]
+    return 0.3 + 0.7 * torch.cat(draws)
 
 
 def _shares(kinds: tuple[str, ...], count: int, defective: float, seed: int) -> dict[str | None, int]:
