@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
     "byol": Recipe("gadkit.selfsup:BYOL"),
     "swav": Recipe("gadkit.selfsup:SwAV"),
     "dino": Recipe("gadkit.selfsup:DINO"),
-    "dinov2": Recipe("gadkit.selfsup:DINO", {"ibot": True, "koleo": 0.1, "registers": 4}),
+    "dinov2": Recipe("gadkit.selfsup:DINO", {"ibot": 1.0, "koleo": 0.1, "registers": 4, "balance": "sinkhorn"}),
     "mae": Recipe("gadkit.selfsup:MAE"),
     "colourisation": Recipe("gadkit.pretext:Colourisation"),
     "inpainting": Recipe("gadkit.pretext:Inpainting"),

@@ -3,8 +3,6 @@
 Book: selfsup/simclr
 """
 
-import math
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,8 +29,3 @@ class SelfSupervised(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Nothing follows a step, except where a method says so."""
-
-
-def log(x: float) -> float:
-    """The natural logarithm, 0 for nothing to choose from."""
-    return math.log(max(1.0, x))

@@ -4,6 +4,8 @@ Source: Caron et al. 2021, algorithm 1; Zhou et al. 2022 (iBOT); Oquab et al. 20
 Book: selfsup/dino
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from gadkit.data.views import multi_crop
 from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn
 from gadkit.nn import DINOHead, ViT, cosine_momentum, ema_update, teacher_of
-from gadkit.selfsup.base import SelfSupervised, log
+from gadkit.selfsup.base import SelfSupervised
 
 
 class DINO(SelfSupervised):
@@ -52,7 +54,7 @@ class DINO(SelfSupervised):
         self.small, self.momentum, self.balance = small, momentum, balance
         self.teacher_temperature, self.student_temperature = teacher_temperature, student_temperature
         self.ibot, self.masked, self.koleo, self.prototypes = ibot, masked, koleo, prototypes
-        self.collapse = log(prototypes)
+        self.collapse = (1 + ibot) * math.log(prototypes)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two large views, then small ones of half the side."""

@@ -4,6 +4,8 @@ Source: Chen, Xie and He 2021, algorithm 1 and section 4.
 Book: selfsup/mocov3
 """
 
+import math
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from gadkit.data.views import Views
 from gadkit.losses import info_nce
 from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
-from gadkit.selfsup.base import SelfSupervised, log
+from gadkit.selfsup.base import SelfSupervised
 
 
 class MoCoV3(SelfSupervised):
@@ -43,7 +45,7 @@ class MoCoV3(SelfSupervised):
         self.view = Views(self.size)
         self.temperature, self.base = temperature, momentum
         self.register_buffer("momentum", torch.tensor(momentum))  # in the state, for a run that resumes
-        self.collapse = 4 * temperature * log(batch)
+        self.collapse = 4 * temperature * math.log(batch)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two random views of each image."""

@@ -4,13 +4,15 @@ Source: Chen, Kornblith, Norouzi and Hinton 2020.
 Book: selfsup/simclr
 """
 
+import math
+
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit.data.views import Views
 from gadkit.losses import nt_xent
 from gadkit.nn import ViT, mlp
-from gadkit.selfsup.base import SelfSupervised, log
+from gadkit.selfsup.base import SelfSupervised
 
 
 class SimCLR(SelfSupervised):
@@ -34,7 +36,7 @@ class SimCLR(SelfSupervised):
         super().__init__(encoder)
         self.head = mlp((self.encoder.width, width, out), last_norm=True)
         self.view = Views(self.size, strength=strength)
-        self.temperature, self.collapse = temperature, log(2 * batch - 1)
+        self.temperature, self.collapse = temperature, math.log(2 * batch - 1)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two random views of each image."""

@@ -4,6 +4,8 @@ Source: Caron et al. 2020, section 3.
 Book: selfsup/swav
 """
 
+import math
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from gadkit.data.views import multi_crop
 from gadkit.losses import swav_loss
 from gadkit.nn import Prototypes, ViT, mlp
-from gadkit.selfsup.base import SelfSupervised, log
+from gadkit.selfsup.base import SelfSupervised
 
 
 class SwAV(SelfSupervised):
@@ -39,7 +41,7 @@ class SwAV(SelfSupervised):
         self.prototypes = Prototypes(out, prototypes)
         self.temperature, self.epsilon, self.small, self.frozen = temperature, epsilon, small, frozen
         self.register_buffer("still", torch.tensor(frozen > 0))
-        self.collapse = log(prototypes)
+        self.collapse = math.log(prototypes)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two large views, then small ones of half the side."""
