@@ -26,12 +26,12 @@ Images = Float[Tensor, "b 3 h w"]
 Generator = torch.Generator | None
 
 
-def normalise(x: Images) -> Images:
+def normalise(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
     """What every encoder is given: mean 0 and deviation 1, roughly."""
     return (x - MEAN) / STD
 
 
-def denormalise(x: Images) -> Images:
+def denormalise(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
     """Back from `normalise` to [0, 1]."""
     return x * STD + MEAN
 
