@@ -20,7 +20,6 @@ from gadkit.checks import check_images
 
 MEAN, STD = 0.45, 0.27  # of the factory's photographs, all channels together
 LUMA = (0.299, 0.587, 0.114)
-YIQ = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 
 Images = Float[Tensor, "b 3 h w"]
 Generator = torch.Generator | None
@@ -133,9 +132,9 @@ def colour_jitter(
 ) -> Images:
     """Shake brightness, contrast, saturation (each times 1 +- its strength) and hue (+- a share of the circle).
 
-    In this order; hue turns about the grey axis in YIQ, as torchvision does in HSV to within a few per cent.
+    In this order, with torchvision's arithmetic.
     """
-    bright, flat, pale = (_draw(x, 1 - s, 1 + s, generator) for s in (brightness, contrast, saturation))
+    bright, flat, pale = (_draw(x, max(0.0, 1 - s), 1 + s, generator) for s in (brightness, contrast, saturation))
     y = (x * bright).clamp(0, 1)
     mean = grey(y).mean((2, 3), keepdim=True)
     y = (mean + (y - mean) * flat).clamp(0, 1)
@@ -147,15 +146,19 @@ def colour_jitter(
 
 
 def _turn_hue(x: Images, turn: Float[Tensor, "b"]) -> Images:
-    """Rotate colours about the grey axis: one 3 x 3 matrix an image."""
-    to_yiq, from_yiq = YIQ.to(x), torch.linalg.inv(YIQ).to(x)
-    c, s = (2 * math.pi * turn).cos(), (2 * math.pi * turn).sin()
-    rotation = torch.zeros(len(x), 3, 3).to(x)
-    rotation[:, 0, 0], rotation[:, 1, 1], rotation[:, 2, 2] = 1, c, c
-    rotation[:, 1, 2], rotation[:, 2, 1] = -s, s
-    with _in_full(x):
-        matrix = from_yiq @ rotation @ to_yiq  # (b, 3, 3)
-        return (matrix @ x.flatten(2)).clamp(0, 1).view_as(x)
+    """Turn colours about the hexagon of hues (HSV); the largest and the smallest channel of a pixel keep their values.
+
+    With the hue h in sixths of the circle, channels are low + chroma * a trapezium of h, shifted by 2 for each of them.
+    """
+    r, g, b = x.unbind(1)
+    high, low = x.amax(1), x.amin(1)
+    chroma = high - low
+    per = chroma.clamp(min=1e-8).reciprocal()
+    h = torch.where(high == r, (g - b) * per, torch.where(high == g, (b - r) * per + 2, (r - g) * per + 4))
+    h = h + 6 * turn[:, None, None]
+    h = h - 6 * (h / 6).floor()  # into [0, 6); `remainder` takes three times as long
+    share = torch.stack([(h - 3).abs() - 1, 2 - (h - 2).abs(), 2 - (h - 4).abs()], 1).clamp(0, 1)  # (b, 3, h, w)
+    return torch.addcmul(low[:, None], share, chroma[:, None])
 
 
 def blur(x: Images, sigma: tuple[float, float] = (0.1, 2.0), share: float = 0.5, generator: Generator = None) -> Images:
