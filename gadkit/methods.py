@@ -23,7 +23,8 @@ from gadkit import distributed, runtime, weights
 from gadkit.protocols import Method
 from gadkit.train import Plan, learn
 
-PHOTOGRAPHS = 65_536  # that a method sees; a clip of eight frames counts as eight
+PHOTOGRAPHS = 32_768  # that a method sees; a clip of eight frames counts as eight
+CLIPS = 1536  # as many frames as the pool has photographs
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,21 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
 
 def training_data(needs: str, seed: int = 0) -> Tensor | Mapping[str, Tensor]:
     """What a method learns from, by the word in its `needs`."""
-    from gadkit.data.pool import unlabelled
-
     if needs in ("images", "labels"):
+        from gadkit.data.pool import unlabelled
+
         pool = unlabelled(seed=seed)
         return pool.images if needs == "images" else {"images": pool.images, "labels": pool.labels}
-    raise ValueError(f"needs: expected images or labels, got {needs!r}")
+    if needs == "geometry":
+        from gadkit.data import geometry
+
+        return geometry.unlabelled(seed=seed).columns()
+    if needs in ("videos", "sound"):
+        from gadkit.data import motion, sound
+
+        clips = motion.clips(CLIPS, seed)
+        return clips.columns() if needs == "videos" else {"frames": clips.frames, "sound": sound.hear(clips)}
+    raise ValueError(f"needs: expected images, labels, geometry, videos or sound, got {needs!r}")
 
 
 def save(method: Method, name: str, path: Path, facts: Mapping[str, Any] | None = None) -> None:
@@ -123,6 +133,7 @@ def save(method: Method, name: str, path: Path, facts: Mapping[str, Any] | None 
     }
     part = path.with_name(path.name + ".part")
     save_file(half, part, header)
+    part.chmod(0o644)  # the library writes for the owner only
     os.replace(part, path)
 
 
