@@ -1,0 +1,79 @@
+"""Every representation against anomaly detection: nearest neighbours on categories that no network has seen.
+
+`python -m gadkit.anomaly.representations NAME... --out book/results/representations.json` adds its rows to the same
+table as `python -m gadkit.evaluation`.
+
+Book: anomaly/representations, selfsup/comparison
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from statistics import mean
+from typing import no_type_check
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from gadkit.anomaly.knn import distances, top_mean
+from gadkit.anomaly.maps import upsample
+from gadkit.anomaly.metrics import aupro, auroc
+from gadkit.data import factory
+from gadkit.evaluation.features import depth
+from gadkit.evaluation.results import main
+from gadkit.protocols import Backbone
+
+SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images to judge, defective ones of each kind
+_product = cache(factory.test_set)
+
+
+@no_type_check  # a backbone is whatever has the contract's parts
+def evaluate(
+    backbone: Backbone,
+    seeds: Sequence[int] = (0, 1, 2),
+    regimes: Sequence[str] = tuple(factory.NUISANCE),
+    categories: Sequence[str] = factory.split("held-out"),
+    size: int = 96,
+) -> Iterator[tuple[str, float]]:
+    """Yield ("regime/detector/measure", value), the mean over the categories; every name comes once a seed.
+
+    A seed stands for another product of each category, with 4 references.  `knn` compares image vectors, `patch` the
+    last block's patches and `blocks/i` those after block i, from 0 on.  Raises ValueError where there is
+    nothing to do.
+    """
+    if not seeds or not regimes or not categories:
+        raise ValueError(f"expected seeds, regimes and categories, got {[*seeds]}, {[*regimes]} and {[*categories]}")
+    for regime in regimes:
+        for seed in seeds:
+            rows = [_judge(backbone, category, seed, regime, size) for category in categories]
+            for name in rows[0]:
+                yield f"{regime}/{name}", mean(row[name] for row in rows)
+
+
+@no_type_check  # a backbone is whatever has the contract's parts
+@torch.no_grad()
+def _judge(backbone: Backbone, category: str, seed: int, regime: str, size: int) -> dict[str, float]:
+    """All measures of one product, its images encoded once."""
+    data = _product(category, seed, seed, regime, NORMAL, PER_DEFECT, SHOTS, size)
+    images = torch.cat([data.references, data.images]).to(getattr(backbone, "device", None))
+    tokens = backbone.encode_image(backbone.preprocess(images), range(depth(backbone)))
+    normal, tested = tokens.pooled[:SHOTS], tokens.pooled[SHOTS:]
+    found = {"knn/image_auroc": auroc(distances(tested, normal), data.labels)}
+    for i, patches in enumerate(tokens.patches):
+        far = patch_distances(patches[SHOTS:], patches[:SHOTS])  # (b, n)
+        maps = upsample(far.unflatten(1, tokens.grid), (size, size))
+        image, pixel = auroc(top_mean(far), data.labels), auroc(maps, data.masks)
+        found |= {f"blocks/{i}/image_auroc": image, f"blocks/{i}/pixel_auroc": pixel}
+    return found | {"patch/image_auroc": image, "patch/pixel_auroc": pixel, "patch/aupro": aupro(maps, data.masks)}
+
+
+def patch_distances(queries: Float[Tensor, "b n e"], normal: Float[Tensor, "k n e"]) -> Float[Tensor, "b n"]:
+    """How far each patch of the queries is from the nearest patch of any normal image."""
+    flat, bank = (F.normalize(x.float(), dim=-1).flatten(0, 1) for x in (queries, normal))
+    return distances(flat, bank).view(queries.shape[:2])
+
+
+if __name__ == "__main__":
+    sys.exit(main("anomaly", evaluate))

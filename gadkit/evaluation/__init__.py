@@ -1,0 +1,55 @@
+"""What is a representation worth?  Probes, health, downstream tasks, and one protocol that runs them all.
+
+Book: selfsup/representations, selfsup/comparison
+"""
+
+from gadkit.evaluation.downstream import (
+    Boxes,
+    average_precision,
+    clip_features,
+    fit_boxes,
+    fit_segmenter,
+    mean_iou,
+    segment,
+)
+from gadkit.evaluation.features import Features, Seen, look
+from gadkit.evaluation.probes import fit_linear, knn_accuracy, label_efficiency, linear_probe
+from gadkit.evaluation.protocol import EVALUATORS, Sizes, evaluate
+from gadkit.evaluation.representation import (
+    alignment,
+    attention_maps,
+    effective_rank,
+    fit_colours,
+    kernels,
+    nearest,
+    pca_colours,
+    uniformity,
+)
+
+__all__ = [
+    "EVALUATORS",
+    "Boxes",
+    "Features",
+    "Seen",
+    "Sizes",
+    "alignment",
+    "attention_maps",
+    "average_precision",
+    "clip_features",
+    "effective_rank",
+    "evaluate",
+    "fit_boxes",
+    "fit_colours",
+    "fit_linear",
+    "fit_segmenter",
+    "kernels",
+    "knn_accuracy",
+    "label_efficiency",
+    "linear_probe",
+    "look",
+    "mean_iou",
+    "nearest",
+    "pca_colours",
+    "segment",
+    "uniformity",
+]

@@ -1,0 +1,99 @@
+"""The model card of the shipped representations: what they are, how each was made, and a number that a test repeats.
+
+`python -m gadkit.evaluation.card` writes it anew from the checkpoints' own headers.
+
+Book: selfsup/comparison
+"""
+
+import sys
+
+import torch
+
+from gadkit import methods, weights
+from gadkit.backbones import load_encoder
+from gadkit.evaluation.features import look
+from gadkit.evaluation.probes import knn_accuracy
+from gadkit.evaluation.sets import parts
+
+CARD = weights.ASSETS / "representations.md"
+TEXT = """# Model card: the representations of Parts I and II
+
+One checkpoint for each method of the book, `NAME.safetensors`, in half precision. They are teaching models: small,
+trained for minutes, and made to be compared. Do not put them on a line that matters. Licence: MIT.
+
+## What they are
+
+The self-supervised methods and pretext tasks train the book's own vision transformer (`gadkit.nn.ViT`): 6 blocks,
+128 wide, 8-pixel patches, 1.2 M parameters, on views of 64 pixels; it is used at 96. `vit`, `convnext` and `swin`
+are timm's classes at about the same size, trained with labels. A checkpoint holds what its chapter needs beside the
+encoder: heads, prototypes, a decoder; what only serves training is left out.
+
+## What they saw
+
+12,288 photographs of the procedural factory (or as many frames of its videos): its 27 seen categories and parts
+that do not exist, a quarter with a defect, seed 0. No category of the development or held-out splits. The
+self-supervised methods were given the images alone; `vit`, `convnext` and `swin` their categories too;
+`free-labels` the factory's own geometry.
+
+## Recipe
+
+`gadkit train NAME`: AdamW, weight decay 0.05 on matrices, a tenth of the steps to warm up, then a cosine to 2 %,
+gradients clipped at 1, bfloat16 where the processor has it; batches of 128 photographs, or of 16 clips of 8 frames;
+the last weights. The learning rate belongs to the method. One run each: how much another training seed would change
+was not measured.
+
+The last column is a small fixed sample, repeated by the tests: nearest neighbours on 108 photographs of 27
+categories, with 216 others to vote. The tables of the comparison chapter are the measurement.
+
+| name | photographs | steps | learning rate | seconds | device | torch | sample |
+|---|---|---|---|---|---|---|---|
+{rows}
+| *random* | 0 | 0 | | | | | {control:.3f} |
+
+Seconds are wall time on a processor that other work shared.
+
+## Limits
+
+They know the factory and little else: what they make of real photographs is in the comparison chapter. Order within
+a few hundredths means nothing. Methods that need long training, self-distillation above all, are shown at a length
+at which they have hardly begun.
+"""
+
+
+def shipped() -> list[str]:
+    """The methods whose checkpoints lie in the package, in the order of the recipes."""
+    return [name for name in methods.RECIPES if (weights.ASSETS / f"{name}.safetensors").is_file()]
+
+
+@torch.no_grad()
+def sample(name: str) -> float:
+    """The accuracy of nearest neighbours on the card's small sample."""
+    known, asked = parts(products=4), parts(0, products=2)
+    x, y = (look(load_encoder(name), s.images).pooled for s in (known, asked))
+    return knn_accuracy(x, known.labels, y, asked.labels, k=5)
+
+
+def row(name: str) -> str:
+    """A checkpoint's line in the table."""
+    facts = methods.facts(weights.ASSETS / f"{name}.safetensors")
+    cells = [
+        f"`{name}`",
+        f"{facts['photographs']:,}",
+        str(facts["steps"]),
+        f"{methods.build(name).lr:g}",
+        f"{facts['seconds']:,.0f}",
+        facts["device"],
+        facts["torch"],
+        f"{sample(name):.3f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def text() -> str:
+    """The whole card."""
+    return TEXT.format(rows="\n".join(map(row, shipped())), control=sample("random"))
+
+
+if __name__ == "__main__":
+    CARD.write_text(text(), encoding="utf-8")
+    sys.stdout.write(f"{CARD}\n")

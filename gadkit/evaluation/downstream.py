@@ -1,0 +1,217 @@
+"""What a frozen representation is good for: segmentation, detection and action recognition with the lightest of heads.
+
+Every head is linear in the features and is solved to its optimum, so what the tables compare is the features.
+
+Book: selfsup/representations
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gadkit.evaluation.probes import Linear, fit_linear
+
+IOU = 0.5  # how much a box must overlap with the truth to count, for AP50 ...
+SAME = 0.5  # ... and with a better box of its class to be dropped as a repetition
+LEVELS = 101  # recalls 0, 0.01, ... 1 at which precision is read, as COCO does
+STRENGTH, RIDGE = 1.0, 1.0  # of the detector's two layers: patches overlap a part in few ways, so they are reined in
+
+
+# ---------------------------------------------------------------------------------------------------- segmentation
+
+
+def fit_segmenter(
+    patches: Float[Tensor, "b n e"], grid: tuple[int, int], masks: Int[Tensor, "b h w"], classes: int
+) -> Linear:
+    """A linear layer from a patch token to the shares of the classes among the patch's pixels: convex, no label lost.
+
+    Raises ValueError as `fit_linear` does.
+    """
+    planes = F.one_hot(masks, classes).movedim(3, 1).float()  # (b, k, h, w)
+    shares = F.adaptive_avg_pool2d(planes, grid).flatten(2).transpose(1, 2)  # (b, n, k)
+    return fit_linear(patches.flatten(0, 1), shares.flatten(0, 1), classes)
+
+
+def segment(
+    head: Linear, patches: Float[Tensor, "b n e"], grid: tuple[int, int], size: tuple[int, int]
+) -> Int[Tensor, "b h w"]:
+    """The class of every pixel: logits of patches, bilinear between their centres."""
+    logits = head.logits(patches.cpu()).transpose(1, 2).unflatten(2, grid)  # (b, k, r, c)
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)
+
+
+def class_ious(found: Int[Tensor, "*s"], truth: Int[Tensor, "*s"], classes: int) -> Float[Tensor, "k"]:
+    """Intersection over union of each class, all pixels of all images together; NaN where neither side has a pixel.
+
+    Raises ValueError for shapes that differ.
+    """
+    if found.shape != truth.shape:
+        raise ValueError(f"masks: expected shapes that agree, got {tuple(found.shape)} and {tuple(truth.shape)}")
+    pairs = torch.bincount((truth * classes + found).flatten(), minlength=classes * classes)
+    confusion = pairs.view(classes, classes).double()  # (truth, found)
+    both = confusion.diagonal()
+    return both / (confusion.sum(0) + confusion.sum(1) - both)
+
+
+def mean_iou(found: Int[Tensor, "*s"], truth: Int[Tensor, "*s"], classes: int) -> float:
+    """The mean of `class_ious` over the classes that occur."""
+    return float(class_ious(found, truth, classes).nanmean())
+
+
+# ------------------------------------------------------------------------------------------------------- detection
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of an image: (left, top, right, bottom) in pixels, a class and, where they were found, a score for each."""
+
+    boxes: Float[Tensor, "n 4"]
+    labels: Int[Tensor, "n"]
+    scores: Float[Tensor, "n"] | None = None
+
+
+@dataclass(frozen=True)
+class BoxHead:
+    """Two linear layers on patch tokens: what lies there, and how far its four sides are (in logs of patches).
+
+    The last class of `kinds` is "nothing".
+    """
+
+    kinds: Linear
+    reach: Float[Tensor, "_ 4"]
+    grid: tuple[int, int]
+    size: tuple[int, int]
+
+    def find(self, patches: Float[Tensor, "b n e"], least: float = 0.01) -> list[Boxes]:
+        """Boxes of every image, best first, after non-maximum suppression; `least` is the score of the faintest."""
+        x = patches.cpu()
+        share = self.kinds.logits(x).softmax(-1)[..., :-1]  # (b, n, k)
+        z = F.pad((x - self.kinds.centre) / self.kinds.spread, (0, 1), value=1.0)
+        boxes = _boxes((z @ self.reach).clamp(-5, 5), self.grid, self.size)  # (b, n, 4)
+        return [_suppress(b, s, least) for b, s in zip(boxes, share, strict=True)]
+
+
+def fit_boxes(
+    patches: Float[Tensor, "b n e"], grid: tuple[int, int], truth: Sequence[Boxes], size: tuple[int, int], classes: int
+) -> BoxHead:
+    """Learn to classify patches by the part that is centred near them, and to say where that part's sides are.
+
+    A patch belongs to a box if its centre lies in the box's central half (of width and height), or is the nearest to
+    the box's centre; the classifier is a logistic and the reach a ridge regression.  The idea of a box from every
+    location is FCOS's: Tian et al. 2019, section 3.1.
+    """
+    kinds, reach = zip(*(_targets(boxes, grid, size, classes) for boxes in truth), strict=True)
+    kind, reach = torch.cat(kinds), torch.cat(reach)  # (b n), (b n, 4)
+    x = patches.cpu().flatten(0, 1)
+    head = fit_linear(x, kind, classes + 1, STRENGTH)
+    some = kind < classes
+    z = F.pad((x[some] - head.centre) / head.spread, (0, 1), value=1.0).double()  # (m, e + 1)
+    penalty = RIDGE * torch.eye(z.shape[1], dtype=z.dtype)
+    penalty[-1, -1] = 0  # the offset is free
+    solution = torch.linalg.lstsq(z.T @ z + penalty, z.T @ reach[some].double()).solution
+    return BoxHead(head, solution.float(), grid, size)
+
+
+def _centres(grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Patch centres (n, 2) as x, y in pixels, and a patch's width and height (2,)."""
+    step = torch.tensor([size[1] / grid[1], size[0] / grid[0]])
+    y, x = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    return (torch.stack([x, y], -1).flatten(0, 1) + 0.5) * step, step
+
+
+def _targets(truth: Boxes, grid: tuple[int, int], size: tuple[int, int], classes: int) -> tuple[Tensor, Tensor]:
+    """For each patch the class it belongs to (`classes` for none) and the logs of its distances to the box's sides."""
+    centres, step = _centres(grid, size)
+    low, high = truth.boxes[:, None, :2], truth.boxes[:, None, 2:]  # (m, 1, 2)
+    off = (centres - (low + high) / 2).abs()  # (m, n, 2)
+    inside = (off <= (high - low) / 4).all(-1)
+    inside |= F.one_hot((off / step).sum(-1).argmin(1), len(centres)).bool()  # a small box owns one patch at least
+    owner = inside.int().argmax(0)  # (n,)
+    kind = torch.where(inside.any(0), truth.labels[owner], classes)
+    gaps = torch.cat([centres - low[owner, 0], high[owner, 0] - centres], 1) / step.repeat(2)  # (n, 4)
+    return kind, gaps.clamp(min=0.1).log()
+
+
+def _boxes(reach: Float[Tensor, "b n 4"], grid: tuple[int, int], size: tuple[int, int]) -> Float[Tensor, "b n 4"]:
+    centres, step = _centres(grid, size)
+    gaps = reach.exp() * step.repeat(2)
+    boxes = torch.cat([centres - gaps[..., :2], centres + gaps[..., 2:]], -1)
+    return boxes.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2).to(boxes))
+
+
+def _suppress(boxes: Float[Tensor, "n 4"], share: Float[Tensor, "n k"], least: float) -> Boxes:
+    from torchvision.ops import batched_nms
+
+    scores, labels = share.max(1)
+    some = (scores >= least).nonzero()[:, 0]
+    keep = some[batched_nms(boxes[some], scores[some], labels[some], SAME)]
+    return Boxes(boxes[keep], labels[keep], scores[keep])
+
+
+def average_precision(found: Sequence[Boxes], truth: Sequence[Boxes], classes: int, iou: float = IOU) -> float:
+    """Mean over classes of the area under precision against recall, as COCO computes it (AP50 at the default IoU).
+
+    Of each class, best score first, a box counts as right if it overlaps by `iou` with a true one that is not taken
+    yet.  Precision is made to fall with recall, and read at 101 recalls.  Classes that don't occur are left out.
+    Raises ValueError for another number of images on either side, or no true box at all.
+    """
+    if len(found) != len(truth):
+        raise ValueError(f"boxes: expected as many images found as true, got {len(found)} and {len(truth)}")
+    present = [c for c in range(classes) if any((t.labels == c).any() for t in truth)]
+    if not present:
+        raise ValueError("boxes: expected at least one true box, got none")
+    return sum(_class_precision(found, truth, c, iou) for c in present) / len(present)
+
+
+def _class_precision(found: Sequence[Boxes], truth: Sequence[Boxes], kind: int, iou: float) -> float:
+    total, scores, right = 0, [], []
+    for f, t in zip(found, truth, strict=True):
+        mine, true = f.labels == kind, t.boxes[t.labels == kind]
+        total += len(true)
+        order = f.scores[mine].argsort(descending=True, stable=True)
+        scores.append(f.scores[mine][order])
+        right.append(_match(f.boxes[mine][order], true, iou))
+    order = torch.cat(scores).argsort(descending=True, stable=True)
+    hits = torch.cat(right)[order].double().cumsum(0)
+    if not len(hits):
+        return 0.0
+    recall, precision = hits / total, hits / torch.arange(1, len(hits) + 1)
+    precision = precision.flip(0).cummax(0).values.flip(0)
+    at = torch.searchsorted(recall, torch.linspace(0, 1, LEVELS, dtype=torch.double))
+    return float(F.pad(precision, (0, 1))[at].mean())
+
+
+def _match(boxes: Float[Tensor, "n 4"], true: Float[Tensor, "m 4"], iou: float) -> Tensor:
+    """Which boxes, best first, hit a true one that no better box took."""
+    from torchvision.ops import box_iou
+
+    overlap, right = box_iou(boxes, true), torch.zeros(len(boxes), dtype=torch.bool)
+    for i in range(len(boxes)):
+        best, j = overlap[i].max(0) if len(true) else (torch.tensor(-1.0), 0)
+        if best >= iou:
+            right[i], overlap[:, j] = True, -1.0
+    return right
+
+
+# --------------------------------------------------------------------------------------------------------- actions
+
+
+def regions(patches: Float[Tensor, "b n e"], grid: tuple[int, int], side: int = 3) -> Float[Tensor, "b f"]:
+    """An image as the mean patch tokens of side x side regions, joined, f = side^2 e: it keeps what is where."""
+    return F.adaptive_avg_pool2d(patches.transpose(1, 2).unflatten(2, grid), side).flatten(1)
+
+
+def clip_features(frames: Float[Tensor, "n t d"]) -> Float[Tensor, "n f"]:
+    """A clip as the mean of its frames' features beside their t - 1 differences in order, and those without their sign.
+
+    f = (2 t - 1) d.  The mean knows what is seen, the differences what changes, when and which way; played backwards
+    they change order, and the signed ones their sign.  Raises ValueError for clips of one frame.
+    """
+    if frames.shape[1] < 2:
+        raise ValueError(f"clips: expected at least 2 frames, got {frames.shape[1]}")
+    change = frames.diff(dim=1).flatten(1)  # (n, (t - 1) d)
+    return torch.cat([frames.mean(1), change, change.abs()], 1)

@@ -1,0 +1,90 @@
+"""A frozen backbone's view of whole image sets: encoded once, in chunks, and kept in memory.
+
+Book: selfsup/representations
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar, no_type_check
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gadkit.checks import check_images
+from gadkit.protocols import Backbone
+
+T = TypeVar("T")
+CHUNKS = {"cpu": 8}  # images encoded at once: a few, so that activations stay in a processor's cache ...
+CHUNK = 256  # ... and many, to keep anything else busy
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image set as a backbone sees it, on the CPU.
+
+    `pooled` is the image vector, `blocks` the mean patch token after every block (none where nobody asked), `patches`
+    the tokens after the last block (None where nobody asked) on a `grid` of rows and columns.
+    """
+
+    pooled: Float[Tensor, "n d"]
+    blocks: tuple[Float[Tensor, "n _"], ...]
+    patches: Float[Tensor, "n p e"] | None
+    grid: tuple[int, int]
+
+
+@no_type_check  # a backbone is whatever has the contract's parts
+def depth(backbone: Backbone) -> int:
+    """The number of blocks of a backbone.  Raises ValueError where it doesn't say."""
+    if isinstance(getattr(backbone, "depth", None), int):
+        return backbone.depth
+    if hasattr(backbone, "tower"):  # an OpenCLIP
+        return len(backbone.tower().blocks)
+    raise ValueError(f"backbone: expected one with its number of blocks as `depth`, got {type(backbone).__name__}")
+
+
+@no_type_check  # check_images answers bad input
+@torch.no_grad()
+def look(
+    backbone: Backbone,
+    images: UInt8[Tensor, "n 3 h w"],
+    blocks: bool = False,
+    patches: bool = False,
+    chunk: int | None = None,
+) -> Seen:
+    """Encode images, at most `chunk` at a time (by default a number that suits the device).
+
+    Raises ValueError for anything but a batch of uint8 RGB images.
+    """
+    where = torch.device(getattr(backbone, "device", "cpu"))
+    layers = tuple(range(depth(backbone))) if blocks else (-1,) if patches else ()
+    pooled, means, kept = [], [], []
+    for part in check_images(images).split(chunk or CHUNKS.get(where.type, CHUNK)):
+        tokens = backbone.encode_image(backbone.preprocess(part.to(where)), layers)
+        pooled.append(tokens.pooled.float().cpu())
+        means.append([p.float().mean(1).cpu() for p in tokens.patches] if blocks else [])
+        if patches:
+            kept.append(tokens.patches[-1].float().cpu())
+    joined = tuple(torch.cat(one) for one in zip(*means, strict=True))
+    return Seen(torch.cat(pooled), joined, torch.cat(kept) if patches else None, tokens.grid)
+
+
+class Features:
+    """What a backbone sees in the sets of a protocol, computed when it is first asked for and never again."""
+
+    @no_type_check  # a backbone is whatever has the contract's parts
+    def __init__(self, backbone: Backbone, chunk: int | None = None) -> None:
+        self.backbone, self.chunk = backbone, chunk
+        self._kept: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The result of `compute`, from memory if something was computed under this key before."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def __call__(
+        self, name: str, images: UInt8[Tensor, "n 3 h w"], blocks: bool = False, patches: bool = False
+    ) -> Seen:
+        """The image set of this name as the backbone sees it."""
+        return self.once((name, blocks, patches), lambda: look(self.backbone, images, blocks, patches, self.chunk))

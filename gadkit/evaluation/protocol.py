@@ -1,0 +1,165 @@
+"""One protocol for every representation: the same images, the same heads, the same seeds.
+
+    for name, value in evaluate(backbone):
+        ...
+
+Each evaluator looks at one set of images through a frozen backbone and yields (name, value) pairs, once a seed.
+
+Book: selfsup/representations, selfsup/comparison
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+from torch import Tensor
+
+from gadkit.evaluation import sets
+from gadkit.evaluation.downstream import (
+    Boxes,
+    average_precision,
+    class_ious,
+    clip_features,
+    fit_boxes,
+    fit_segmenter,
+    regions,
+    segment,
+)
+from gadkit.evaluation.features import Features
+from gadkit.evaluation.probes import accuracy, fit_linear, knn_accuracy, label_efficiency, linear_probe
+from gadkit.evaluation.representation import alignment, effective_rank, uniformity
+from gadkit.protocols import Backbone
+
+Values = Iterator[tuple[str, float]]
+SPLITS = "train", "test"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much to look at; a pair is (to learn from, to be tested on).  Numbers are only comparable at equal sizes."""
+
+    side: int = 96  # of the factory's images, in pixels
+    products: tuple[int, int] = (50, 6)  # a category, two photographs each
+    defects: tuple[int, int] = (6, 3)  # a category
+    plates: tuple[int, int] = (240, 80)
+    clips: tuple[int, int] = (96, 48)  # of 4 frames each
+
+
+def parts(see: Features, seed: int, sizes: Sizes) -> Values:
+    """27 categories, on products that the probe has not seen: neighbours, a linear layer, and that with few labels."""
+    learn, test = _parts(seed, sizes)
+    x, y = (see(s.name, s.images, blocks=True).pooled for s in (learn, test))
+    head = see.once("parts", lambda: fit_linear(x, learn.labels, len(learn.classes)))
+    everything = accuracy(head.logits(y), test.labels)
+    yield "knn", knn_accuracy(x, learn.labels, y, test.labels)
+    yield "linear", everything
+    for share, value in label_efficiency(x, learn.labels, y, test.labels, (0.01, 0.1), seed).items():
+        yield f"labels/{share:.0%}", value
+    yield "labels/100%", everything
+
+
+def _parts(seed: int, sizes: Sizes) -> tuple[sets.Labelled, sets.Labelled]:
+    return sets.parts(None, sizes.products[0], sizes.side), sets.parts(seed, sizes.products[1], sizes.side)
+
+
+def blocks(see: Features, seed: int, sizes: Sizes) -> Values:
+    """The same question to the mean patch token after every block, from 0 on."""
+    learn, test = _parts(seed, sizes)
+    pairs = zip(*(see(s.name, s.images, blocks=True).blocks for s in (learn, test)), strict=True)
+    for i, (x, y) in enumerate(pairs):
+        head = see.once(("block", i), lambda x=x: fit_linear(x, learn.labels, len(learn.classes)))
+        yield f"{i}/knn", knn_accuracy(x, learn.labels, y, test.labels)
+        yield f"{i}/linear", accuracy(head.logits(y), test.labels)
+
+
+def health(see: Features, seed: int, sizes: Sizes) -> Values:
+    """Rank, alignment of two photographs of a product, uniformity; on half of the products, drawn by the seed."""
+    learn, _ = _parts(seed, sizes)
+    x = see(learn.name, learn.images, blocks=True).pooled.unflatten(0, (-1, 2))  # (products, 2, d)
+    x = x[torch.randperm(len(x), generator=sets.generator(f"health/{seed}"))[: len(x) // 2]]
+    yield "effective_rank", effective_rank(x.flatten(0, 1))
+    yield "alignment", alignment(x[:, 0], x[:, 1])
+    yield "uniformity", uniformity(x.flatten(0, 1))
+
+
+def segmentation(see: Features, seed: int, sizes: Sizes) -> Values:
+    """Background, part and defect from single patch tokens."""
+    learn, test = (sets.defects(seed, split, n, sizes.side) for split, n in zip(SPLITS, sizes.defects, strict=True))
+    x, y = (see(s.name, s.images, patches=True) for s in (learn, test))
+    head = fit_segmenter(x.patches, x.grid, learn.masks, 3)
+    found = segment(head, y.patches, y.grid, test.masks.shape[1:])
+    ious = class_ious(found, test.masks, 3)
+    yield "miou", float(ious.mean())
+    for name, value in zip(("background", "part", "defect"), ious.tolist(), strict=True):
+        yield f"iou/{name}", value
+
+
+def detection(see: Features, seed: int, sizes: Sizes) -> Values:
+    """Parts on a plate: which, and where."""
+    learn, test = (sets.plates(seed, split, n, sizes.side) for split, n in zip(SPLITS, sizes.plates, strict=True))
+    x, y = (see(s.name, s.images, patches=True) for s in (learn, test))
+    known, truth = ([Boxes(*row) for row in zip(s.boxes, s.labels, strict=True)] for s in (learn, test))
+    head = fit_boxes(x.patches, x.grid, known, (sizes.side,) * 2, len(learn.classes))
+    yield "ap50", average_precision(head.find(y.patches), truth, len(test.classes))
+
+
+def actions(see: Features, seed: int, sizes: Sizes) -> Values:
+    """Eight motions, from the last block of four frames: their mean and differences, and what the mean alone does."""
+    learn, test = (sets.clips(seed, split, n) for split, n in zip(SPLITS, sizes.clips, strict=True))
+    looks = (see(s.name, s.frames.flatten(0, 1), patches=True) for s in (learn, test))
+    x, y = (regions(look.patches, look.grid).unflatten(0, (-1, sets.FRAMES)) for look in looks)  # (n, t, d)
+    yield "linear", linear_probe(clip_features(x), learn.labels, clip_features(y), test.labels)
+    yield "still", linear_probe(x.mean(1), learn.labels, y.mean(1), test.labels)
+
+
+def digits(see: Features, seed: int, sizes: Sizes) -> Values:
+    """scikit-learn's handwritten digits."""
+    data = sets.digits()
+    yield from _probes(see(data.name, data.images).pooled, data.labels, *sets.halves(data.labels, seed))
+
+
+def photographs(see: Features, seed: int, sizes: Sizes) -> Values:
+    """Which photograph a tile was cut from, learnt from its other half."""
+    data = sets.photographs(sizes.side)
+    yield from _probes(see(data.name, data.images).pooled, data.labels, *sets.sides(len(data.labels), seed))
+
+
+def faces(see: Features, seed: int, sizes: Sizes) -> Values:
+    """Faces in the wild against everything else."""
+    data = sets.faces()
+    yield from _probes(see(data.name, data.images).pooled, data.labels, *sets.halves(data.labels, seed))
+
+
+def _probes(x: Tensor, labels: Tensor, learn: Tensor, test: Tensor) -> Values:
+    rows = x[learn], labels[learn], x[test], labels[test]
+    yield "knn", knn_accuracy(*rows)
+    yield "linear", linear_probe(*rows)
+
+
+EVALUATORS: dict[str, Callable[[Features, int, Sizes], Values]] = {
+    f.__name__: f for f in (parts, blocks, health, segmentation, detection, actions, digits, photographs, faces)
+}
+
+
+@no_type_check  # a backbone is whatever has the contract's parts
+def evaluate(
+    backbone: Backbone,
+    seeds: Sequence[int] = (0, 1, 2),
+    only: Sequence[str] = tuple(EVALUATORS),
+    sizes: Sizes = Sizes(),
+) -> Iterator[tuple[str, float]]:
+    """Yield ("evaluator/measure", value) for all evaluators, or for those named; every name comes once a seed.
+
+    A seed stands for other products to be tested on, other labels to learn from and other splits.
+    Features are computed once.  Raises ValueError for an unknown evaluator or no seed.
+    """
+    if unknown := set(only) - set(EVALUATORS):
+        raise ValueError(f"evaluators: expected names among {', '.join(EVALUATORS)}, got {', '.join(sorted(unknown))}")
+    if not seeds:
+        raise ValueError("seeds: expected at least one, got none")
+    see = Features(backbone)
+    for name in only:
+        for seed in seeds:
+            for key, value in EVALUATORS[name](see, seed, sizes):
+                yield f"{name}/{key}", value

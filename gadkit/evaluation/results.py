@@ -1,0 +1,119 @@
+"""One results file for all representations: rows by method and protocol, each with its seeds, time, device, versions.
+
+Book: selfsup/comparison
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, no_type_check
+
+import torch
+
+from gadkit import runtime, weights
+from gadkit.protocols import Backbone
+
+Evaluate = Callable[..., Iterable[tuple[str, float]]]
+Row = dict[str, Any]
+
+
+@no_type_check  # a backbone is whatever has the contract's parts
+def load(name: str, preset: str | None = None) -> Backbone:
+    """A backbone by name: "clip" and "clip-random" (the tiny one untrained), or whatever `load_encoder` knows."""
+    from gadkit import backbones
+
+    if name == "clip":
+        return backbones.load_clip(preset)
+    if name == "clip-random":
+        from gadkit.backbones.tiny import load_tiny_clip
+
+        return load_tiny_clip(random=True)
+    return backbones.load_encoder(name, preset)
+
+
+@no_type_check  # a backbone is whatever has the contract's parts
+def measure(
+    name: str, protocol: str, evaluate: Evaluate, backbone: Backbone, seeds: Sequence[int], preset: str | None = None
+) -> Row:
+    """Run a protocol on a backbone: a row with every value by seed, the time it took, and on what."""
+    began, worked = time.monotonic(), time.process_time()
+    values: dict[str, list[float]] = {}
+    for key, value in evaluate(backbone, seeds):
+        values.setdefault(key, []).append(round(float(value), 5))
+    return {
+        "method": name,
+        "protocol": protocol,
+        "preset": weights.preset(preset),
+        "seeds": list(seeds),
+        "values": values,
+        "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(time.process_time() - worked, 1),
+        "device": str(getattr(backbone, "device", runtime.device())),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def key(row: Row) -> tuple[str, str, str]:
+    """What tells a row from the others: a later one of the same key takes its place."""
+    return row["method"], row["protocol"], row["preset"]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a results file; none if there is no file."""
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
+def merge(path: Path, rows: Sequence[Row]) -> None:
+    """Add rows to a results file, in the place of those of the same key; the file changes as a whole or not at all."""
+    merged = {key(row): row for row in (*read(path), *rows)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        record = {"what": "every representation by one protocol; values by seed", "rows": list(merged.values())}
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def summary(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation over seeds; the deviation of one seed is 0."""
+    return mean(values), stdev(values) if len(values) > 1 else 0.0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Markdown: a line a measure, a column a method."""
+    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
+    lines = ["| | " + " | ".join(row["method"] for row in rows) + " |", "|---" * (1 + len(rows)) + "|"]
+    for name in names:
+        cells = [
+            "{:.3f} ± {:.3f}".format(*summary(row["values"][name])) if name in row["values"] else "" for row in rows
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "| seconds | " + " | ".join(str(row["seconds"]) for row in rows) + " |"])
+
+
+def main(protocol: str, evaluate: Evaluate, argv: Sequence[str] | None = None) -> int:
+    """Measure the named methods one after the other; each is in the file as soon as it is done."""
+    parser = argparse.ArgumentParser(description=f"Run the {protocol} protocol on frozen representations.")
+    parser.add_argument("names", nargs="+", metavar="NAME", help='"random", "simclr", ..., "clip", "clip-random"')
+    parser.add_argument("--out", type=Path, metavar="FILE", help="results file to merge into (default: none)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N")
+    parser.add_argument("--preset", choices=weights.PRESETS, help="default: GADKIT_PRESET, else tiny")
+    given = parser.parse_args(argv)
+    rows = []
+    for name in given.names:
+        rows.append(measure(name, protocol, evaluate, load(name, given.preset), given.seeds, given.preset))
+        if given.out:
+            merge(given.out, rows[-1:])
+        sys.stderr.write(f"{name}: {rows[-1]['seconds']} s\n")
+    sys.stdout.write(table(rows) + "\n")
+    return 0

@@ -1,0 +1,216 @@
+"""Nearest-neighbour detectors against literal loops and scikit-learn, and the laws that memory banks obey."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from gadkit.anomaly import benchmark
+from gadkit.anomaly.knn import KNN, PatchKNN, _turned, distances, top_mean
+from gadkit.anomaly.metrics import auroc
+from gadkit.backbones import OpenCLIP
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, load_tiny_clip, tokenizer
+from gadkit.data import factory
+from gadkit.protocols import AnomalyResult
+
+
+@pytest.fixture(scope="module")
+def backbone() -> OpenCLIP:
+    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 3 blocks."""
+    torch.manual_seed(1)
+    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=3, head_width=16)), tokenizer())
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """Nine pictures with structure of every size, not square: uint8 (9, 3, 40, 56)."""
+    draw = torch.Generator().manual_seed(3)
+    coarse, fine = (torch.rand(9, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
+    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
+    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+
+
+def far(a: Tensor, b: Tensor) -> float:
+    return 1 - float(torch.cosine_similarity(a.double(), b.double(), dim=0))
+
+
+def assert_same(ours: AnomalyResult, theirs: AnomalyResult, atol: float = 1e-5) -> None:
+    torch.testing.assert_close(ours.scores, theirs.scores, atol=atol, rtol=0)
+    torch.testing.assert_close(ours.maps, theirs.maps, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_image_scores_are_the_mean_distance_to_the_k_nearest(backbone: OpenCLIP, pictures: Tensor, k: int) -> None:
+    normal, tested = pictures[:5], pictures[5:]
+    result = KNN(backbone, k).fit(normal).score(tested)
+    vectors = [backbone.encode_image(backbone.preprocess(p[None])).pooled[0] for p in pictures]
+    expected = [sum(sorted(far(v, u) for u in vectors[:5])[:k]) / k for v in vectors[5:]]
+    torch.testing.assert_close(result.scores, torch.tensor(expected), atol=1e-5, rtol=0)
+    reference = NearestNeighbors(n_neighbors=k, metric="cosine").fit(torch.stack(vectors[:5]))
+    theirs = reference.kneighbors(torch.stack(vectors[5:]))[0].mean(1)
+    torch.testing.assert_close(result.scores, torch.from_numpy(theirs), atol=1e-5, rtol=0, check_dtype=False)
+    assert torch.equal(result.maps, result.scores[:, None, None].expand(-1, 40, 56))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"layers": (0, 2)}, {"layers": (1,), "k": 3}, {"top": 0.2}], ids=str)
+def test_patch_scores_are_a_literal_search(backbone: OpenCLIP, pictures: Tensor, arguments: dict) -> None:
+    result = PatchKNN(backbone, **arguments).fit(pictures[:2]).score(pictures[2:4])
+    layers, k = arguments.get("layers", (2,)), arguments.get("k", 1)
+    tokens = backbone.encode_image(backbone.preprocess(pictures[:4]), layers).patches  # one (4, 25, 32) a layer
+    bank = [(i, p) for i in (0, 1) for p in range(25)]
+    for row, i in enumerate((2, 3)):
+        scores = []
+        for p in range(25):
+            all_far = [sum(far(t[i, p], t[j, q]) for t in tokens) / len(tokens) for j, q in bank]
+            scores.append(sum(sorted(all_far)[:k]) / k)
+        grid = torch.tensor(scores).view(1, 1, 5, 5)
+        expected = F.interpolate(grid, (40, 56), mode="bilinear", align_corners=False)[0, 0]
+        torch.testing.assert_close(result.maps[row], expected, atol=1e-5, rtol=0)
+        most = sorted(scores, reverse=True)[: 5 if arguments.get("top") else 1]  # 1 % of 25 patches: the largest
+        assert float(result.scores[row]) == pytest.approx(sum(most) / len(most), abs=1e-5)
+
+
+@pytest.mark.parametrize("make", [KNN, PatchKNN, lambda b: PatchKNN(b, (0, 1), turns=3)], ids=["knn", "patch", "turns"])
+def test_a_member_of_the_bank_scores_0(backbone: OpenCLIP, pictures: Tensor, make) -> None:
+    result = make(backbone).fit(pictures[:4]).score(pictures[2:6])
+    assert result.scores[:2].tolist() == pytest.approx([0, 0], abs=1e-5)
+    assert result.maps[:2].abs().max() < 1e-5
+    assert (result.scores[2:] > 1e-3).all()
+    assert result.scores.min() >= 0
+    assert result.maps.max() <= 2
+
+
+@pytest.mark.parametrize("make", [KNN, PatchKNN], ids=["knn", "patch"])
+def test_adding_to_the_bank_never_raises_a_score(backbone: OpenCLIP, pictures: Tensor, make) -> None:
+    found = [make(backbone).fit(pictures[:n]).score(pictures[5:]) for n in (1, 2, 3, 5)]
+    for fewer, more in itertools.pairwise(found):
+        assert (more.scores <= fewer.scores + 1e-6).all()
+        assert (more.maps <= fewer.maps + 1e-6).all()
+    assert (found[-1].maps < found[0].maps - 1e-4).any()
+
+
+@pytest.mark.parametrize("make", [KNN, PatchKNN], ids=["knn", "patch"])
+def test_chunks_and_batches_change_nothing(backbone: OpenCLIP, pictures: Tensor, make) -> None:
+    whole = make(backbone).fit(pictures[:4]).score(pictures[4:])
+    assert_same(make(backbone, chunk=2).fit(pictures[:4]).score(pictures[4:]), whole)
+    one = make(backbone).fit(pictures[[3, 1, 0, 2]])
+    assert_same(one.score(pictures[6:7]), AnomalyResult(whole.maps[2:3], whole.scores[2:3]))
+
+
+def test_seen_once_judged_many_times(backbone: OpenCLIP, pictures: Tensor) -> None:
+    detector = PatchKNN(backbone)
+    seen = detector.see(pictures[4:])
+    for count in (1, 3):
+        assert_same(detector.fit(pictures[:count]).judge(seen), detector.score(pictures[4:]))
+
+
+def test_a_thinner_bank_is_a_part_of_the_bank(backbone: OpenCLIP, pictures: Tensor) -> None:
+    full, same, thin = (PatchKNN(backbone, thin=thin).fit(pictures[:4]) for thin in (None, 1.0, 0.13))
+    assert_same(same.score(pictures[4:]), full.score(pictures[4:]))
+    assert full.bank_.shape == (100, 32)
+    assert len(thin.bank_) == 13
+    assert (torch.cdist(thin.bank_, full.bank_).amin(1) < 1e-3).all()
+    assert (thin.score(pictures[4:]).maps >= full.score(pictures[4:]).maps - 1e-6).all()
+
+
+def test_what_stays_in_a_thin_bank_is_spread_out(backbone: OpenCLIP, pictures: Tensor) -> None:
+    full, thin = (PatchKNN(backbone, thin=t).fit(pictures[:4]).bank_ for t in (None, 0.2))
+    draw = torch.Generator().manual_seed(0)
+    by_chance = [full[torch.randperm(100, generator=draw)[:20]] for _ in range(20)]
+    radius = [float(torch.cdist(full, some).amin(1).max()) for some in (thin, *by_chance)]
+    assert radius[0] < min(radius[1:])
+
+
+def test_a_turned_reference_recognises_a_turned_part(backbone: OpenCLIP, pictures: Tensor) -> None:
+    square = pictures[..., :40]
+    turned = torch.rot90(square, 1, (2, 3))
+    plain, wise = (PatchKNN(backbone, turns=n).fit(square[:2]) for n in (1, 4))
+    assert wise.score(turned[:2]).maps.max() < 1e-5 < 1e-3 < plain.score(turned[:2]).maps.max()
+    assert len(wise.bank_) == 4 * len(plain.bank_)
+
+
+def test_turns_are_rotations(backbone: OpenCLIP) -> None:
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 41), torch.linspace(-1, 1, 41), indexing="ij")
+    disc = (-4 * (x * x + y * y)).exp()[None, None].repeat(1, 3, 1, 1)
+    for turned in _turned(disc, 8):
+        inside = (x * x + y * y < 0.9).expand_as(disc)  # the corners are filled from elsewhere
+        torch.testing.assert_close(turned[inside], disc[inside], atol=0.02, rtol=0)
+    ramp = x[None, None].repeat(1, 3, 1, 1)
+    by_hand = [torch.rot90(ramp, i, (2, 3)) for i in range(4)]
+    torch.testing.assert_close(list(_turned(ramp, 4)), by_hand)
+    middle = [t[0, 0, 15:26, 15:26] for t in _turned(ramp, 8)]
+    for i in range(8):  # bright to the right, turned i / 8 of a circle against the clock
+        gy, gx = middle[i].diff(dim=0).mean(), middle[i].diff(dim=1).mean()
+        angle = torch.atan2(-gy, gx) / (2 * torch.pi) % 1
+        assert float(angle) == pytest.approx(i / 8, abs=0.01)
+
+
+def test_distances_and_tails_at_their_ends() -> None:
+    bank = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    queries = torch.tensor([[3.0, 0.0], [-1.0, 0.0], [1.0, 1.0]])
+    torch.testing.assert_close(distances(queries, bank), torch.tensor([0.0, 1.0, 1 - 0.5**0.5]))
+    torch.testing.assert_close(distances(queries, bank, 2), torch.tensor([0.5, 1.5, 1 - 0.5**0.5]))
+    ladder = torch.arange(300.0)[torch.randperm(300)][None]
+    assert top_mean(ladder).tolist() == [298]
+    assert top_mean(ladder[:, :99]).tolist() == [ladder[0, :99].max()]
+    assert top_mean(ladder, 1.0).tolist() == [149.5]
+    with pytest.raises(ValueError, match="at least k = 3 normal features, got 2"):
+        distances(queries, bank, 3)
+
+
+def test_it_finds_what_it_should_on_the_factory() -> None:
+    clip = load_tiny_clip()
+    data = factory.test_set("leather", normal=8, per_defect=2, regime="fixture")
+    result = PatchKNN(clip).fit(data.references).score(data.images)
+    assert auroc(result.scores, data.labels) > 0.9
+    assert auroc(result.maps, data.masks) > 0.9
+
+
+def test_the_benchmark_takes_them(backbone: OpenCLIP) -> None:
+    for make in (lambda _: KNN(backbone), lambda _: PatchKNN(backbone, thin=0.5)):
+        results = list(benchmark.evaluate(make, ("felt",), shots=(1, 2), variants=1, seeds=(0,), size=48, quiet=True))
+        assert [r.shots for r in results] == [1, 2]
+        assert all(0 <= r.image_auroc <= 1 for r in results)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda b: KNN("clip"), "expected one with preprocess and encode_image, got str 'clip'"),
+        (lambda b: KNN(b, 0), "k: expected a whole number of at least 1, got 0"),
+        (lambda b: KNN(b, chunk=1.5), "chunk: expected a whole number of at least 1, got 1.5"),
+        (lambda b: PatchKNN(b, ()), r"layers: expected at least one block number, got \(\)"),
+        (lambda b: PatchKNN(b, ("last",)), "layers: expected at least one block number"),
+        (lambda b: PatchKNN(b, thin=0.0), "thin: expected a share above 0 and at most 1, got 0.0"),
+        (lambda b: PatchKNN(b, top=2), "top: expected a share above 0 and at most 1, got 2"),
+        (lambda b: PatchKNN(b, turns=0), "turns: expected a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_named(backbone: OpenCLIP, make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(backbone)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("kind", [KNN, PatchKNN])
+def test_bad_images_are_named(backbone: OpenCLIP, pictures: Tensor, kind: type) -> None:
+    detector = kind(backbone, k=2)
+    with pytest.raises(RuntimeError, match=r"not fitted yet: call fit\(normal\)"):
+        detector.score(pictures)
+    with pytest.raises(ValueError, match="compares with normal images, so it needs some"):
+        detector.fit()
+    with pytest.raises(ValueError, match="normal images: expected dtype uint8"):
+        detector.fit(pictures.float())
+    with pytest.raises(ValueError, match="images: expected shape"):
+        detector.fit(pictures[:3]).score(pictures[0])
+    with pytest.raises(ValueError, match="expected at least k = 99"):
+        kind(backbone, k=99).fit(pictures[:3])
+
+
+def test_a_block_that_does_not_exist_is_named(backbone: OpenCLIP, pictures: Tensor) -> None:
+    with pytest.raises(ValueError, match="from -3 to 2"):
+        PatchKNN(backbone, (7,)).fit(pictures)

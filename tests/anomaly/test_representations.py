@@ -1,0 +1,52 @@
+"""The bridge from learning to detecting: one encoding, all blocks, and learnt weights ahead of random ones."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from gadkit.anomaly.knn import KNN, PatchKNN
+from gadkit.anomaly.metrics import aupro, auroc
+from gadkit.anomaly.representations import _judge, evaluate, patch_distances
+from gadkit.backbones.tiny import load_tiny_clip
+from gadkit.data import factory
+
+
+def test_a_row_is_what_the_detectors_find() -> None:
+    clip = load_tiny_clip()
+    row = _judge(clip, "leather", 1, "loose", 48)
+    data = factory.test_set("leather", 1, 1, "loose", normal=8, per_defect=1, references=4, size=48)
+    image = KNN(clip).fit(data.references).score(data.images)
+    assert row["knn/image_auroc"] == auroc(image.scores, data.labels)
+    for i in range(5):
+        patch = PatchKNN(clip, (i,)).fit(data.references).score(data.images)
+        assert row[f"blocks/{i}/image_auroc"] == pytest.approx(auroc(patch.scores, data.labels), abs=0.02)
+        assert row[f"blocks/{i}/pixel_auroc"] == pytest.approx(auroc(patch.maps, data.masks), abs=1e-3)
+    assert row["patch/image_auroc"] == row["blocks/4/image_auroc"]
+    assert row["patch/aupro"] == pytest.approx(aupro(patch.maps, data.masks), abs=1e-3)
+
+
+def test_every_measure_comes_once_a_seed_and_learning_helps() -> None:
+    learnt, random = (
+        list(evaluate(load_tiny_clip(random=random), (0, 1), ("fixture",), ("connector", "cardboard", "mesh"), 48))
+        for random in (False, True)
+    )
+    assert set(Counter(name for name, _ in learnt).values()) == {2}
+    assert {name.split("/")[0] for name, _ in learnt} == {"fixture"}
+    means = [sum(v for name, v in side if name == "fixture/patch/image_auroc") / 2 for side in (learnt, random)]
+    assert means[0] > means[1] + 0.05
+
+
+def test_patch_distances_are_to_any_patch_of_any_image(generator: torch.Generator) -> None:
+    queries, normal = (torch.randn(n, 5, 3, generator=generator) for n in (2, 4))
+    found = patch_distances(queries, normal)
+    bank = normal.flatten(0, 1)
+    for i in range(2):
+        for p in range(5):
+            nearest = min(1 - float(torch.cosine_similarity(queries[i, p], b, dim=0)) for b in bank)
+            assert float(found[i, p]) == pytest.approx(nearest, abs=1e-5)
+
+
+def test_nothing_to_do_is_said() -> None:
+    with pytest.raises(ValueError, match="expected seeds, regimes and categories"):
+        next(evaluate(load_tiny_clip(), ()))

@@ -1,0 +1,133 @@
+"""Probes against scikit-learn: the same optimum, the same votes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from gadkit.evaluation.probes import (
+    accuracy,
+    fit_linear,
+    knn_accuracy,
+    label_efficiency,
+    label_subset,
+    linear_probe,
+)
+
+
+@pytest.fixture
+def clouds(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Four overlapping classes in 6 dimensions of very different scale: (240, 6) and (240,)."""
+    labels = torch.arange(4).repeat(60)
+    centres = 1.5 * torch.randn(4, 6, generator=generator, dtype=torch.double)
+    x = centres[labels] + torch.randn(240, 6, generator=generator, dtype=torch.double)
+    return x * torch.tensor([1, 10, 0.1, 3, 1, 100]) + 5, labels
+
+
+@pytest.mark.parametrize("strength", [0.05, 1.0, 20.0])
+def test_the_probe_is_the_optimum_that_scikit_learn_finds(clouds: tuple[Tensor, Tensor], strength: float) -> None:
+    x, labels = clouds
+    ours = fit_linear(x, labels, 4, strength, tolerance=1e-9)
+    scaled = StandardScaler().fit_transform(x)
+    theirs = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(scaled, labels)
+    torch.testing.assert_close(ours.weight, torch.from_numpy(theirs.coef_), atol=1e-5, rtol=1e-4)
+    found = ours.logits(x).softmax(1)
+    torch.testing.assert_close(found, torch.from_numpy(theirs.predict_proba(scaled)), atol=1e-6, rtol=0)
+
+
+def test_at_the_default_tolerance_the_predictions_are_the_optimum_s(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    quick, exact = fit_linear(x.float(), labels, 4), fit_linear(x, labels, 4, tolerance=1e-9)
+    share = [head.logits(x.to(head.weight)).softmax(1).double() for head in (quick, exact)]
+    torch.testing.assert_close(*share, atol=1e-2, rtol=0)
+
+
+def test_a_shared_label_is_two_half_votes(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    other = (labels + 1) % 4
+    shared = (torch.nn.functional.one_hot(labels, 4) + torch.nn.functional.one_hot(other, 4)) / 2
+    once = fit_linear(x, shared.double(), 4, 3.0, tolerance=1e-9)
+    twice = fit_linear(torch.cat([x, x]), torch.cat([labels, other]), 4, 1.5, tolerance=1e-9)
+    torch.testing.assert_close(once.weight, twice.weight, atol=1e-5, rtol=1e-4)
+
+
+def test_units_and_dead_features_change_nothing(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    plain = fit_linear(x, labels, 4, tolerance=1e-8).logits(x)
+    other = torch.cat([x * 7 - 3, torch.full((240, 1), 2.0, dtype=torch.double)], 1)
+    moved = fit_linear(other, labels, 4, tolerance=1e-8).logits(other)
+    torch.testing.assert_close(moved, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_more_features_than_rows(clouds: tuple[Tensor, Tensor], generator: torch.Generator) -> None:
+    x, labels = torch.randn(40, 90, generator=generator, dtype=torch.double), clouds[1][:40]
+    ours = fit_linear(x, labels, 4, 2.0, tolerance=1e-9)
+    theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(StandardScaler().fit_transform(x), labels)
+    torch.testing.assert_close(ours.weight, torch.from_numpy(theirs.coef_), atol=1e-5, rtol=1e-4)
+
+
+def test_separable_classes_are_separated(generator: torch.Generator) -> None:
+    labels = torch.arange(3).repeat(20)
+    x = torch.eye(3)[labels] + 0.05 * torch.randn(60, 3, generator=generator)
+    assert linear_probe(x[:30], labels[:30], x[30:], labels[30:]) == 1.0
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 12))
+def test_the_vote_is_scikit_learn_s(seed: int, k: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x, test = (torch.randn(n, 5, generator=draw) for n in (40, 30))
+    labels, truth = (torch.randint(3, (n,), generator=draw) for n in (40, 30))
+    theirs = KNeighborsClassifier(k, metric="cosine", weights=lambda far: np.exp(-far / 0.07), algorithm="brute")
+    expected = theirs.fit(x.numpy(), labels.numpy()).score(test.numpy(), truth.numpy())
+    assert knn_accuracy(x, labels, test, truth, k) == pytest.approx(expected, abs=1.01 / 30 if k > 1 else 1e-9)
+
+
+def test_a_feature_s_length_does_not_vote(generator: torch.Generator) -> None:
+    x, labels = torch.randn(50, 4, generator=generator), torch.arange(50) % 2
+    lengths = torch.rand(50, 1, generator=generator) * 100 + 0.1
+    test, truth = torch.randn(50, 4, generator=generator), torch.arange(50) % 2
+    assert knn_accuracy(x, labels, test, truth) == knn_accuracy(x * lengths, labels, test / lengths, truth)
+    assert knn_accuracy(x, labels, x, labels, k=1) == 1.0
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0.001, 1))
+def test_a_share_of_labels_keeps_every_class(seed: int, share: float) -> None:
+    labels = torch.arange(5).repeat_interleave(torch.tensor([1, 3, 10, 40, 100]))
+    rows = label_subset(labels, share, torch.Generator().manual_seed(seed))
+    assert len(rows.unique()) == len(rows)
+    counts = labels[rows].bincount(minlength=5)
+    assert counts.tolist() == [max(1, int(share * n + 0.5)) for n in (1, 3, 10, 40, 100)]
+
+
+def test_all_labels_are_the_linear_probe_and_the_seed_draws_the_few(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = (c.float() if c.is_floating_point() else c for c in clouds)
+    rows = x[:160], labels[:160], x[160:], labels[160:]
+    assert label_efficiency(*rows, shares=(1.0,))[1.0] == pytest.approx(linear_probe(*rows), abs=0.02)
+    few = [label_efficiency(*rows, shares=(0.03,), seed=seed)[0.03] for seed in range(6)]
+    assert len(set(few)) > 1
+    assert few[3] == label_efficiency(*rows, shares=(0.03,), seed=3)[0.03]
+
+
+@pytest.mark.usefixtures("untyped")
+def test_bad_input_is_named() -> None:
+    x, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    with pytest.raises(ValueError, match="classes from 0 to 1, got 0 to 2"):
+        fit_linear(x, labels, 2)
+    with pytest.raises(ValueError, match=r"n targets, got \(6, 2\), \(5,\)"):
+        fit_linear(x, labels[:5], 3)
+    with pytest.raises(ValueError, match=r"shape \(n, 3\), got \(6, 2\)"):
+        fit_linear(x, torch.rand(6, 2), 3)
+    with pytest.raises(ValueError, match="1 NaN or infinite"):
+        fit_linear(torch.where(torch.arange(12).view(6, 2) == 3, torch.nan, x), labels, 3)
+    with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
+        label_subset(labels, 0, torch.Generator())
+
+
+def test_accuracy_counts_rows() -> None:
+    votes = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    assert accuracy(votes, torch.tensor([0, 1, 1, 0])) == 0.75

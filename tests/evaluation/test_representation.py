@@ -1,0 +1,164 @@
+"""Rank, alignment, uniformity and pictures, against literal forms and the laws they obey."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from torch import nn
+
+from gadkit.evaluation.representation import (
+    alignment,
+    attention_maps,
+    effective_rank,
+    fit_colours,
+    kernels,
+    nearest,
+    pca_colours,
+    uniformity,
+)
+from gadkit.nn.vit import ViT
+
+seeds = st.integers(0, 10_000)
+
+
+@given(seed=seeds, n=st.integers(2, 30), d=st.integers(1, 12))
+def test_effective_rank_is_the_exponential_of_an_entropy(seed: int, n: int, d: int) -> None:
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    values = np.linalg.svd((x - x.mean(0)).double().numpy(), compute_uv=False)
+    share = values[values > 1e-12] / values.sum()
+    expected = math.exp(-sum(p * math.log(p) for p in share))
+    assert effective_rank(x) == pytest.approx(expected, rel=1e-3)
+    assert 1 - 1e-6 <= effective_rank(x) <= min(n - 1, d) + 1e-3
+    assert effective_rank(100 * x + 7) == pytest.approx(effective_rank(x), rel=1e-2)
+
+
+def test_effective_rank_counts_equal_directions() -> None:
+    cross = torch.cat([torch.eye(6), -torch.eye(6)])[:, :4]
+    assert effective_rank(cross) == pytest.approx(4)
+    assert effective_rank(torch.arange(9.0)[:, None] * torch.tensor([[1.0, 2.0, -1.0]])) == pytest.approx(1, abs=1e-4)
+    assert effective_rank(torch.full((9, 3), 0.7)) == 0.0
+    with pytest.raises(ValueError, match="1 NaN or infinite"):
+        effective_rank(torch.tensor([[1.0, torch.inf], [0.0, 1.0]]))
+
+
+@given(seed=seeds, n=st.integers(2, 12))
+def test_alignment_and_uniformity_are_their_double_loops(seed: int, n: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(2, n, 5, generator=draw)
+    u, v = ([row / row.norm() for row in z] for z in (x, y))
+    assert alignment(x, y) == pytest.approx(
+        sum(float((a - b).norm()) ** 2 for a, b in zip(u, v, strict=True)) / n, rel=1e-4
+    )
+    pairs = [math.exp(-2 * float((u[i] - u[j]).norm()) ** 2) for i in range(n) for j in range(n) if i != j]
+    assert uniformity(x) == pytest.approx(math.log(sum(pairs) / len(pairs)), rel=1e-3, abs=1e-5)
+
+
+def test_collapse_shows() -> None:
+    alike = torch.tensor([[1.0, 2.0, 3.0]]).expand(10, -1)
+    assert alignment(alike, 5 * alike) == pytest.approx(0, abs=1e-10)
+    assert uniformity(alike) == pytest.approx(0, abs=1e-5)
+    assert effective_rank(alike) == 0
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert alignment(opposite, -opposite) == pytest.approx(4)
+    assert uniformity(opposite) == pytest.approx(-8)
+    with pytest.raises(ValueError, match="at least 2 rows, got 1"):
+        uniformity(alike[:1])
+
+
+@pytest.fixture
+def patches(generator: torch.Generator) -> torch.Tensor:
+    """Skewed tokens with a clear order of variances: (5, 12, 8)."""
+    x = torch.randn(5, 12, 8, generator=generator).exp() * torch.tensor([9.0, 5, 3, 1, 0.5, 0.3, 0.2, 0.1])
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
+    return x @ turn + 3
+
+
+def test_colours_are_principal_components(patches: torch.Tensor) -> None:
+    colours = fit_colours(patches, margin=0.0)
+    theirs = PCA(3).fit(patches.flatten(0, 1).numpy())
+    cosines = (colours.axes * torch.from_numpy(theirs.components_)).sum(1).abs()
+    torch.testing.assert_close(cosines, torch.ones(3), atol=1e-4, rtol=0)
+    maps = colours(patches, (3, 4))
+    assert maps.shape == (5, 3, 3, 4)
+    assert maps.amin((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert maps.amax((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+    scores = theirs.transform(patches.flatten(0, 1).numpy()).reshape(5, 3, 4, 3)[1, 2, 3]
+    signs = np.sign((theirs.components_ * colours.axes.numpy()).sum(1))
+    expected = (
+        scores * signs - colours.low.numpy() + (theirs.mean_ - colours.centre.numpy()) @ colours.axes.numpy().T
+    ) / (colours.high - colours.low).numpy()
+    np.testing.assert_allclose(maps[1, :, 2, 3].numpy(), expected, atol=1e-3)
+
+
+def test_colours_keep_sign_and_order(patches: torch.Tensor, generator: torch.Generator) -> None:
+    plain, order = pca_colours(patches, (3, 4)), torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(pca_colours(patches[order], (3, 4)), plain[order], atol=1e-4, rtol=0)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
+    torch.testing.assert_close(pca_colours(5 * patches @ turn - 1, (3, 4)), plain, atol=2e-3, rtol=0)
+    flipped = pca_colours(-patches, (3, 4))  # the long tail stays bright
+    torch.testing.assert_close(flipped, plain, atol=1e-4, rtol=0)
+
+
+def test_colours_of_one_batch_paint_another(patches: torch.Tensor) -> None:
+    colours = fit_colours(patches)
+    torch.testing.assert_close(colours(patches[2:3], (4, 3)), pca_colours(patches, (4, 3))[2:3])
+    assert torch.isfinite(pca_colours(torch.ones(2, 4, 5), (2, 2))).all()
+    with pytest.raises(ValueError, match="at least 3 dimensions, got 2"):
+        pca_colours(patches[..., :2], (3, 4))
+
+
+def test_kernels_are_the_first_layer_s() -> None:
+    conv = nn.Conv2d(3, 5, 4)
+    picture = kernels(nn.Sequential(nn.Identity(), conv, nn.Conv2d(5, 3, 1)))
+    assert picture.shape == (5, 3, 4, 4)
+    norms = conv.weight.detach().flatten(1).norm(dim=1)
+    strongest = conv.weight.detach()[norms.argmax()]
+    torch.testing.assert_close(picture[0], 0.5 + 0.5 * strongest / strongest.abs().max())
+    assert (picture - 0.5).abs().amax((1, 2, 3)).tolist() == pytest.approx([0.5] * 5)
+
+
+def test_kernels_of_a_patch_embedding_are_the_convolution_s() -> None:
+    conv, linear = nn.Conv2d(3, 6, 4, stride=4, bias=False), nn.Linear(3 * 4 * 4, 6, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(conv.weight.permute(0, 2, 3, 1).flatten(1))  # a patch as (row, column, channel)
+    torch.testing.assert_close(kernels(linear), kernels(conv))
+    with pytest.raises(ValueError, match="looks at RGB, found none"):
+        kernels(nn.Linear(10, 2))
+
+
+def test_the_nearest_are_others(generator: torch.Generator) -> None:
+    x = torch.randn(12, 4, generator=generator)
+    cosines = F.normalize(x, dim=1) @ F.normalize(x, dim=1).T
+    expected = cosines.fill_diagonal_(-9).topk(3).indices
+    queries = torch.tensor([5, 0, 11])
+    assert torch.equal(nearest(queries, x, 3), expected[queries])
+    doubles = x[:1].repeat(6, 1)
+    found = nearest(torch.arange(6), doubles, 2)
+    assert (found != torch.arange(6)[:, None]).all()
+    assert (found[:, 0] != found[:, 1]).all()
+    with pytest.raises(ValueError, match="from 1 to 11 neighbours, got 12"):
+        nearest(queries, x, 12)
+
+
+def test_attention_is_what_the_class_token_looks_at() -> None:
+    vit = ViT(image_size=16, patch_size=4, width=16, depth=2, heads=2, registers=2)
+    backbone = SimpleNamespace(vit=vit, preprocess=lambda images: images / 255)
+    images = torch.randint(256, (2, 3, 16, 24), dtype=torch.uint8)
+    maps = attention_maps(backbone, images)
+    assert maps.shape == (2, 2, 4, 6)
+    with torch.no_grad():
+        whole = vit.attention(images / 255)[:, :, 0]  # (b, heads, tokens)
+    torch.testing.assert_close(maps.sum((2, 3)) + whole[:, :, :3].sum(2), torch.ones(2, 2))
+    torch.testing.assert_close(maps[1, 0, 2, 3], whole[1, 0, 3 + 2 * 6 + 3])
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_backbone_without_attention_is_named() -> None:
+    with pytest.raises(ValueError, match="gives its attention, got object"):
+        attention_maps(object(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

@@ -1,0 +1,78 @@
+"""The results file: rows merged by method and protocol, whole or not at all."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gadkit.backbones import OpenCLIP
+from gadkit.evaluation import evaluate, results
+from gadkit.evaluation.results import main, measure, merge, read, summary, table
+
+
+def row(method: str, protocol: str, value: float, preset: str = "tiny") -> dict:
+    return {"method": method, "protocol": protocol, "preset": preset, "values": {"a/knn": [value]}, "seconds": 1.0}
+
+
+def test_a_row_takes_the_place_of_its_predecessor(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "results.json"
+    assert read(path) == []
+    merge(path, [row("random", "anomaly", 0.1), row("simclr", "anomaly", 0.2)])
+    merge(path, [row("random", "representation", 0.3), row("random", "anomaly", 0.4, "paper")])
+    merge(path, [row("random", "anomaly", 0.5)])
+    found = {results.key(r): r["values"]["a/knn"] for r in read(path)}
+    assert found == {
+        ("random", "anomaly", "tiny"): [0.5],
+        ("simclr", "anomaly", "tiny"): [0.2],
+        ("random", "representation", "tiny"): [0.3],
+        ("random", "anomaly", "paper"): [0.4],
+    }
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    merge(path, [row("random", "anomaly", 0.1)])
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        merge(path, [row("random", "anomaly", {1, 2})])  # a set is no JSON
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_row_says_what_was_measured_on_what(small: OpenCLIP) -> None:
+    found = measure("small", "representation", lambda b, s: evaluate(b, s, ("faces",)), small, (0, 2))
+    assert json.loads(json.dumps(found)) == found
+    assert set(found["values"]) == {"faces/knn", "faces/linear"}
+    assert all(len(v) == 2 for v in found["values"].values())
+    assert found["seeds"] == [0, 2]
+    assert found["seconds"] > 0
+    assert (found["device"], found["preset"]) == ("cpu", "tiny")
+    assert "torch" in found["versions"]
+
+
+def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def shapes(backbone: OpenCLIP, seeds: list[int]) -> Iterator[tuple[str, float]]:
+        yield from (("patches/side", backbone.grid[0] + seed) for seed in seeds)
+
+    out = tmp_path / "results.json"
+    assert main("shapes", shapes, ["clip", "clip-random", "--out", str(out), "--seeds", "0", "1"]) == 0
+    assert [(r["method"], r["values"]) for r in read(out)] == [
+        ("clip", {"patches/side": [12, 13]}),
+        ("clip-random", {"patches/side": [12, 13]}),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| | clip | clip-random |"
+    assert lines[2] == "| patches/side | 12.500 ± 0.707 | 12.500 ± 0.707 |"
+    assert lines[-1].startswith("| seconds |")
+
+
+def test_a_table_leaves_open_what_was_not_measured() -> None:
+    other = row("b", "x", 0.5)
+    other["values"] = {"b/knn": [0.5, 0.7]}
+    assert table([row("a", "x", 0.25), other]).splitlines()[2:4] == [
+        "| a/knn | 0.250 ± 0.000 |  |",
+        "| b/knn |  | 0.600 ± 0.141 |",
+    ]
+    assert summary([2.0]) == (2.0, 0.0)
