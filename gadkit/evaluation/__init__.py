@@ -1,6 +1,6 @@
 """What is a representation worth?  Probes, health, downstream tasks, and one protocol that runs them all.
 
-Book: selfsup/representations, selfsup/comparison
+Book: selfsup/representations
 """
 
 from gadkit.evaluation.downstream import (
