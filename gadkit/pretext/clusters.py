@@ -11,7 +11,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gadkit import distributed
-from gadkit.data.views import colour_jitter, grey, greyscale, normalise
+from gadkit.checks import check_images
+from gadkit.data.views import colour_jitter, grey, greyscale, normalise, resize
 from gadkit.kmeans import assign, kmeans
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import Pretext, one_of
@@ -34,8 +35,8 @@ class DeepCluster(Pretext):
         self,
         encoder: ViT | None = None,
         clusters: int = 64,
-        bank: int = 4096,
-        components: int = 64,
+        bank: int = 8192,
+        components: int = 16,
         colour: str = "grey",
         balance: bool = True,
         size: int = 64,
@@ -58,8 +59,8 @@ class DeepCluster(Pretext):
         self.register_buffer("sizes", torch.ones(clusters))
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Two crops of each photograph: one whose cluster is the label, and one to learn from."""
-        first, second = self.photographs(images), self.photographs(images)
+        """Each photograph whole, whose cluster is the label, and a crop of it to learn from."""
+        first, second = resize(check_images(images), self.size), self.photographs(images)
         if self.colour == "grey":
             first, second = grey(first).expand_as(first), greyscale(colour_jitter(second))
         return [normalise(first), normalise(second)]

@@ -67,6 +67,7 @@ class Puzzle(Pretext):
     own; "keep" leaves it open.  `even` standardises each tile's brightness.
     """
 
+    lr = 2e-3
     spread = 2
 
     def __init__(
@@ -90,7 +91,8 @@ class Puzzle(Pretext):
         photographs = self.photographs(images, self.grid * (self.tile + self.gap))
         if self.aberration:
             photographs = lens(photographs, self.aberration)
-        tiles = normalise(cut(photographs, self.grid, self.tile, self.gap, self.spread * (self.colour == "shift")))
+        spread = self.spread if self.colour == "shift" else 0
+        tiles = cut(normalise(photographs), self.grid, self.tile, self.gap, spread)
         if self.colour == "project":
             tiles = project_colour(tiles)
         if self.colour == "drop":
@@ -108,7 +110,7 @@ class Jigsaw(Puzzle):
     `collapse` is the logarithm of their number.  For the other options see `Puzzle`.
     """
 
-    def __init__(self, encoder: ViT | None = None, permutations: int = 64, hidden: int = 96, **options: object) -> None:
+    def __init__(self, encoder: ViT | None = None, permutations: int = 16, hidden: int = 96, **options: object) -> None:
         super().__init__(encoder, **options)
         self.register_buffer("permutations", permutation_set(self.grid**2, permutations))
         side_by_side = self.grid**2 * self.encoder.width

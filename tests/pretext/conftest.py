@@ -30,7 +30,7 @@ def small() -> Callable:
     """A function that makes a small encoder."""
     from gadkit.nn.vit import ViT
 
-    return lambda: ViT(width=64, depth=2, heads=2)
+    return lambda: ViT(width=64, depth=1, heads=2)
 
 
 @pytest.fixture

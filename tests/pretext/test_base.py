@@ -51,7 +51,7 @@ def test_a_task_is_told_by_torch_s_generator_alone(name: str, small, surveyed) -
         torch.manual_seed(seed)
         seen.append(method.views(data))
     assert all(torch.equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
-    assert not torch.equal(seen[0][0], seen[2][0])
+    assert not all(torch.equal(a, b) for a, b in zip(seen[0], seen[2], strict=True))
 
 
 @every_task
@@ -90,7 +90,7 @@ def test_what_does_not_vary_leaves_nothing_to_explain() -> None:
         ("Jigsaw", {"colour": "sepia"}, "colour: expected one of"),
         ("Jigsaw", {"gap": -1}, "gap"),
         ("Jigsaw", {"permutations": 1}, "permutations"),
-        ("DeepCluster", {"clusters": 8192}, "clusters"),
+        ("DeepCluster", {"clusters": 9000}, "clusters"),
         ("Colourisation", {"answer": "maybe"}, "answer: expected one of"),
         ("Colourisation", {"cell": 3}, "divisor of the patch"),
         ("Inpainting", {"hole": "black"}, "hole: expected one of"),

@@ -58,7 +58,7 @@ def test_a_glance_at_the_border_tells_resampled_turns_and_not_exact_ones(parts, 
 def test_a_network_takes_the_shortcut_where_there_is_one(parts, small, learn) -> None:
     _, open_ = learn(Rotation(small(), turns=2, by="resampling"), parts)
     _, closed = learn(Rotation(small(), turns=2), parts)
-    assert open_ < 0.5 < 1.2 < closed
+    assert open_ + 0.4 < closed
 
 
 # -------------------------------------------------------------------------------------------------- permutations
