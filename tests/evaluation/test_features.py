@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gadkit.backbones import OpenCLIP
+from gadkit.backbones import OpenCLIP, Timm, tiny_model
+from gadkit.backbones.timm_models import TINY
 from gadkit.evaluation.features import Features, depth, look
 
 
@@ -41,3 +42,12 @@ def test_what_is_no_backbone_or_no_image_is_named(small: OpenCLIP) -> None:
         depth(object())
     with pytest.raises(ValueError, match="uint8"):
         look(small, torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("architecture", ["vit", "convnext", "swin"])
+def test_stages_of_any_network_will_do(architecture: str, images: torch.Tensor) -> None:
+    backbone = Timm(tiny_model(architecture), TINY, patch_size=8)
+    seen = look(backbone, images, blocks=True, patches=True)
+    assert len(seen.blocks) == depth(backbone) == {"vit": 6, "convnext": 4, "swin": 4}[architecture]
+    assert seen.patches.shape[:2] == (4, seen.grid[0] * seen.grid[1])
+    torch.testing.assert_close(seen.blocks[-1], seen.patches.mean(1))
