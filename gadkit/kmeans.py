@@ -1,5 +1,8 @@
 """k-means: good seeds, Lloyd's iterations, assignment; on one machine, or on rows that several processes share.
 
+With `shared=True` every process of a group brings rows of its own, and all arrive at the same centres: those that one
+process would have found with all the rows, joined in the order of the ranks.
+
 Source: Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++).
 Book: selfsup/curation, pretext/context
 """
@@ -11,10 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gadkit.checks import check_finite
-from gadkit.distributed import total
-
-CHUNK = 1 << 24  # distances held at once
+from gadkit.distributed import gather, rank, total
+from gadkit.neighbors import check_features, distances_to, inner, rows_at_once
 
 
 @dataclass(frozen=True)
@@ -26,80 +27,128 @@ class KMeans:
     inertia: float
 
 
-def _nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> tuple[Float[Tensor, "n"], Int[Tensor, "n"]]:
-    """The squared distance to the nearest centre, and which it is; the first of several."""
-    length, found = centres.square().sum(1), []
-    for part in x.split(max(1, CHUNK // len(centres))):
-        index = torch.addmm(length, part, centres.T, alpha=-2).argmin(1)
-        found.append(((part - centres[index]).square().sum(1), index))
-    distances, indices = zip(*found, strict=True)
-    return torch.cat(distances), torch.cat(indices)
-
-
 @no_type_check  # bad input is a ValueError
 def assign(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, "n"]:
     """The nearest centre of every row.  Raises ValueError for features that do not fit or are not finite."""
-    _check(x, len(centres), centres)
-    return _nearest(x, centres)[1]
-
-
-def _check(x: Tensor, k: int, centres: Tensor | None = None) -> None:
-    check_finite(x, "features")
-    if x.ndim != 2 or k < 1 or (centres is None and k > len(x)):
-        raise ValueError(f"k-means: expected features (n, d) and 1 <= k <= n, got {tuple(x.shape)} and k = {k}")
-    if centres is not None and (centres.ndim != 2 or centres.shape[1] != x.shape[1]):
-        raise ValueError(f"centres: expected shape (k, {x.shape[1]}), got {tuple(centres.shape)}")
+    x, centres = _check(x, centres)
+    return torch.cat([index for _, index in _nearest(x, centres)])
 
 
 @no_type_check  # bad input is a ValueError
-def plus_plus(x: Float[Tensor, "n d"], k: int, generator: torch.Generator | None = None) -> Float[Tensor, "k d"]:
+def distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], index: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """The distance of every row to the centre that it is assigned to."""
+    x, centres = _check(x, centres)
+    size = rows_at_once(x.shape[1], x.device)
+    return torch.cat([(a - centres[i]).norm(dim=1) for a, i in zip(x.split(size), index.split(size), strict=True)])
+
+
+def _check(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    x, centres = check_features(x), check_features(centres, "centres")
+    if centres.shape[1] != x.shape[1] or not len(centres):
+        raise ValueError(f"centres: expected shape (k, {x.shape[1]}), k at least 1, got {tuple(centres.shape)}")
+    return x, centres.to(x)
+
+
+def _nearest(x: Tensor, centres: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Parts of x, each with the nearest centre of every row; the first of several.
+
+    |x - c|^2 is |x|^2 - 2 x c + |c|^2, and the first term is the same for all centres.
+    """
+    origin = centres.mean(0)  # features far from zero would cancel
+    moved = centres - origin
+    slope, length = moved * -2, moved.square().sum(1)
+    parts = x.split(rows_at_once(max(len(centres), x.shape[1]), x.device))
+    return [(part, inner(part - origin, slope, length).argmin(1)) for part in parts]
+
+
+@no_type_check  # bad input is a ValueError
+def plus_plus(
+    x: Float[Tensor, "n d"], k: int, generator: torch.Generator | None = None, shared: bool = False
+) -> Float[Tensor, "k d"]:
     """Seeds by k-means++: each next one is drawn with a probability proportional to its squared distance to the others.
 
     Raises ValueError for fewer than k rows.
     """
-    _check(x, k)
-    pick = int(torch.randint(len(x), (1,), generator=generator))
-    chosen, nearest = [pick], torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
-    for _ in range(k - 1):
-        nearest = torch.minimum(nearest, (x - x[pick]).square().sum(1))
-        mass = nearest.double().cumsum(0).cpu()
-        if mass[-1] > 0:
-            dice = torch.rand(1, generator=generator, dtype=torch.float64) * mass[-1]
-            pick = min(int(torch.searchsorted(mass, dice, right=True)), len(x) - 1)
-        else:  # every row coincides with a seed
-            pick = int(torch.randint(len(x), (1,), generator=generator))
-        chosen.append(pick)
-    return x[torch.tensor(chosen, device=x.device)].clone()
+    x = check_features(x)
+    count = int(total(torch.tensor(len(x), device=x.device))) if shared else len(x)
+    if not 1 <= k <= count:
+        raise ValueError(f"k: expected from 1 to the number of rows, {count}, got {k}")
+    centres, nearest = x.new_empty(k, x.shape[1]), torch.full_like(x[:, 0], torch.inf)
+    for i in range(k):
+        weights = nearest.double().square() if i else torch.ones_like(nearest, dtype=torch.float64)
+        centres[i] = _draw(x, weights, generator, shared)
+        nearest = torch.minimum(nearest, distances_to(x, centres[i]))
+    return centres
+
+
+def _draw(x: Tensor, weights: Tensor, generator: torch.Generator | None, shared: bool) -> Tensor:
+    """A row of x with a probability proportional to its weight; of any process, and alike in all of them."""
+    ends = weights.cumsum(0)
+    own = ends[-1:] if len(ends) else weights.new_zeros(1)
+    where = generator.device if generator is not None else "cpu"
+    dice = torch.rand(1, generator=generator, device=where, dtype=torch.float64).to(x.device)
+    every = gather(own) if shared else own  # (processes,)
+    if not every.sum() > 0:  # every row coincides with a seed
+        return _draw(x, torch.ones_like(weights), generator, shared)
+    if shared:
+        dice = gather(dice)[:1]  # without a generator, processes roll differently: the first one's dice count
+    borders = every.cumsum(0)
+    point = dice * borders[-1]
+    owner = int(torch.searchsorted(borders, point, right=True).clamp(max=len(borders) - 1))
+    row = torch.zeros_like(x[0]) if not len(x) else x[0]
+    if owner == (rank() if shared else 0):
+        row = x[torch.searchsorted(ends, point - borders[owner] + every[owner], right=True).clamp(max=len(x) - 1)][0]
+        return total(row) if shared else row
+    return total(torch.zeros_like(row))
 
 
 @no_type_check  # bad input is a ValueError
-def lloyd(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], iterations: int = 50, tol: float = 0.0) -> KMeans:
+def lloyd(
+    x: Float[Tensor, "n d"],
+    centres: Float[Tensor, "k d"],
+    iterations: int = 50,
+    tol: float = 0.0,
+    shared: bool = False,
+) -> KMeans:
     """Move centres to the means of their rows until none moves by more than `tol` or the iterations are over.
 
-    The inertia never rises, and a centre without rows stays where it is.  Under several processes every one brings its
-    own rows and all arrive at the same centres; the inertia is that of all rows.
+    The inertia never rises, and a centre without rows stays where it is.  Of `shared` rows, the assignment is that of
+    one's own and the inertia that of all.
     """
-    _check(x, len(centres), centres)
+    x, centres = _check(x, centres)
     for _ in range(iterations):
-        index = _nearest(x, centres)[1]
-        moved = _means(x, index, centres)
+        moved = _means(x, centres, shared)
         shift = (moved - centres).norm(dim=1).max()
         centres = moved
         if shift <= tol:
             break
-    squared, index = _nearest(x, centres)
-    return KMeans(centres, index, float(total(squared.double().sum())))
+    index = assign(x, centres)
+    inertia = distances(x, centres, index).double().square().sum()
+    return KMeans(centres, index, float(total(inertia) if shared else inertia))
 
 
-def _means(x: Tensor, index: Tensor, centres: Tensor) -> Tensor:
-    """The mean of each centre's rows, over all processes; the centre itself where there are none."""
-    sums = torch.zeros_like(centres, dtype=torch.float64).index_add_(0, index, x.double())
-    counts = torch.bincount(index, minlength=len(centres)).double()
-    sums, counts = total(sums), total(counts)
+def _means(x: Tensor, centres: Tensor, shared: bool) -> Tensor:
+    """The mean of the rows nearest to each centre; the centre itself where there are none.
+
+    Sums are in double precision, so that it does not matter how many processes took part.
+    """
+    sums = torch.zeros_like(centres, dtype=torch.float64)
+    counts = sums.new_zeros(len(centres))
+    for part, index in _nearest(x, centres):
+        sums.index_add_(0, index, part.double())
+        counts += index.bincount(minlength=len(centres))
+    if shared:
+        sums, counts = total(sums), total(counts)
     return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres.double()).to(x.dtype)
 
 
 @no_type_check  # bad input is a ValueError
-def kmeans(x: Float[Tensor, "n d"], k: int, generator: torch.Generator | None = None, iterations: int = 50) -> KMeans:
+def kmeans(
+    x: Float[Tensor, "n d"],
+    k: int,
+    generator: torch.Generator | None = None,
+    iterations: int = 50,
+    shared: bool = False,
+) -> KMeans:
     """k-means++ and Lloyd.  Raises ValueError for fewer than k rows, or features that are not finite."""
-    return lloyd(x, plus_plus(x, k, generator), iterations)
+    return lloyd(x, plus_plus(x, k, generator, shared), iterations, shared=shared)
