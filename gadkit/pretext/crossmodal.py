@@ -1,0 +1,164 @@
+"""One event, two senses: which sound belongs to which sight, which flow to which film.
+
+Book: pretext/crossmodal
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gadkit.checks import check_finite, describe
+from gadkit.losses import clip_loss
+from gadkit.nn.vit import ViT
+from gadkit.pretext.base import calm, one_of
+from gadkit.pretext.video import Frames, InARow, Video, convolutions, mirrored, some
+
+Sounds = Float[Tensor, "b 1 bins columns"]
+Flows = Float[Tensor, "b u 2 s s"]
+
+
+class SightAndSound(Video):
+    """Do picture and sound belong together (Arandjelovic and Zisserman 2017)?  `collapse` is log 2.
+
+    A clip is heard and seen for `shown` frames.  `negatives`: sounds of other "clips", for which it is enough to know
+    what a part is made of; "delays", the same clip's sound half a moment earlier or later (Korbar et al. 2018), for
+    which one must see when it lands; "both".
+    `level` takes each spectrogram's mean away and closes the shortcut of a recorder whose one automatic gain makes
+    bright clips loud; `level=False` leaves it open.
+    """
+
+    needs = "sound"
+    collapse = math.log(2)
+    least = 2  # frames between two moments of a clip that count as different
+
+    def __init__(
+        self,
+        encoder: ViT | None = None,
+        shown: int = 6,
+        negatives: str = "both",
+        hidden: int = 64,
+        size: int = 56,
+        level: bool = True,
+    ) -> None:
+        super().__init__(encoder, size, even=False)
+        if shown < 1:
+            raise ValueError(f"shown: expected at least 1 frame, got {shown}")
+        self.shown, self.level = shown, level
+        self.negatives = one_of("negatives", negatives, ("clips", "delays", "both"))
+        self.eyes = InARow(self.encoder.width, shown, hidden)
+        self.ears = convolutions(1, hidden)
+        self.head = calm(nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1)))
+
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """Film (b, shown, 3, s, s), its sound (b, 1, bins, columns), and the same clip's sound of another moment."""
+        frames, sound = self.column(batch, "frames", 3), _spectrograms(batch)
+        b, t = frames.shape[:2]
+        each = sound.shape[3] // t  # columns a frame
+        if t < self.shown + self.least or not each or b < 2:
+            raise ValueError(
+                f"clips: expected at least 2 of {self.shown + self.least} frames and a column of sound for each, "
+                f"got {b} of {t} frames and {sound.shape[3]} columns"
+            )
+        starts = torch.arange(t - self.shown + 1)
+        pairs = torch.cartesian_prod(starts, starts)
+        pairs = pairs[(pairs[:, 0] - pairs[:, 1]).abs() >= self.least]
+        now, then = pairs[torch.randint(len(pairs), (b,))].to(frames.device)[:, :, None].unbind(1)  # alike in law
+        rows = torch.arange(b, device=frames.device)[:, None]
+        film = frames[rows, now + torch.arange(self.shown, device=frames.device)]
+        film = mirrored(self.window(film, self.corners(film)), some(film))
+        span = torch.arange(each * self.shown, device=frames.device)
+        heard = [sound.movedim(3, 1)[rows, start * each + span].movedim(1, 3) for start in (now, then)]
+        return [self.seen(film), *(tuned(x, self.level) for x in heard)]
+
+    def judge(self, sight: Float[Tensor, "b h"], sound: Float[Tensor, "b h"]) -> Float[Tensor, "b"]:
+        """The logit of "they belong together"."""
+        return self.head(torch.cat([sight, sound], 1))[:, 0].float()
+
+    def see(self, film: Frames) -> Float[Tensor, "b h"]:
+        """A vector a film."""
+        return self.eyes.whole(self.encode(film)).mean(1)
+
+    def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
+        """Cross-entropy of the two answers, which are asked for equally often."""
+        film, own, other = views
+        sight, sound = self.see(film), self.ears(own)
+        wrong = []
+        if self.negatives != "delays":
+            wrong.append(self.judge(sight, sound.roll(1, 0)))
+        if self.negatives != "clips":
+            wrong.append(self.judge(sight, self.ears(other)))
+        right, wrong = self.judge(sight, sound), torch.cat(wrong)
+        return (F.softplus(-right).mean() + F.softplus(wrong).mean()) / 2
+
+
+class RGBAndFlow(Video):
+    """Two streams, what it looks like and how it moves: find each film's flow among the batch's, and back.
+
+    Sayed et al. 2018 bring both vectors of a clip together and hold those of two clips apart; here all clips of a batch
+    are held apart (Tian et al. 2020).  `collapse` is the logarithm of the `batch`.
+    `apart` cuts film and flow at places of their own; `apart=False` opens the shortcut: who knows where in the picture
+    the part is finds its flow, and need not see how anything moves.
+    """
+
+    fast = 4.0  # pixels a frame that count as 1
+
+    def __init__(
+        self,
+        encoder: ViT | None = None,
+        shown: int = 8,
+        out: int = 64,
+        temperature: float = 0.2,
+        size: int = 56,
+        apart: bool = True,
+        batch: int = 16,
+    ) -> None:
+        super().__init__(encoder, size, even=False)
+        if shown < 2 or batch < 2 or not temperature > 0:
+            raise ValueError(
+                f"rgb and flow: expected at least 2 frames, 2 clips and a positive temperature, got {shown}, {batch} "
+                f"and {temperature}"
+            )
+        self.shown, self.temperature, self.apart, self.collapse = shown, temperature, apart, math.log(batch)
+        self.eyes, self.head = InARow(self.encoder.width, shown, out), calm(nn.Linear(out, out))
+        self.motion = convolutions(2 * (shown - 1), out)
+
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """Film (b, shown, 3, s, s) and the flow between its frames (b, shown - 1, 2, s, s), cut apart or together."""
+        frames, flow = self.column(batch, "frames", 3), self.column(batch, "flow", 2)
+        b, t = frames.shape[:2]
+        if t < self.shown or flow.shape[1] != t - 1:
+            raise ValueError(
+                f"clips: expected at least {self.shown} frames and a flow from each to the next, got {t} frames and "
+                f"{flow.shape[1]} flows"
+            )
+        first = torch.randint(t - self.shown + 1, (b, 1)).to(frames.device)
+        rows, mirror = torch.arange(b, device=frames.device)[:, None], some(frames)
+        steps = first + torch.arange(self.shown, device=frames.device)
+        film, flow = (mirrored(x, mirror) for x in (frames[rows, steps], flow[rows, steps[:, :-1]]))
+        here = self.corners(film)
+        there = self.corners(flow) if self.apart else here
+        return [self.seen(self.window(film, here)), self.window(flow, there) / self.fast]
+
+    def project(self, film: Frames, flow: Flows) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+        """Both streams in the space in which they meet."""
+        return self.head(self.eyes.whole(self.encode(film)).mean(1)), self.motion(flow.flatten(1, 2))
+
+    def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
+        """Cross-entropy of finding a film's flow and a flow's film."""
+        return clip_loss(*self.project(*views), 1 / self.temperature)
+
+
+def tuned(sounds: Sounds, level: bool) -> Sounds:
+    """Log-mel spectrograms for the network; `level` takes away how loud each is on the whole."""
+    return (sounds - sounds.mean((1, 2, 3), keepdim=True) if level else sounds + 12) / 3
+
+
+def _spectrograms(batch: Mapping[str, Tensor]) -> Sounds:
+    sound = batch.get("sound")
+    if not isinstance(sound, Tensor) or sound.ndim != 4 or sound.shape[1] != 1 or not sound.is_floating_point():
+        raise ValueError(f"sound: expected spectrograms of shape (b, 1, bins, columns), got {describe(sound)}")
+    return check_finite(sound.float(), "sound")
