@@ -22,6 +22,7 @@ class SelfSupervised(nn.Module):
         super().__init__()
         self.encoder = ViT() if encoder is None else encoder
         self.size = self.encoder.side * self.encoder.patch_size  # of a view, in pixels
+        self.half = self.encoder.side // 2 * self.encoder.patch_size  # of a small one
 
     def represent(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b w"]:
         """The class token: what stays when the head is gone."""

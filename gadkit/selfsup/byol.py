@@ -38,7 +38,8 @@ class BYOL(SelfSupervised):
         self.head = mlp((self.encoder.width, width, out))
         self.predictor = mlp((out, width, out)) if predictor else nn.Identity()
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
-        self.view = Views(self.size), Views(self.size, blurred=0.1, solarised=0.2)  # the paper's table 6
+        # the recipes differ as in table 6, which blurs every first view
+        self.view = Views(self.size), Views(self.size, blurred=0.1, solarised=0.2)
         self.momentum = momentum
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:

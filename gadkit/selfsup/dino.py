@@ -15,13 +15,15 @@ from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn
 from gadkit.nn import DINOHead, ViT, cosine_momentum, ema_update, teacher_of
 from gadkit.selfsup.base import SelfSupervised
 
+COINCIDENT = koleo(torch.ones(2, 1)).item()  # KoLeo of class tokens that are all alike
+
 
 class DINO(SelfSupervised):
     """Self-distillation without labels: the student matches a teacher that is its own running average.
 
     `ibot` weighs the loss on masked patches (a share `masked` of them, in half of the images), `koleo` the spreading of
     the class tokens, `registers` is passed to the default encoder, and `balance` says how the teacher is kept from
-    collapse: "centre" or "sinkhorn".  What is kept in the end is the teacher.
+    collapse, on class tokens and patches: "centre" or "sinkhorn".  What is kept in the end is the teacher.
     """
 
     lr = 1e-3
@@ -54,11 +56,11 @@ class DINO(SelfSupervised):
         self.small, self.momentum, self.balance = small, momentum, balance
         self.teacher_temperature, self.student_temperature = teacher_temperature, student_temperature
         self.ibot, self.masked, self.koleo, self.prototypes = ibot, masked, koleo, prototypes
-        self.collapse = (1 + ibot) * math.log(prototypes)
+        self.collapse = (1 + ibot) * math.log(prototypes) + koleo * COINCIDENT
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two large views, then small ones of half the side."""
-        return multi_crop(images, 2, self.small, (self.size, self.size // 2))
+        return multi_crop(images, 2, self.small, (self.size, self.half))
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Cross-entropy of student and teacher over pairs of views (eq. 3), and the additions that are switched on."""
@@ -70,7 +72,8 @@ class DINO(SelfSupervised):
         tokens = [self._student(v, m) for v, m in zip(large, masks, strict=True)]
         tokens += [self._student(v, None) for v in views[2:]]
         student = [self.student_head(t[:, 0]) for t in tokens]
-        loss = self._distil(teacher, student)
+        targets, centre, temperature = self._targets(teacher, self.centre)
+        loss = dino_loss(targets, student, centre, temperature, self.student_temperature)
         if self.koleo:
             loss = loss + self.koleo * (koleo(tokens[0][:, 0]) + koleo(tokens[1][:, 0])) / 2
         if self.ibot:
@@ -83,31 +86,36 @@ class DINO(SelfSupervised):
             self.student.embed(view, swap=mask, token=self.mask_token if mask is not None else None)
         )
 
-    def _distil(self, teacher: list[Tensor], student: list[Tensor]) -> Float[Tensor, ""]:
-        if self.balance == "sinkhorn":  # log of the assignments: a softmax at temperature 1 gives them back
-            teacher = [sinkhorn(t, self.teacher_temperature).clamp(min=1e-12).log() for t in teacher]
-            return dino_loss(teacher, student, torch.zeros_like(self.centre), 1.0, self.student_temperature)
-        return dino_loss(teacher, student, self.centre, self.teacher_temperature, self.student_temperature)
+    def _targets(self, teacher: list[Tensor], centre: Tensor) -> tuple[list[Tensor], Tensor, float]:
+        """The teacher's logits with the centre and the temperature that make them targets."""
+        if self.balance == "centre":
+            return teacher, centre, self.teacher_temperature
+        shares = [sinkhorn(t.flatten(0, -2), self.teacher_temperature).view_as(t) for t in teacher]
+        return [s.clamp(min=1e-12).log() for s in shares], torch.zeros_like(centre), 1.0  # softmax undoes the logarithm
 
     def mask(self, view: Float[Tensor, "b 3 s s"]) -> Bool[Tensor, "b n"]:
-        """Patches that the student does not see: a random share of them in every other image, on average."""
-        n = (view.shape[2] // self.encoder.patch_size) * (view.shape[3] // self.encoder.patch_size)
-        order = torch.rand(len(view), n).argsort(1).argsort(1)
-        some = torch.rand(len(view), 1) < 0.5
-        return ((order < int(self.masked * n)) & some).to(view.device)
+        """Patches that the student does not see: a share of them, at random, in a random half of the images."""
+        b, n = len(view), (view.shape[2] // self.encoder.patch_size) * (view.shape[3] // self.encoder.patch_size)
+        order = torch.rand(b, n).argsort(1).argsort(1)
+        some = torch.randperm(b)[:, None] < max(1, b // 2)
+        return ((order < max(1, int(self.masked * n))) & some).to(view.device)
+
+    def _hidden(self, tokens: Float[Tensor, "b t w"], mask: Bool[Tensor, "b n"]) -> Float[Tensor, "i m w"]:
+        """The tokens of masked patches, as many in each image that has any."""
+        return tokens[:, self.encoder.prefix :][mask].unflatten(0, (int(mask.any(1).sum()), -1))
 
     def _patches(self, seen: list[Tensor], tokens: list[Tensor], masks: list[Tensor]) -> Float[Tensor, ""]:
-        lead = self.encoder.prefix
-        losses = []
-        for full, partial, mask in zip(seen, tokens, masks, strict=True):
-            with torch.no_grad():
-                target = self.head(full[:, lead:]).float()
-            guess = self.student_head(partial[:, lead:])
-            args = target, guess, mask, self.patch_centre, self.teacher_temperature, self.student_temperature
-            losses.append(ibot_loss(*args))
-            if self.training:
-                self.patch_centre = next_centre(self.patch_centre, [target.flatten(0, 1)])
-        return torch.stack(losses).mean()
+        """Cross-entropy of student and teacher on the patches that only the teacher sees (iBOT, eq. 2)."""
+        with torch.no_grad():
+            teacher = [self.head(self._hidden(t, m)).float() for t, m in zip(seen, masks, strict=True)]
+        student = [self.student_head(self._hidden(t, m)) for t, m in zip(tokens, masks, strict=True)]
+        targets, centre, temperature = self._targets(teacher, self.patch_centre)
+        every = torch.ones(teacher[0].shape[:2], dtype=torch.bool, device=centre.device)
+        args = every, centre, temperature, self.student_temperature
+        loss = torch.stack([ibot_loss(t, s, *args) for t, s in zip(targets, student, strict=True)]).mean()
+        if self.training:
+            self.patch_centre = next_centre(self.patch_centre, [t.flatten(0, 1) for t in teacher])
+        return loss
 
     def after_step(self, progress: float) -> None:
         """The teacher follows, ever more slowly."""

@@ -43,7 +43,6 @@ class MAE(SelfSupervised):
 
     lr = 1.5e-3
     pool = "mean"  # no loss reaches the class token except through attention
-    collapse = 1.0  # of a network that paints every patch in its mean, (e - 1) / e with `norm_pix`
 
     def __init__(
         self,
@@ -63,6 +62,9 @@ class MAE(SelfSupervised):
         self.decoder = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.paint = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * self.patch**2))
         self.view = Views(self.size, (0.2, 1.0), strength=0.0)
+        e = 3 * self.patch**2
+        # every patch painted in its mean; of plain pixels that depends on the pictures
+        self.collapse = (e - 1) / e if norm_pix else math.nan
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """One view, cropped and mirrored; masking is augmentation enough (section 4.1)."""

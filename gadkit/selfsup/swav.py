@@ -45,7 +45,7 @@ class SwAV(SelfSupervised):
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two large views, then small ones of half the side."""
-        return multi_crop(images, 2, self.small, (self.size, self.size // 2))
+        return multi_crop(images, 2, self.small, (self.size, self.half))
 
     def scores(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
         """Cosines with the prototypes, which get no gradient at the beginning of training."""

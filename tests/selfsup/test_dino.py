@@ -1,0 +1,87 @@
+"""DINO: the centre, the masks, the additions of DINOv2, and the teacher as the product."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from gadkit.losses import dino_loss, ibot_loss, koleo, sinkhorn
+from gadkit.selfsup import DINO
+
+
+@pytest.fixture
+def make(small: Callable) -> Callable:
+    """A function that makes a small DINO."""
+    return lambda **options: DINO(small(), prototypes=64, small=2, **options)
+
+
+def test_the_centre_is_updated_after_its_use(make: Callable, photographs: torch.Tensor) -> None:
+    method = make().train()
+    method.centre = torch.randn(64)
+    centre, views = method.centre.clone(), method.views(photographs[:8])
+    loss = method.loss(views)
+    teacher = [method.head(method.encoder(v)[:, 0]) for v in views[:2]]
+    student = [method.student_head(method.student(v)[:, 0]) for v in views]
+    assert torch.allclose(loss, dino_loss(teacher, student, centre), rtol=1e-4)
+    assert torch.allclose(method.centre, 0.9 * centre + 0.1 * torch.cat(teacher).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 200])
+def test_masks_hide_a_share_of_half_the_images(make: Callable, count: int) -> None:
+    hidden = make(ibot=1.0, koleo=0.1).mask(torch.zeros(count, 3, 32, 32)).sum(1)
+    assert set(hidden.tolist()) <= {0, int(0.4 * 16)}
+    assert (hidden > 0).sum() == max(1, count // 2)
+
+
+@pytest.mark.parametrize("balance", ["centre", "sinkhorn"])
+def test_the_additions_are_their_equations(make: Callable, balance: str, photographs: torch.Tensor) -> None:
+    """iBOT over whole images with what is visible left out, and both large views before the centre moves."""
+    method = make(ibot=1.0, koleo=0.1, balance=balance).train()
+    centre, patch_centre = torch.randn(2, 64) / 10
+    method.centre, method.patch_centre = centre.clone(), patch_centre.clone()
+    views = method.views(photographs[:8])
+    masks = [method.mask(v) for v in views[:2]]
+    queue = iter(masks)
+    method.mask = lambda view: next(queue)
+    loss = method.loss(views)
+
+    with torch.no_grad():
+        teacher = [method.head(method.encoder(v)) for v in views[:2]]
+    tokens = [method._student(v, m) for v, m in zip(views, [*masks, None, None], strict=True)]
+    student = [method.student_head(t) for t in tokens]
+    if balance == "centre":
+        expected = dino_loss([t[:, 0] for t in teacher], [s[:, 0] for s in student], centre)
+        pairs = zip(teacher, student, masks, strict=False)
+        patches = [ibot_loss(t[:, 1:], s[:, 1:], m, patch_centre) for t, s, m in pairs]
+    else:
+        shares = [sinkhorn(t[:, 0], 0.04) for t in teacher]
+        logs = [(s[:, 0] / 0.1).log_softmax(1) for s in student]
+        crosses = [-(p * q).sum(1).mean() for i, p in enumerate(shares) for j, q in enumerate(logs) if i != j]
+        expected = torch.stack(crosses).mean()
+        hidden = [(t[:, 1:][m], s[:, 1:][m]) for t, s, m in zip(teacher, student, masks, strict=False)]
+        patches = [-(sinkhorn(t, 0.04) * (s / 0.1).log_softmax(1)).sum(1).mean() for t, s in hidden]
+    expected = expected + sum(patches) / 2 + 0.1 * sum(koleo(t[:, 0]) for t in tokens[:2]) / 2
+    assert torch.allclose(loss, expected, rtol=1e-4)
+    seen = torch.cat([t[:, 1:][m] for t, m in zip(teacher, masks, strict=True)])
+    assert torch.allclose(method.patch_centre, 0.9 * patch_centre + 0.1 * seen.mean(0), atol=1e-5)
+
+
+def test_evaluation_leaves_the_centres_alone(make: Callable, photographs: torch.Tensor) -> None:
+    method = make(ibot=1.0, koleo=0.1).eval()
+    method.loss(method.views(photographs[:8]))
+    assert not method.centre.any()
+    assert not method.patch_centre.any()
+
+
+def test_the_student_does_not_see_what_is_masked(make: Callable) -> None:
+    method = make(ibot=1.0, koleo=0.1)
+    view, mask = torch.randn(2, 3, 32, 32), torch.zeros(2, 16, dtype=torch.bool)
+    mask[:, 3] = True
+    other = view.clone()
+    other[:, :, :8, 24:] = 0  # the fourth patch
+    assert torch.allclose(method._student(view, mask), method._student(other, mask), atol=1e-6)
+
+
+def test_another_balance_is_refused(make: Callable) -> None:
+    with pytest.raises(ValueError, match="centre or sinkhorn, got 'whitening'"):
+        make(balance="whitening")
