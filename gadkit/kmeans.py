@@ -17,6 +17,8 @@ from torch import Tensor
 from gadkit.distributed import gather, rank, total
 from gadkit.neighbors import check_features, distances_to, inner, rows_at_once
 
+CACHED = 8  # parts of x are that much smaller than memory asks for: what is made of one stays in the processor's cache
+
 
 @dataclass(frozen=True)
 class KMeans:
@@ -38,7 +40,7 @@ def assign(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor
 def distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], index: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
     """The distance of every row to the centre that it is assigned to."""
     x, centres = _check(x, centres)
-    size = rows_at_once(x.shape[1], x.device)
+    size = rows_at_once(CACHED * x.shape[1], x.device)
     return torch.cat([(a - centres[i]).norm(dim=1) for a, i in zip(x.split(size), index.split(size), strict=True)])
 
 
@@ -57,8 +59,8 @@ def _nearest(x: Tensor, centres: Tensor) -> list[tuple[Tensor, Tensor]]:
     origin = centres.mean(0)  # features far from zero would cancel
     moved = centres - origin
     slope, length = moved * -2, moved.square().sum(1)
-    parts = x.split(rows_at_once(max(len(centres), x.shape[1]), x.device))
-    return [(part, inner(part - origin, slope, length).argmin(1)) for part in parts]
+    parts = x.split(rows_at_once(CACHED * max(centres.shape), x.device))
+    return [(part, inner(part - origin, slope, length).min(1).indices) for part in parts]
 
 
 @no_type_check  # bad input is a ValueError

@@ -1,6 +1,7 @@
 """Two real processes give the loss and the gradients that one has."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,41 +11,76 @@ import torch
 from torch import nn
 
 from gadkit import distributed
-from gadkit.losses import byol_loss, clip_loss, dino_loss, info_nce, koleo, next_centre, nt_xent, siglip_loss, swav_loss
+from gadkit.losses import (
+    byol_loss,
+    clip_loss,
+    dino_loss,
+    ibot_loss,
+    info_nce,
+    koleo,
+    next_centre,
+    nt_xent,
+    siglip_loss,
+    swav_loss,
+)
 
 ROWS, WIDTH = 12, 6
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, WIDTH))
+class Network(nn.Module):
+    """Two layers, in double precision so that "equal" can mean it, and the scale and bias that pairs are judged by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, WIDTH)).double()
+        self.scale = nn.Parameter(torch.tensor(5.0, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.tensor(-3.0, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def zeros() -> torch.Tensor:
+    return torch.zeros(WIDTH, dtype=torch.float64)
+
+
+def patches(a: torch.Tensor, b: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """iBOT's loss with three patches an image, hidden in some images only."""
+    student, teacher = torch.stack([a, b, a + b], 1), torch.stack([b, a, a - b], 1)  # (n, 3, w)
+    return ibot_loss(teacher, student, hidden, zeros())
 
 
 LOSSES = {
-    "nt_xent": lambda a, b: nt_xent(a, b, 0.3),
-    "info_nce": lambda a, b: info_nce(a, b.detach(), 0.2) + info_nce(b, a.detach(), 0.2),
-    "byol": lambda a, b: byol_loss(a, b),
-    "clip": lambda a, b: clip_loss(a, b, 5.0),
-    "siglip": lambda a, b: siglip_loss(a, b, 5.0, -3.0),
-    "koleo": lambda a, b: koleo(a) + koleo(b),
-    "swav": lambda a, b: swav_loss([a, b, a + b]),
-    "dino": lambda a, b: dino_loss([a, b], [b, a, a + b], torch.zeros(WIDTH)),
+    "nt_xent": lambda a, b, m, h: nt_xent(a, b, 0.3),
+    "info_nce": lambda a, b, m, h: info_nce(a, b.detach(), 0.2) + info_nce(b, a.detach(), 0.2),
+    "byol": lambda a, b, m, h: byol_loss(a, b),
+    "clip": lambda a, b, m, h: clip_loss(a, b, m.scale),
+    "siglip": lambda a, b, m, h: siglip_loss(a, b, m.scale, m.bias),
+    "koleo": lambda a, b, m, h: koleo(a) + koleo(b),
+    "swav": lambda a, b, m, h: swav_loss([a, b, a + b]),
+    "dino": lambda a, b, m, h: dino_loss([a, b], [b, a, a + b], zeros()),
+    "ibot": lambda a, b, m, h: patches(a, b, h),
 }
 
 
 def answers(first: int, step: int) -> dict[str, torch.Tensor]:
     """Losses, gradients and a centre from rows first, first + step, ... of a fixed batch, gradients averaged."""
-    views = torch.randn(2, ROWS, 4, generator=torch.Generator().manual_seed(1))[:, first::step]
+    generator = torch.Generator().manual_seed(1)
+    views = torch.randn(2, ROWS, 4, generator=generator, dtype=torch.float64)[:, first::step]
+    hidden = torch.rand(ROWS, 3, generator=generator) < 0.5
+    hidden[1:8:2] = False  # so the two processes have different numbers of images that count
+    hidden = hidden[first::step]
     found = {}
     for name, loss in LOSSES.items():
-        model = network()
-        value = loss(model(views[0]), model(views[1]))
+        model = Network()
+        value = loss(model(views[0]), model(views[1]), model, hidden)
         value.backward()
         distributed.average_gradients(model)
         found[name] = distributed.mean(value)
-        found |= {f"{name}/{n}": p.grad for n, p in model.named_parameters()}
+        found |= {f"{name}/{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     with torch.no_grad():
-        found["centre"] = next_centre(torch.ones(WIDTH), [network()(v) for v in views])
+        found["centre"] = next_centre(zeros() + 1, [Network()(v) for v in views])
     return found
 
 
@@ -62,7 +98,9 @@ def main(folder: str) -> None:
 def test_two_processes_are_one(tmp_path: Path) -> None:
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
     script += f"import test_distributed; test_distributed.main({str(tmp_path)!r})"
-    port = str(20000 + os.getpid() % 20000)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     shared = os.environ | {
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
@@ -73,13 +111,18 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script], env=shared | {"RANK": str(i), "LOCAL_RANK": str(i)})
         for i in range(2)
     ]
-    assert [process.wait(timeout=120) for process in started] == [0, 0]
+    try:
+        assert [process.wait(timeout=300) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()  # one that waits for another that failed; nothing happens to one that has ended
     alone = answers(0, 1)
+    assert all(f"{name}/layers.0.weight" in alone for name in LOSSES)
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert together.keys() == alone.keys()
+        assert alone.keys() <= together.keys()  # averaging gives unused parameters a gradient of zero
         for name, value in alone.items():
-            assert torch.allclose(together[name], value, rtol=1e-4, atol=1e-6), name
+            assert torch.allclose(together[name], value, rtol=1e-9, atol=1e-12), name
 
 
 def test_alone_nothing_changes() -> None:
@@ -87,11 +130,11 @@ def test_alone_nothing_changes() -> None:
     assert distributed.gather(x) is x
     assert (distributed.rank(), distributed.world()) == (0, 1)
     assert torch.equal(distributed.total(x), x)
-    model = network()
-    model(torch.randn(2, 4)).sum().backward()
-    before = [p.grad.clone() for p in model.parameters()]
-    distributed.average_gradients(model)
-    assert all(torch.equal(a, p.grad) for a, p in zip(before, model.parameters(), strict=True))
+    layers = Network().layers
+    layers(torch.randn(2, 4, dtype=torch.float64)).sum().backward()
+    before = [p.grad.clone() for p in layers.parameters()]
+    distributed.average_gradients(layers)
+    assert all(torch.equal(a, p.grad) for a, p in zip(before, layers.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("size", ["1", None])

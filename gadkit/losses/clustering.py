@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gadkit.distributed import gather, mean, rank, world
+from gadkit.distributed import gather, mean, rank, total, world
 from gadkit.losses.precision import precisely
 
 
@@ -95,13 +95,14 @@ def ibot_loss(
 ) -> Float[Tensor, ""]:
     """Predict what the teacher sees in the patches that were hidden from the student; mean over them, image by image.
 
-    An image without hidden patches does not count.  Zhou et al. 2022, eq. 2.
+    An image without hidden patches does not count; the processes may have different numbers of them.
+    Zhou et al. 2022, eq. 2.
     """
     targets = F.softmax((teacher.detach() - centre) / teacher_temperature, 2)
     each = -(targets * F.log_softmax(student / student_temperature, 2)).sum(2)  # (n, p)
     hidden = mask.sum(1)
     by_image = (each * mask).sum(1) / hidden.clamp(min=1)
-    return by_image.sum() / (hidden > 0).sum().clamp(min=1)
+    return by_image.sum() * world() / total((hidden > 0).sum()).clamp(min=1)
 
 
 @precisely

@@ -117,7 +117,13 @@ def test_short_texts_need_no_padding(clip: OpenCLIP) -> None:
 def test_other_text_towers_are_cut_as_exactly(tiny: OpenCLIP) -> None:
     from open_clip.model import CustomTextCLIP
 
-    text = {"context_length": tiny.context_length, "width": 64, "layers": 2, "heads": 2, "vocab_size": tiny.tokenizer.vocab_size}
+    text = {
+        "context_length": tiny.context_length,
+        "width": 64,
+        "layers": 2,
+        "heads": 2,
+        "vocab_size": tiny.tokenizer.vocab_size,
+    }
     vision = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1}
     eos = tiny.tokenizer.eot_token_id
     for extra in ({}, {"proj_bias": True}, {"pool_type": "eos", "eos_id": eos}, {"embed_cls": True}):

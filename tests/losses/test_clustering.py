@@ -12,7 +12,7 @@ from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn, sw
 
 
 def scores(n: int = 16, k: int = 5, seed: int = 0) -> torch.Tensor:
-    x = torch.randn(2, max(n, k), 8, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(2, max(n, k), 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return F.normalize(x[0, :n], dim=1) @ F.normalize(x[1, :k], dim=1).T
 
 
@@ -22,21 +22,23 @@ class TestSinkhorn:
     @given(seed=st.integers(0, 99), shift=st.floats(-50, 50))
     def test_rows_sum_to_one_and_shifts_change_nothing(self, seed: int, shift: float) -> None:
         q = sinkhorn(scores(seed=seed))
-        assert torch.allclose(q.sum(1), torch.ones(16), atol=1e-6)
-        assert torch.allclose(q, sinkhorn(scores(seed=seed) + shift), atol=1e-3)
+        assert torch.allclose(q.sum(1), torch.ones_like(q[:, 0]), rtol=1e-12)
+        assert torch.allclose(q, sinkhorn(scores(seed=seed) + shift), atol=1e-9)
 
     def test_columns_tend_to_equal_shares(self) -> None:
-        off = [(sinkhorn(scores(), iterations=i).sum(0) - 16 / 5).abs().max().item() for i in (1, 3, 10, 100)]
+        share = 64 / 16
+        off = [(sinkhorn(scores(64, 16), iterations=i).sum(0) / share - 1).abs().max() for i in (1, 3, 10, 50, 100)]
         assert off == sorted(off, reverse=True)
-        assert off[1] > 1e-3  # three iterations are SwAV's compromise, not a solution
-        assert off[3] < 1e-3
+        assert off[1] > 0.3  # three iterations are SwAV's compromise, not a solution
+        assert off[3] < 1e-5
+        assert off[4] < 1e-9
 
     def test_it_agrees_with_lightly(self) -> None:
         from lightly.loss.swav_loss import sinkhorn as theirs
 
         for iterations in (1, 3, 8):
             expected = theirs(scores(), iterations=iterations, epsilon=0.05)
-            assert torch.allclose(sinkhorn(scores(), 0.05, iterations), expected, atol=1e-5)
+            assert torch.allclose(sinkhorn(scores(), 0.05, iterations), expected, rtol=1e-6)
 
     def test_half_precision_does_not_overflow(self) -> None:
         q = sinkhorn(20 * scores().half())  # exp(20 / 0.05) is infinite in any precision
@@ -51,7 +53,7 @@ class TestSwAV:
 
         views = [scores(seed=s) for s in range(5)]
         theirs = SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.05, sinkhorn_iterations=3)(views[:2], views[2:])
-        assert torch.allclose(swav_loss(views), theirs, rtol=1e-4)
+        assert torch.allclose(swav_loss(views), theirs, rtol=1e-6)
 
     @given(k=st.integers(2, 60), views=st.integers(2, 6))
     def test_uniform_scores_cost_log_k(self, k: int, views: int) -> None:
@@ -69,14 +71,14 @@ class TestDINO:
         from lightly.loss import DINOLoss
 
         theirs = DINOLoss(output_dim=5, warmup_teacher_temp_epochs=1, teacher_temp=0.04, center_momentum=0.9)
-        centre = torch.zeros(5)
+        centre = torch.zeros(5, dtype=torch.float64)
         for step in range(6):
             teacher = [scores(seed=10 * step + i) for i in range(2)]
             student = [scores(seed=10 * step + i + 3) for i in range(4)]
             expected = theirs(teacher, student, epoch=5)
-            assert torch.allclose(dino_loss(teacher, student, centre), expected, rtol=1e-4)
+            assert torch.allclose(dino_loss(teacher, student, centre), expected, rtol=1e-6)
             centre = next_centre(centre, teacher)  # after its use
-            assert torch.allclose(centre, theirs.center.flatten(), atol=1e-6)
+            assert torch.allclose(centre, theirs.center.flatten(), rtol=1e-6)
 
     @pytest.mark.parametrize("k", [16, 65536])
     def test_uniform_outputs_cost_log_k(self, k: int) -> None:
@@ -89,7 +91,7 @@ class TestDINO:
         for t, s in ((0, 1), (1, 0)):
             target = (teacher[t] / 0.04).softmax(1)
             expected.append(-(target * (student[s] / 0.1).log_softmax(1)).sum(1).mean())
-        assert torch.allclose(dino_loss(teacher, student, torch.zeros(5)), torch.stack(expected).mean(), rtol=1e-5)
+        assert torch.allclose(dino_loss(teacher, student, torch.zeros(5)), torch.stack(expected).mean(), rtol=1e-6)
         with pytest.raises(ValueError, match="got one view"):
             dino_loss(teacher[:1], student[:1], torch.zeros(5))
 
@@ -118,12 +120,12 @@ class TestIBOT:
         from lightly.loss import IBOTPatchLoss
 
         generator = torch.Generator().manual_seed(0)
-        teacher, student = torch.randn(2, 4, 9, 6, generator=generator)
+        teacher, student = torch.randn(2, 4, 9, 6, generator=generator, dtype=torch.float64)
         mask = torch.rand(4, 9, generator=generator) < 0.5
         mask[:, 0] = True
         theirs = IBOTPatchLoss(output_dim=6, teacher_temp=0.04, student_temp=0.1)
         expected = theirs(teacher[mask], student[mask], mask.view(4, 3, 3))
-        assert torch.allclose(ibot_loss(teacher, student, mask, torch.zeros(6)), expected, rtol=1e-4)
+        assert torch.allclose(ibot_loss(teacher, student, mask, torch.zeros(6)), expected, rtol=1e-6)
 
     def test_visible_patches_do_not_count(self) -> None:
         teacher, student = torch.randn(2, 3, 4, 6)
@@ -140,8 +142,8 @@ class TestKoLeo:
     def test_it_agrees_with_lightly(self) -> None:
         from lightly.loss import KoLeoLoss
 
-        z = torch.randn(20, 6)
-        assert torch.allclose(koleo(z), KoLeoLoss()(z), rtol=1e-4)
+        z = torch.randn(20, 6, dtype=torch.float64)
+        assert torch.allclose(koleo(z), KoLeoLoss()(z), rtol=1e-6)
 
     def test_it_jumps_when_two_rows_coincide(self) -> None:
         z = torch.randn(6, 4)

@@ -25,7 +25,7 @@ def test_a_task_starts_at_its_collapse_value_and_leaves_it(name: str, small, sur
     assert method.needs == ("geometry" if name == "FreeLabels" else "images")
     method.scale = (1.0, 1.0)  # four whole photographs, to be learnt by heart
     data = {k: v[::16] for k, v in surveyed.columns().items()} if method.needs == "geometry" else surveyed.images[::16]
-    first, last = learn(method, data, 60 if name == "Rotation" else 30, 16)
+    first, last = learn(method, data, *((60, 8) if name == "Rotation" else (30, 16)))
     assert first == pytest.approx(method.collapse, rel=0.1)
     assert last < 0.9 * method.collapse
 

@@ -64,21 +64,20 @@ def test_the_same_features_give_the_same_clusters_whatever_was_drawn_before(smal
 
 
 def test_clusters_lean_on_colour_until_colour_goes(parts, small) -> None:
-    share = {}
-    for colour in ("keep", "grey"):
-        torch.manual_seed(0)
-        method = DeepCluster(small(), clusters=6, components=16, bank=128, colour=colour)
-        x = parts.float() / 255
-        hue = torch.stack([x[:, 0] - x[:, 1], x[:, 1] - x[:, 2]], 1).mean((2, 3))
-        rates = []
-        for _ in range(5):
-            method.clusterings.zero_()
-            views = method.views(parts)
+    photographs = parts.clone()  # red, green and blue change places, so that colour says nothing about the kind of part
+    for i, order in enumerate([(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)] * 16):
+        photographs[i] = parts[i, list(order)]
+    x = photographs.float() / 255
+    hue = torch.stack([x[:, 0] - x[:, 1], x[:, 1] - x[:, 2]], 1).mean((2, 3))
+    share = {"keep": 0.0, "grey": 0.0}
+    for colour in share:
+        for seed in range(4):
+            torch.manual_seed(seed)
+            method = DeepCluster(small(), clusters=8, components=8, bank=128, colour=colour)
+            views = method.views(photographs)
             method.loss(views)
-            rates.append(explained(method.labels(method.features(views[0])), hue))
-            method.filled.zero_()
-        share[colour] = sum(rates) / 5
-    assert share["keep"] > share["grey"] + 0.05
+            share[colour] += explained(method.labels(method.features(views[0])), hue) / 4
+    assert share["keep"] > share["grey"] + 0.1  # seven of 63 degrees of freedom explain a ninth by chance
 
 
 def test_balance_takes_the_gain_out_of_naming_the_largest_cluster(parts, small) -> None:

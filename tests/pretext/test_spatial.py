@@ -56,8 +56,8 @@ def test_a_glance_at_the_border_tells_resampled_turns_and_not_exact_ones(parts, 
 
 
 def test_a_network_takes_the_shortcut_where_there_is_one(parts, small, learn) -> None:
-    _, open_ = learn(Rotation(small(), turns=2, by="resampling"), parts)
-    _, closed = learn(Rotation(small(), turns=2), parts)
+    _, open_ = learn(Rotation(small(), turns=2, by="resampling", size=32), parts)
+    _, closed = learn(Rotation(small(), turns=2, size=32), parts)
     assert open_ + 0.4 < closed
 
 
@@ -194,9 +194,9 @@ def test_a_lens_tells_where_tiles_were_until_its_colours_go(parts, small) -> Non
 
 
 def test_a_network_takes_the_fringes_where_they_are_left(parts, small, learn) -> None:
-    _, open_ = learn(RelativePosition(small(), colour="keep", aberration=0.06), parts, 40)
-    _, closed = learn(RelativePosition(small(), colour="project", aberration=0.06), parts, 40)
-    assert open_ < closed - 0.1
+    _, open_ = learn(RelativePosition(small(), colour="keep", aberration=0.06), parts, 30, 24)
+    _, closed = learn(RelativePosition(small(), colour="project", aberration=0.06), parts, 30, 24)
+    assert open_ < closed - 0.05
 
 
 def test_the_lens_leaves_red_and_blue_alone_and_green_at_the_centre() -> None:

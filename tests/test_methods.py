@@ -1,0 +1,113 @@
+"""Every method by its name: it is built, trained, kept and found again, and the card tells the truth about it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from gadkit import methods, weights
+from gadkit.cli.train import METHODS
+from gadkit.evaluation import card
+
+every_method = pytest.mark.parametrize("name", methods.RECIPES)
+
+
+def test_the_command_line_knows_every_method() -> None:
+    assert list(METHODS) == list(methods.RECIPES)
+
+
+def test_what_the_paper_preset_lacks_is_a_method_of_the_book() -> None:
+    assert set(weights.UNPUBLISHED) <= set(methods.RECIPES)
+
+
+@every_method
+def test_it_has_what_the_loop_asks_for(name: str) -> None:
+    method = methods.build(name)
+    assert method.needs in ("images", "labels", "geometry", "videos", "sound")
+    assert method.lr > 0
+    assert method.collapse >= 0
+    recipe = methods.RECIPES[name]
+    plan = methods.plan_of(name, method, 4096)
+    assert plan.steps * recipe.batch * recipe.frames == 4096
+
+
+@every_method
+def test_a_checkpoint_is_small_and_comes_back(name: str, tmp_path: Path) -> None:
+    method, path = methods.build(name), tmp_path / f"{name}.safetensors"
+    methods.save(method, name, path, {"photographs": 1, "seconds": 2.0})
+    assert path.stat().st_size < 3e6
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert methods.facts(path)["photographs"] == 1
+    back = methods.load(name, path)
+    assert not back.training
+    for key, tensor in back.encoder.state_dict().items():
+        expected = method.encoder.state_dict()[key]
+        assert torch.equal(tensor, expected.half().float() if expected.is_floating_point() else expected)
+
+
+def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gadkit.cli import main
+    from gadkit.data.pool import unlabelled
+
+    few = unlabelled(128)
+    monkeypatch.setattr(methods, "training_data", lambda needs, seed: few.images)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "mae", "--photographs", "256"]) == 0
+    facts = methods.facts(tmp_path / "mae" / "mae.safetensors")
+    assert (facts["photographs"], facts["steps"], facts["seed"]) == (256, 2, 0)
+    assert methods.load("mae", tmp_path / "mae" / "mae.safetensors").encoder.depth == 6
+    assert main(["train", "mae", "--steps", "3"]) == 2
+    assert main(["train", "mae", "--photographs", "0"]) == 2
+    assert main(["train", "sorcery"]) == 2
+
+
+@pytest.mark.parametrize("needs", ["images", "labels"])
+def test_the_data_are_the_standard_pool(needs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gadkit.data import pool
+
+    whole = pool.unlabelled
+    monkeypatch.setattr(pool, "unlabelled", lambda seed: whole(64, seed))
+    data = methods.training_data(needs)
+    if needs == "labels":
+        assert set(data) == {"images", "labels"}
+        data = data["images"]
+    assert torch.equal(data, whole(64).images)
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"method: expected one of simclr, .*, got 'alchemy'"):
+        methods.build("alchemy")
+    with pytest.raises(ValueError, match=r"needs: expected images, .*, got 'smells'"):
+        methods.training_data("smells")
+    methods.save(methods.build("mae"), "mae", tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"those of simclr in x\.safetensors, got those of mae"):
+        methods.load("simclr", tmp_path / "x.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no file y\.safetensors"):
+        methods.load("mae", tmp_path / "y.safetensors")
+
+
+class TestCard:
+    """The model card of the shipped representations."""
+
+    text = card.CARD.read_text(encoding="utf-8")
+
+    def test_it_lists_what_is_shipped(self) -> None:
+        assert re.findall(r"^\| `([\w-]+)` \|", self.text, re.M) == card.shipped()
+
+    @pytest.mark.parametrize("name", card.shipped())
+    def test_it_repeats_the_header_and_the_sample(self, name: str) -> None:
+        cells = re.search(rf"^\| `{name}` \| (.*) \|$", self.text, re.M)[1].split(" | ")
+        facts = methods.facts(weights.ASSETS / f"{name}.safetensors")
+        assert cells[:2] == [f"{facts['photographs']:,}", str(facts["steps"])]
+        assert card.sample(name) == pytest.approx(float(cells[-1]), abs=0.011)  # one photograph of 108 may change sides
+
+    @pytest.mark.parametrize("name", card.shipped())
+    def test_a_checkpoint_holds_no_teacher_and_no_optimiser(self, name: str) -> None:
+        with safe_open(weights.ASSETS / f"{name}.safetensors", "pt") as file:
+            keys = list(file.keys())
+            assert json.loads(file.metadata()["options"]) == dict(methods.RECIPES[name].options)
+        transient = tuple(methods.build(name).transient)
+        assert not any(key.startswith(transient) for key in keys if transient)
