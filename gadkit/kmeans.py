@@ -4,7 +4,7 @@ With `shared=True` every process of a group brings rows of its own, and all arri
 process would have found with all the rows, joined in the order of the ranks.
 
 Source: Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++).
-Book: selfsup/curation, pretext/context
+Book: pretext/context
 """
 
 from dataclasses import dataclass

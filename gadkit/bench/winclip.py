@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gadkit.anomaly.maps import window_indices
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones.openclip import PAPER, OpenCLIP
+from gadkit.backbones.loading import PAPER
+from gadkit.backbones.openclip import OpenCLIP
 from gadkit.protocols import AnomalyResult
 from gadkit.runtime import device, has_bf16
 
