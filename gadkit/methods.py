@@ -23,7 +23,7 @@ from gadkit import distributed, runtime, weights
 from gadkit.protocols import Method
 from gadkit.train import Plan, learn
 
-PHOTOGRAPHS = 32_768  # that a method sees; a clip of eight frames counts as eight
+PHOTOGRAPHS = 49_152  # that a method sees; a clip of eight frames counts as eight
 CLIPS = 1536  # as many frames as the pool has photographs
 
 

@@ -136,10 +136,11 @@ def batch_rows(count: int, batch: int, step: int, seed: int = 0) -> Int[Tensor, 
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict]:
-    """Matrices shrink, gains and biases and embeddings do not."""
+    """Matrices shrink; gains, biases, embeddings and learnt tokens (of shape (1, n, width)) do not."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    matrix = [p for n, p in named if p.ndim >= 2 and "embedding" not in n]
-    other = [p for n, p in named if not (p.ndim >= 2 and "embedding" not in n)]
+    shrinks = [p.ndim >= 2 and len(p) > 1 and "embedding" not in n and "bias" not in n for n, p in named]
+    matrix = [p for (_, p), yes in zip(named, shrinks, strict=True) if yes]
+    other = [p for (_, p), yes in zip(named, shrinks, strict=True) if not yes]
     return [{"params": matrix, "weight_decay": decay}, {"params": other, "weight_decay": 0.0}]
 
 

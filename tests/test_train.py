@@ -139,3 +139,19 @@ class TestLearn:
     def test_too_little_data(self) -> None:
         with pytest.raises(ValueError, match=r"at least a batch of 11 rows.*got 10"):
             learn(self.method(), self.data, Plan(steps=1, batch=11))
+
+
+SHAPES = {
+    "weight": (3, 2),
+    "kernel": (4, 3, 2, 2),
+    "bias_table": (4, 2),
+    "embedding": (5, 2),
+    "cls": (1, 1, 2),
+    "g": (3,),
+}
+
+
+def test_learnt_tokens_and_gains_do_not_shrink() -> None:
+    model = nn.ParameterDict({name: torch.ones(shape) for name, shape in SHAPES.items()})
+    fit(model, lambda step: sum(p.sum() for p in model.values()) * 0, Plan(steps=5, lr=0.1, warmup=1, average=0.0))
+    assert {name for name, p in model.items() if (p < 1).any()} == {"weight", "kernel"}

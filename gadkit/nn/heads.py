@@ -50,20 +50,27 @@ class Prototypes(nn.Module):
 class DINOHead(nn.Module):
     """DINO's head: three layers to a bottleneck, normalised, then cosines with unit prototypes.
 
-    Caron et al. 2021, appendix C; the last layer's length is fixed at 1, its best setting for small batches.
+    Caron et al. 2021, appendix C; the last layer's length is fixed at 1, its best setting for small batches.  `norm`
+    puts batch norm after the hidden layers, an option of the paper's that takes what all images share out of the way.
     """
 
-    def __init__(self, width: int, prototypes: int = 1024, hidden: int = 256, bottleneck: int = 64) -> None:
+    def __init__(
+        self, width: int, prototypes: int = 1024, hidden: int = 256, bottleneck: int = 64, norm: bool = False
+    ) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        layers: list[nn.Module] = []
+        for before, after in ((width, hidden), (hidden, hidden)):
+            layers += [nn.Linear(before, after, bias=not norm)]
+            layers += [nn.BatchNorm1d(after), nn.GELU()] if norm else [nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.direction = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n k"]:
         """Logits, between -1 and 1, before any temperature."""
-        return F.normalize(self.mlp(x), dim=-1) @ F.normalize(self.direction, dim=1).T
+        z = self.mlp(x.flatten(0, -2)).unflatten(0, x.shape[:-1])  # all rows are one batch to be normalised over
+        return F.normalize(z, dim=-1) @ F.normalize(self.direction, dim=1).T

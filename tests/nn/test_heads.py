@@ -58,7 +58,25 @@ def test_dinos_logits_are_cosines_with_prototypes_whatever_their_length() -> Non
     torch.testing.assert_close(head(x), logits, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("head", [mlp([16, 8, 4]), Prototypes(16, 4), DINOHead(16, 4)])
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")  # theirs
+@pytest.mark.parametrize("norm", [False, True])
+def test_dinos_head_is_lightlys(norm: bool) -> None:
+    from lightly.models.modules import DINOProjectionHead
+
+    theirs = DINOProjectionHead(16, 12, 8, 32, batch_norm=norm)
+    ours, x = DINOHead(16, prototypes=32, hidden=12, bottleneck=8, norm=norm), torch.randn(10, 16)
+    ours.mlp.load_state_dict(theirs.layers.state_dict())
+    with torch.no_grad():
+        ours.direction.copy_(theirs.last_layer.weight_v)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+
+
+def test_dinos_norm_takes_all_leading_axes_as_one_batch() -> None:
+    head, x = DINOHead(16, prototypes=32, norm=True), torch.randn(4, 9, 16)
+    torch.testing.assert_close(head(x).flatten(0, 1), head(x.flatten(0, 1)))
+
+
+@pytest.mark.parametrize("head", [mlp([16, 8, 4]), Prototypes(16, 4), DINOHead(16, 4), DINOHead(16, 4, norm=True)])
 def test_every_weight_of_a_head_learns(head: nn.Module) -> None:
     (head(torch.randn(32, 16)) * torch.randn(32, 4)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
