@@ -4,7 +4,7 @@ With `shared=True` every process of a group brings rows of its own, and all arri
 process would have found with all the rows, joined in the order of the ranks.
 
 Source: Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++).
-Book: pretext/context
+Book: pretext/context, selfsup/curation
 """
 
 from dataclasses import dataclass
@@ -97,11 +97,11 @@ def _draw(x: Tensor, weights: Tensor, generator: torch.Generator | None, shared:
     borders = every.cumsum(0)
     point = dice * borders[-1]
     owner = int(torch.searchsorted(borders, point, right=True).clamp(max=len(borders) - 1))
-    row = torch.zeros_like(x[0]) if not len(x) else x[0]
+    row = x.new_zeros(x.shape[1])
     if owner == (rank() if shared else 0):
         row = x[torch.searchsorted(ends, point - borders[owner] + every[owner], right=True).clamp(max=len(x) - 1)][0]
         return total(row) if shared else row
-    return total(torch.zeros_like(row))
+    return total(row)
 
 
 @no_type_check  # bad input is a ValueError

@@ -1,0 +1,81 @@
+"""Curation: a collection of photographs without near-duplicates and with every kind of thing shown alike, label-free.
+
+    >>> found = curate(features, keep=1000)                 # doctest: +SKIP
+    >>> photographs[found.kept]                             # doctest: +SKIP
+
+Source: Vo et al. 2024, "Automatic Data Curation for Self-Supervised Learning: A Clustering-Based Approach".
+Book: selfsup/curation
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import no_type_check
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gadkit.curation.duplicates import twins
+from gadkit.curation.sampling import CHOICES, quotas, sample, waterfall
+from gadkit.curation.tree import Tree, everybody, hierarchical_kmeans, levels, nearest_members
+from gadkit.neighbors import check_features
+
+__all__ = [
+    "CHOICES",
+    "Curated",
+    "Tree",
+    "curate",
+    "everybody",
+    "hierarchical_kmeans",
+    "levels",
+    "nearest_members",
+    "quotas",
+    "sample",
+    "twins",
+    "waterfall",
+]
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What became of a collection: the rows that are `kept`, in their order, and why the others are not.
+
+    `twin` is the row that stands for each, itself unless it is a near-duplicate; `clusters` (n, levels) the number of
+    its cluster on every level, leaves first; a near-duplicate is where its twin is.  `tree` is that of the rows that
+    are their own twins.
+    """
+
+    kept: Int[Tensor, "m"]
+    twin: Int[Tensor, "n"]
+    clusters: Int[Tensor, "n l"]
+    tree: Tree
+
+
+@no_type_check  # bad input is a ValueError
+def curate(
+    x: Float[Tensor, "n d"],
+    keep: int,
+    clusters: Sequence[int] | None = None,
+    duplicates: float | None = 0.99,
+    choice: str = "random",
+    generator: torch.Generator | None = None,
+) -> Curated:
+    """Near-duplicates out, the rest into a tree of clusters, and `keep` rows from it in balance.
+
+    `clusters` are numbers of clusters, leaves first (by `levels` if not given), `duplicates` the cosine from which two
+    rows are one (None keeps all), `choice` how rows are drawn from a leaf.  Features are normalised inside.
+    Raises ValueError for a `keep` below 1, and as the three steps do.
+    """
+    x = F.normalize(check_features(x), dim=1)
+    if keep < 1 or not len(x):
+        raise ValueError(f"keep: expected at least 1 of at least 1 row, got {keep} of {len(x)}")
+    rows = torch.arange(len(x), device=x.device)
+    twin = rows if duplicates is None else twins(x, duplicates)
+    single = (twin == rows).nonzero()[:, 0]
+    tree = hierarchical_kmeans(x[single], clusters or levels(len(single)), generator=generator)
+    kept = single[sample(tree, keep, choice, x[single], generator)]
+    place = torch.empty_like(rows)
+    place[single] = torch.arange(len(single), device=x.device)
+    clusters = torch.stack([tree.assignment(level)[place[twin]] for level in range(len(tree.sizes))], 1)
+    return Curated(kept, twin, clusters, tree)

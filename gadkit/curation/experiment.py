@@ -1,0 +1,220 @@
+"""Does curation help?  A long-tailed collection, curated without a look at its labels, against what it was made from.
+
+    python -m gadkit.curation.experiment --out book/results/curation.json
+
+One method sees the same number of photographs from each of several collections and then answers the same questions.
+The uncurated one is a web crawl in small: few categories are common and most are rare, popular products were
+photographed again and again, and a share shows things that nobody asks about.
+
+Book: selfsup/curation
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from gadkit import distributed, methods, runtime
+from gadkit.backbones import Encoder, load_encoder
+from gadkit.curation import Curated, curate, waterfall
+from gadkit.data import factory
+from gadkit.data.pool import FIRST, RANDOMISED, Pool
+from gadkit.evaluation.features import look
+from gadkit.evaluation.probes import accuracy, fit_linear
+from gadkit.evaluation.sets import parts
+from gadkit.neighbors import knn_vote
+from gadkit.train import learn
+
+ORIGIN = FIRST + (1 << 37)  # of the seeds: above all pools, below all tests
+AGAIN = (0.985, 0.97, 0.955, 0.94)  # nuisance of a repeat: the same pose and light, very slightly less of both
+HEAD = 9  # a third of the categories is the head, and as many the tail
+COLLECTIONS = ("uncurated", "random subset", "curated", "by labels")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The size of things."""
+
+    photographs: int = 4096  # in the uncurated collection
+    keep: int = 1024  # in each subset
+    steps: int = 128  # of 128 photographs, for every collection alike
+    made_up: float = 0.2  # share of parts that do not exist
+    again: float = 0.3  # share of a category's photographs that repeat another
+    exponent: float = 1.0  # of Zipf's law: the r-th category has 1 / r^exponent of the first one's photographs
+    products: tuple[int, int] = (24, 8)  # a category to learn from and to be tested on, two photographs each
+    method: str = "simclr"
+    eyes: str = "simclr"  # the representation that the curation sees with
+
+
+def long_tail(setting: Setting = Setting(), seed: int = 0, size: int = 96) -> tuple[Pool, Int[Tensor, "n"]]:
+    """The uncurated collection, shuffled, and a number for every product; its classes are in falling order of count.
+
+    The same seed gives the same photographs.
+    """
+    counts = _counts(setting, seed)
+    images, labels, products = [], [], []
+    for label, (category, count) in enumerate(counts.items()):
+        first = ORIGIN + (seed << 24) + (label << 18)
+        known = category not in RANDOMISED
+        originals = max(1, round(count * (1 - setting.again))) if known else count
+        draw = torch.Generator().manual_seed(first)
+        repeats = torch.randint(originals, (count - originals,), generator=draw)
+        shots = [(1.0, torch.arange(originals)), *((n, repeats[i :: len(AGAIN)]) for i, n in enumerate(AGAIN))]
+        for nuisance, numbers in shots:
+            if len(numbers):
+                seeds = first + numbers
+                images.append(factory.render(category, seeds, seeds, size=size, nuisance=nuisance).images)
+                products.append(seeds - ORIGIN)
+        labels.append(torch.full((count,), label))
+    order = torch.randperm(sum(counts.values()), generator=torch.Generator().manual_seed(seed))
+    every = Pool(torch.cat(images)[order], torch.cat(labels)[order], torch.full_like(order, -1), tuple(counts))
+    return every, torch.cat(products)[order]
+
+
+def _counts(setting: Setting, seed: int) -> dict[str, int]:
+    """Photographs of each category; which ones are common is drawn by the seed."""
+    names = factory.split("seen")
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    weights = (1 + torch.arange(len(names), dtype=torch.float64)) ** -setting.exponent
+    odd = round(setting.made_up * setting.photographs)
+    borders = (weights.cumsum(0) / weights.sum() * (setting.photographs - odd)).round().long()
+    shares = borders.diff(prepend=borders.new_zeros(1)).tolist()
+    thirds = [odd * (i + 1) // len(RANDOMISED) - odd * i // len(RANDOMISED) for i in range(len(RANDOMISED))]
+    return {names[i]: share for i, share in zip(order, shares, strict=True)} | dict(
+        zip(RANDOMISED, thirds, strict=True)
+    )
+
+
+def curated(pool: Pool, setting: Setting = Setting(), seed: int = 0) -> Curated:
+    """The curation that is measured: of `pool` it sees the images only."""
+    x = look(load_encoder(setting.eyes), pool.images).pooled
+    return curate(x, setting.keep, generator=torch.Generator().manual_seed(seed))
+
+
+def subsets(pool: Pool, setting: Setting, seed: int) -> dict[str, Int[Tensor, "_"]]:
+    """The rows of every collection.
+
+    "by labels" is what nobody has who has to curate: all known categories alike, as far as they go, and nothing else.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    known = [(pool.labels == i).nonzero()[:, 0] for i, c in enumerate(pool.classes) if c not in RANDOMISED]
+    shares = waterfall(torch.tensor([len(rows) for rows in known]), setting.keep, draw)
+    ideal = [rows[torch.randperm(len(rows), generator=draw)[:share]] for rows, share in zip(known, shares, strict=True)]
+    return {
+        "uncurated": torch.arange(len(pool.images)),
+        "random subset": torch.randperm(len(pool.images), generator=draw)[: setting.keep],
+        "curated": curated(pool, setting, seed).kept,
+        "by labels": torch.cat(ideal),
+    }
+
+
+def facts(pool: Pool, products: Int[Tensor, "n"], rows: Int[Tensor, "_"]) -> dict[str, Any]:
+    """What a collection holds, by the labels that no curation has seen."""
+    counts = pool.labels[rows].bincount(minlength=len(pool.classes)).tolist()
+    known = torch.tensor([n for c, n in zip(pool.classes, counts, strict=True) if c not in RANDOMISED]).double()
+    shares = known / known.sum()
+    return {
+        "photographs": len(rows),
+        "products": len(products[rows].unique()),
+        "counts": dict(zip(pool.classes, counts, strict=True)),
+        "entropy": float(-(shares * shares.clamp(min=1e-12).log()).sum()),
+        "most": len(known) * float(shares.max()),  # the commonest category, against an equal share
+    }
+
+
+def answers(encoder: Encoder, pool: Pool, setting: Setting, seed: int) -> Iterator[tuple[str, float]]:
+    """Neighbours and linear probe over 27 categories of new products, and both by how common a category had been."""
+    learnt, asked = parts(products=setting.products[0]), parts(seed, products=setting.products[1])
+    x, y = (look(encoder, s.images).pooled for s in (learnt, asked))
+    rank = torch.tensor([pool.classes.index(c) for c in asked.classes])[asked.labels]
+    groups = {"": rank >= 0, "/head": rank < HEAD, "/middle": (rank >= HEAD) & (rank < 2 * HEAD)}
+    groups["/tail"] = (rank >= 2 * HEAD) & (rank < 3 * HEAD)
+    votes = {
+        "knn": knn_vote(y, x, learnt.labels, k=10),
+        "linear": fit_linear(x, learnt.labels, len(learnt.classes)).logits(y),
+    }
+    for name, vote in votes.items():
+        for group, rows in groups.items():
+            yield name + group, accuracy(vote[rows], asked.labels[rows])
+
+
+def measure(name: str, setting: Setting, seed: int, run: Path | None = None) -> dict[str, Any]:
+    """Train on one collection, or go on training in the folder `run`, and ask; a row of the results file.
+
+    Raises ValueError for an unknown collection.
+    """
+    if name not in COLLECTIONS:
+        raise ValueError(f"collection: expected one of {', '.join(COLLECTIONS)}, got {name!r}")
+    began = time.monotonic()
+    pool, products = long_tail(setting, seed)
+    rows = subsets(pool, setting, seed)[name]
+    runtime.seed_everything(seed)
+    method = methods.build(setting.method).to(runtime.device())
+    plan = replace(methods.plan_of(setting.method, method), steps=setting.steps, warmup=max(1, setting.steps // 10))
+    plan = replace(plan, save_every=16)
+    seconds = learn(method, pool.images[rows], plan, run, seed)
+    values = dict(answers(Encoder(method.encoder.eval()), pool, setting, seed))
+    return {
+        "collection": name,
+        "seed": seed,
+        "values": {key: round(value, 5) for key, value in values.items()},
+        "holds": facts(pool, products, rows),
+        "setting": asdict(setting),
+        "training_seconds": round(seconds, 1),
+        "seconds": round(time.monotonic() - began, 1),
+        "device": str(runtime.device()),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a results file; none if there is no file."""
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
+def _write(path: Path, row: dict[str, Any]) -> None:
+    """Add a row, in the place of that of the same collection and seed; the file changes as a whole or not at all."""
+    rows = {(r["collection"], r["seed"]): r for r in (*read(path), row)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        record = {"what": "one method on a long-tailed collection and on parts of it", "rows": [*rows.values()]}
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and ask, one collection after the other; each is in the file as soon as it is done."""
+    parser = argparse.ArgumentParser(description="Measure what a curated collection is worth to a method.")
+    parser.add_argument("names", nargs="*", default=COLLECTIONS, metavar="COLLECTION", help=", ".join(COLLECTIONS))
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="keep progress there, and go on from it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0,), metavar="N")
+    parser.add_argument("--steps", type=int, default=Setting.steps, metavar="N")
+    given = parser.parse_args(argv)
+    for seed in given.seeds:
+        for name in given.names:
+            run = given.run and given.run / f"{name.replace(' ', '-')}-{seed}"
+            row = measure(name, Setting(steps=given.steps), seed, run)
+            if distributed.rank() == 0:
+                _write(given.out, row)
+            sys.stderr.write(f"{name}, seed {seed}: {row['values']}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
