@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,23 @@ def curated(pool: Pool, setting: Setting = Setting(), seed: int = 0) -> Curated:
     return curate(x, setting.keep, generator=torch.Generator().manual_seed(seed))
 
 
-def subsets(pool: Pool, setting: Setting, seed: int) -> dict[str, Int[Tensor, "_"]]:
+@dataclass(frozen=True)
+class World:
+    """An uncurated collection, the product on each photograph, and the rows of it that every collection holds."""
+
+    pool: Pool
+    products: Int[Tensor, "n"]
+    rows: Mapping[str, Int[Tensor, "_"]]
+    seed: int
+
+
+def world(setting: Setting = Setting(), seed: int = 0) -> World:
+    """Everything that is compared for a seed."""
+    pool, products = long_tail(setting, seed)
+    return World(pool, products, subsets(pool, setting, seed), seed)
+
+
+def subsets(pool: Pool, setting: Setting = Setting(), seed: int = 0) -> dict[str, Int[Tensor, "_"]]:
     """The rows of every collection.
 
     "by labels" is what nobody has who has to curate: all known categories alike, as far as they go, and nothing else.
@@ -148,27 +164,24 @@ def answers(encoder: Encoder, pool: Pool, setting: Setting, seed: int) -> Iterat
             yield name + group, accuracy(vote[rows], asked.labels[rows])
 
 
-def measure(name: str, setting: Setting, seed: int, run: Path | None = None) -> dict[str, Any]:
+def measure(name: str, world: World, setting: Setting, run: Path | None = None) -> dict[str, Any]:
     """Train on one collection, or go on training in the folder `run`, and ask; a row of the results file.
 
     Raises ValueError for an unknown collection.
     """
-    if name not in COLLECTIONS:
-        raise ValueError(f"collection: expected one of {', '.join(COLLECTIONS)}, got {name!r}")
-    began = time.monotonic()
-    pool, products = long_tail(setting, seed)
-    rows = subsets(pool, setting, seed)[name]
-    runtime.seed_everything(seed)
+    if name not in world.rows:
+        raise ValueError(f"collection: expected one of {', '.join(world.rows)}, got {name!r}")
+    began, rows = time.monotonic(), world.rows[name]
+    runtime.seed_everything(world.seed)
     method = methods.build(setting.method).to(runtime.device())
     plan = replace(methods.plan_of(setting.method, method), steps=setting.steps, warmup=max(1, setting.steps // 10))
-    plan = replace(plan, save_every=16)
-    seconds = learn(method, pool.images[rows], plan, run, seed)
-    values = dict(answers(Encoder(method.encoder.eval()), pool, setting, seed))
+    seconds = learn(method, world.pool.images[rows], replace(plan, save_every=8), run, world.seed)
+    values = dict(answers(Encoder(method.encoder.eval()), world.pool, setting, world.seed))
     return {
         "collection": name,
-        "seed": seed,
+        "seed": world.seed,
         "values": {key: round(value, 5) for key, value in values.items()},
-        "holds": facts(pool, products, rows),
+        "holds": facts(world.pool, world.products, rows),
         "setting": asdict(setting),
         "training_seconds": round(seconds, 1),
         "seconds": round(time.monotonic() - began, 1),
@@ -206,10 +219,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=(0,), metavar="N")
     parser.add_argument("--steps", type=int, default=Setting.steps, metavar="N")
     given = parser.parse_args(argv)
+    setting = Setting(steps=given.steps)
+    if unknown := set(given.names) - set(COLLECTIONS):
+        raise ValueError(f"collection: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
     for seed in given.seeds:
+        compared = world(setting, seed)
         for name in given.names:
             run = given.run and given.run / f"{name.replace(' ', '-')}-{seed}"
-            row = measure(name, Setting(steps=given.steps), seed, run)
+            row = measure(name, compared, setting, run)
             if distributed.rank() == 0:
                 _write(given.out, row)
             sys.stderr.write(f"{name}, seed {seed}: {row['values']}\n")

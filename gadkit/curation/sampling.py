@@ -19,9 +19,7 @@ CHOICES = ("random", "closest", "furthest")
 
 
 @no_type_check  # bad input is a ValueError
-def waterfall(
-    sizes: Int[Tensor, "k"], target: int, generator: torch.Generator | None = None
-) -> Int[Tensor, "k"]:
+def waterfall(sizes: Int[Tensor, "k"], target: int, generator: torch.Generator | None = None) -> Int[Tensor, "k"]:
     """How much each of k vessels gives so that all give alike: min(size, level), at the highest level that fits.
 
     What is then left of `target`, less than one each, comes from vessels that have more, drawn by lot.  The sum is
@@ -43,7 +41,7 @@ def waterfall(
 
 
 def quotas(tree: Tree, target: int, generator: torch.Generator | None = None) -> tuple[Int[Tensor, "_"], ...]:
-    """How many rows each cluster of each level gives, leaves first: a waterfall at the top, then one in each cluster."""
+    """How many rows each cluster of each level gives, leaves first: a waterfall at the top, then one in each."""
     found = [waterfall(tree.sizes[-1], target, generator)]
     for parents, sizes in zip(tree.parents[:0:-1], tree.sizes[-2::-1], strict=True):
         shares = torch.zeros_like(sizes)

@@ -9,6 +9,7 @@ Book: selfsup/curation
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import no_type_check
 
 import torch
@@ -93,7 +94,7 @@ def hierarchical_kmeans(
 def _check(clusters: Sequence[int], resample: int | Sequence[int] | None, rounds: int, count: int) -> list[int]:
     """How many members of a cluster to take on each level."""
     falling = [count, *clusters, 1]
-    if not len(clusters) or any(a < b for a, b in zip(falling, falling[1:], strict=False)):
+    if not len(clusters) or any(a < b for a, b in pairwise(falling)):
         raise ValueError(f"clusters: expected numbers that fall from at most {count} to at least 1, got {[*clusters]}")
     if resample is None:
         resample = [max(1, below // (2 * k)) for below, k in zip(falling, clusters, strict=False)]
