@@ -28,6 +28,7 @@ class Tokens:
     grid: tuple[int, int]
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A frozen image encoder together with the preprocessing it was trained with."""
 

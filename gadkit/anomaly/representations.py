@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from statistics import mean
-from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +28,6 @@ SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images
 _product = cache(factory.test_set)
 
 
-@no_type_check  # a backbone is whatever has the contract's parts
 def evaluate(
     backbone: Backbone,
     seeds: Sequence[int] = (0, 1, 2),
@@ -52,7 +50,6 @@ def evaluate(
                 yield f"{regime}/{name}", mean(row[name] for row in rows)
 
 
-@no_type_check  # a backbone is whatever has the contract's parts
 @torch.no_grad()
 def _judge(backbone: Backbone, category: str, seed: int, regime: str, size: int) -> dict[str, float]:
     """All measures of one product, its images encoded once."""

@@ -33,7 +33,6 @@ class Seen:
     grid: tuple[int, int]
 
 
-@no_type_check  # a backbone is whatever has the contract's parts
 def depth(backbone: Backbone) -> int:
     """The number of blocks of a backbone.  Raises ValueError where it doesn't say."""
     if isinstance(getattr(backbone, "depth", None), int):
@@ -72,7 +71,6 @@ def look(
 class Features:
     """What a backbone sees in the sets of a protocol, computed when it is first asked for and never again."""
 
-    @no_type_check  # a backbone is whatever has the contract's parts
     def __init__(self, backbone: Backbone, chunk: int | None = None) -> None:
         self.backbone, self.chunk = backbone, chunk
         self._kept: dict[Hashable, Any] = {}

@@ -10,7 +10,6 @@ Book: selfsup/representations, selfsup/comparison
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
 from torch import Tensor
@@ -142,7 +141,6 @@ EVALUATORS: dict[str, Callable[[Features, int, Sizes], Values]] = {
 }
 
 
-@no_type_check  # a backbone is whatever has the contract's parts
 def evaluate(
     backbone: Backbone,
     seeds: Sequence[int] = (0, 1, 2),

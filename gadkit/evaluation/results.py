@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, no_type_check
+from typing import Any
 
 import torch
 
@@ -23,7 +23,6 @@ Evaluate = Callable[..., Iterable[tuple[str, float]]]
 Row = dict[str, Any]
 
 
-@no_type_check  # a backbone is whatever has the contract's parts
 def load(name: str, preset: str | None = None) -> Backbone:
     """A backbone by name: "clip" and "clip-random" (the tiny one untrained), or whatever `load_encoder` knows."""
     from gadkit import backbones
@@ -37,7 +36,6 @@ def load(name: str, preset: str | None = None) -> Backbone:
     return backbones.load_encoder(name, preset)
 
 
-@no_type_check  # a backbone is whatever has the contract's parts
 def measure(
     name: str, protocol: str, evaluate: Evaluate, backbone: Backbone, seeds: Sequence[int], preset: str | None = None
 ) -> Row:

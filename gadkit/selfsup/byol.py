@@ -21,7 +21,7 @@ class BYOL(SelfSupervised):
     0: this loss cannot tell, so watch the representation's rank.
     """
 
-    lr = 1e-3
+    lr = 2e-3
     collapse = 0.0
     transient = ("teacher.",)
 
@@ -31,11 +31,12 @@ class BYOL(SelfSupervised):
         *,
         width: int = 256,
         out: int = 128,
-        momentum: float = 0.99,
+        momentum: float = 0.95,
         predictor: bool = True,
     ) -> None:
         super().__init__(encoder)
-        self.head = mlp((self.encoder.width, width, out))
+        # normalised at the end too, as in SimSiam (Chen and He 2021): without it short runs hardly leave the start
+        self.head = mlp((self.encoder.width, width, out), last_norm=True)
         self.predictor = mlp((out, width, out)) if predictor else nn.Identity()
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
         # the recipes differ as in table 6, which blurs every first view

@@ -23,19 +23,20 @@ class DINO(SelfSupervised):
 
     `ibot` weighs the loss on masked patches (a share `masked` of them, in half of the images), `koleo` the spreading of
     the class tokens, `registers` is passed to the default encoder, and `balance` says how the teacher is kept from
-    collapse, on class tokens and patches: "centre" or "sinkhorn".  What is kept in the end is the teacher.
+    collapse, on class tokens and patches: "centre" or "sinkhorn".  What is kept in the end is the teacher.  Few
+    prototypes, a teacher of short memory and batch norm in the head are for runs of minutes.
     """
 
-    lr = 1e-3
+    lr = 2e-3
     transient = ("student.", "student_head.")
 
     def __init__(
         self,
         encoder: ViT | None = None,
         *,
-        prototypes: int = 1024,
+        prototypes: int = 256,
         small: int = 4,
-        momentum: float = 0.99,
+        momentum: float = 0.9,
         teacher_temperature: float = 0.04,
         student_temperature: float = 0.1,
         balance: str = "centre",
@@ -48,7 +49,7 @@ class DINO(SelfSupervised):
         if balance not in ("centre", "sinkhorn"):
             raise ValueError(f"balance: expected centre or sinkhorn, got {balance!r}")
         width = self.encoder.width
-        self.student, self.student_head = self.encoder, DINOHead(width, prototypes)
+        self.student, self.student_head = self.encoder, DINOHead(width, prototypes, norm=True)
         self.mask_token = nn.Parameter(torch.zeros(width))
         self.encoder, self.head = teacher_of(self.student), teacher_of(self.student_head)  # the teacher is the product
         self.register_buffer("centre", torch.zeros(prototypes))

@@ -72,7 +72,9 @@ def _expose(scene: Scene, canvas: Canvas, noise: float) -> UInt8[Tensor, "b 3 s 
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _draw(name: str, defect: str | None, size: int, nuisance: float, seeds, variants, severity) -> tuple[Scene, Canvas]:
+def _draw(
+    name: str, defect: str | None, size: int, nuisance: Number, seeds, variants, severity
+) -> tuple[Scene, Canvas]:
     """A sound scene, and the canvas that takes its place when there is a defect (else the scene itself)."""
     category = lookup(name)
     scene = Scene(seeds, variants, size, nuisance)
