@@ -1,0 +1,178 @@
+"""The work of `gadkit curate`: read, look, choose, and write down what became of every image.
+
+Book: selfsup/curation
+"""
+
+import argparse
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gadkit.backbones import load_clip, load_encoder
+from gadkit.cli import outputs, sources
+from gadkit.cli.inspection import usable
+from gadkit.cli.words import count
+from gadkit.curation import Curated, curate
+from gadkit.curation.likeness import retaken
+from gadkit.data.folders import ImageFolder, load_images
+from gadkit.evaluation.features import look
+from gadkit.protocols import Backbone
+
+SHARE = 4  # one image in so many stays unless the user says how many
+ROWS, COLUMNS, THUMBNAIL = 60, 9, 128  # of the contact sheet; pixels a side
+ASKED = 64  # images that are "taken again" to find out how alike that leaves them
+
+
+@dataclass
+class Collection:
+    """One run of the command: what is asked, and what is found out on the way."""
+
+    backbone: Backbone
+    files: list[Path]
+    keep: int | None
+    clusters: Sequence[int] | None
+    duplicates: float | None  # the cosine from which two images are one; None until it is measured
+    choice: str
+    seed: int
+    out: Path
+    read: list[Path] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+    def skip(self, path: Path, reason: str) -> None:
+        """Name a file that cannot be read, at once and for the table."""
+        self.skipped.append((path, reason))
+        outputs.tell(f"skipped {path}: {reason}")
+
+    def look(self) -> Float[Tensor, "n d"]:
+        """Features of all images that can be read; on the way, how alike an image and itself taken again are."""
+        features, again, every = [], [], max(1, len(self.files) // ASKED)
+        for paths, images in sources.batches(sources.read(self.files, "look", self.skip, self.backbone.image_size)):
+            features.append(look(self.backbone, images).pooled)
+            some = [i for i in range(len(paths)) if (len(self.read) + i) % every == 0]
+            if some and self.duplicates is None:
+                again.append((images[some], features[-1][some]))
+            self.read += paths
+        if not features:
+            raise ValueError(f"FOLDER: none of the {len(self.files)} files could be read")
+        if self.duplicates is None:
+            images, before = (torch.cat(parts) for parts in zip(*again, strict=True))
+            self.duplicates = retaken(self.backbone, images, before)
+        return torch.cat(features)
+
+    def curate(self) -> Curated:
+        """Look at all images and choose."""
+        x = self.look()
+        keep = max(1, len(x) // SHARE) if self.keep is None else self.keep
+        draw = torch.Generator().manual_seed(self.seed)
+        found = curate(x, keep, self.clusters, self.duplicates, self.choice, draw)
+        if len(found.kept) < keep:
+            outputs.tell(f"asked to keep {keep}, but without near-duplicates there are {len(found.kept)}")
+        return found
+
+    def write(self, found: Curated) -> None:
+        """The table, the list and the sheet; each takes its name when it is whole."""
+        numbers, status = _numbers(found), _status(found)
+        names = [f"cluster_{i + 1}" for i in range(found.clusters.shape[1])]
+        with outputs.atomic(self.out / "curation.csv", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            lines = csv.writer(file)
+            lines.writerow(["path", "status", "duplicate_of", *names])
+            for i, path in enumerate(self.read):
+                twin = self.read[found.twin[i]] if status[i] == "duplicate" else ""
+                lines.writerow([path, status[i], twin, *numbers[i].tolist()])
+            lines.writerows([path, "unreadable", "", *[""] * len(names)] for path, _ in self.skipped)
+        kept = (f"{self.read[i]}\n" for i in found.kept.tolist())
+        with outputs.atomic(self.out / "kept.txt", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(kept)
+        self._write_sheet(found, numbers[:, 0])
+
+    def _write_sheet(self, found: Curated, top: Tensor) -> None:
+        """A row a cluster, the largest first; clusters that give nothing have nothing to show."""
+        from gadkit import viz  # imported late: it loads matplotlib
+
+        rows = []
+        for number in range(1, min(ROWS, int(top.max())) + 1):
+            inside = found.kept[top[found.kept] == number]
+            some = [self.read[i] for i in inside[:COLUMNS].tolist()]
+            if some:
+                rows.append((int((top == number).sum()), len(inside), load_images(some, THUMBNAIL)))
+        with outputs.atomic(self.out / "contact.png", "wb") as file:
+            viz.show_clusters(rows, COLUMNS, page=True).savefig(file, format="png")
+
+    def table(self, found: Curated) -> Iterator[str]:
+        """Lines for a terminal: what each of the largest clusters held and holds."""
+        top, status = _numbers(found)[:, 0], _status(found)
+        yield "cluster  images  near-duplicates  dropped  kept"
+        last = int(top.max())
+        for number in range(1, min(ROWS, last) + 1):
+            inside = [status[i] for i in (top == number).nonzero()[:, 0].tolist()]
+            cells = (inside.count(word) for word in ("duplicate", "dropped", "kept"))
+            yield "{:7}  {:6}  {:15}  {:7}  {:4}".format(number, len(inside), *cells)
+        if last > ROWS:
+            yield f"... and {last - ROWS} smaller ones, in curation.csv"
+
+    def summary(self, found: Curated) -> Iterator[str]:
+        """What happened, in a few sentences."""
+        status = _status(found)
+        yield (
+            f"{count(len(self.read), 'image')}: {status.count('duplicate')} near-duplicates of others "
+            f"(cosine {self.duplicates:.4f} or more), {status.count('dropped')} dropped, {len(found.kept)} kept"
+        )
+        for what, rows in (("before", torch.arange(len(self.read))), ("after", found.kept)):
+            share = _numbers(found)[rows, 0].bincount().max() / len(rows)
+            yield f"{what}, the largest of {len(found.tree.sizes[-1])} clusters held {share:.0%} of the images"
+        if self.skipped:
+            yield f"{count(len(self.skipped), 'file')} could not be read"
+        yield f"written: {self.out / 'contact.png'}, kept.txt, curation.csv"
+
+
+def _numbers(found: Curated) -> Tensor:
+    """Cluster numbers from 1, coarsest level first, on each level the cluster with the most images first."""
+    columns = []
+    for column in found.clusters.T.flip(0):
+        counts = column.bincount()
+        columns.append(counts.argsort(descending=True, stable=True).argsort()[column] + 1)
+    return torch.stack(columns, 1)
+
+
+def _status(found: Curated) -> list[str]:
+    """What became of every image."""
+    kept, twin = set(found.kept.tolist()), found.twin.tolist()
+    return ["kept" if i in kept else "dropped" if twin[i] == i else "duplicate" for i in range(len(twin))]
+
+
+def check(arguments: argparse.Namespace) -> Collection:
+    """Everything that can be found wrong before any work is done.  Raises ValueError."""
+    if arguments.keep is not None and arguments.keep < 1:
+        raise ValueError(f"--keep: expected at least 1, got {arguments.keep}")
+    if arguments.duplicates is not None and not -1 < arguments.duplicates <= 1:
+        raise ValueError(f"--duplicates: expected a cosine above -1 and at most 1, got {arguments.duplicates}")
+    files: dict[str, Path] = {}
+    for source in arguments.images:
+        for entry in ImageFolder(source).entries:
+            files.setdefault(os.path.abspath(entry.path), entry.path)
+    falling = [len(files), *(arguments.clusters or [1]), 1]
+    if falling != sorted(falling, reverse=True):
+        raise ValueError(
+            f"--clusters: expected numbers that fall from at most {len(files)}, the images, got {arguments.clusters}"
+        )
+    out, device = outputs.prepare(arguments.out, "--out"), str(usable(arguments.device))
+    if arguments.backbone == "clip":
+        backbone = load_clip(arguments.preset, device)
+    else:
+        backbone = load_encoder(arguments.backbone, arguments.preset, device)
+    return Collection(
+        backbone=backbone,
+        files=list(files.values()),
+        keep=arguments.keep,
+        clusters=arguments.clusters,
+        duplicates=arguments.duplicates,
+        choice=arguments.choice,
+        seed=arguments.seed,
+        out=out,
+    )
