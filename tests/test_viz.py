@@ -274,6 +274,21 @@ def test_numbers_become_bytes() -> None:
     assert viz.as_images(x).flatten().tolist() == [0, 0, 128, 255, 255, 64]
 
 
+def test_fields_stand_beside_photographs_in_the_same_colours() -> None:
+    fields = torch.stack([torch.tensor([[0.0, 1.0], [2.0, 4.0]]), torch.full((2, 2), 3.0)])
+    own = viz.colour_fields(fields)
+    assert own.shape == (2, 3, 2, 2)
+    low, high = (torch.tensor(matplotlib.colormaps["cividis"](end, bytes=True)[:3]) for end in (0.0, 1.0))
+    assert own[0, :, 0, 0].tolist() == low.tolist()
+    assert own[0, :, 1, 1].tolist() == high.tolist()
+    assert torch.equal(own[1, :, 0, 0], low), "a constant field has nothing to show, and no scale to fail on"
+    shared = viz.colour_fields(fields, limits=(0.0, 3.0))
+    for end in (shared[0, :, 1, 1], shared[1, :, 0, 0]):  # beyond the end is the end
+        assert end.tolist() == high.tolist()
+    with pytest.raises(ValueError, match="limits"):
+        viz.colour_fields(fields, limits=(1.0, 1.0))
+
+
 def test_a_scatter_parts_its_labels() -> None:
     points = {f"method {i}": (0.5 + 0.01 * i, 0.7) for i in range(6)}
     figure = viz.plot_scatter(points, "k-NN", "image AUROC", highlight=["method 0"])

@@ -6,7 +6,8 @@ The functions return a `Picture`, a matplotlib figure that a notebook shows by i
 Book: intro/run-it
 """
 
-from gadkit.viz.features import as_images, show_fields, show_rows
+from gadkit.viz.clusters import plot_points, show_clusters, show_tree
+from gadkit.viz.features import as_images, colour_fields, show_fields, show_rows
 from gadkit.viz.pictures import (
     Scale,
     anomaly_scale,
@@ -28,18 +29,22 @@ __all__ = [
     "Scale",
     "anomaly_scale",
     "as_images",
+    "colour_fields",
     "contact_sheet",
     "overlay",
     "plot_bars",
     "plot_curves",
+    "plot_points",
     "plot_scatter",
     "plot_scores",
     "plot_shots",
+    "show_clusters",
     "show_comparison",
     "show_detections",
     "show_fields",
     "show_images",
     "show_rows",
+    "show_tree",
     "show_windows",
     "use_style",
 ]

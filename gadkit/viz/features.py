@@ -89,3 +89,22 @@ def show_fields(
 def as_images(x: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
     """Numbers from 0 to 1 as the bytes that the other functions draw; what lies outside is clipped."""
     return (check_finite(x, "x").detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def colour_fields(
+    fields: Float[Tensor, "b h w"], limits: tuple[float, float] | None = None
+) -> UInt8[Tensor, "b 3 h w"]:
+    """Numbers over a plane as small images in the colours of `show_fields`, to stand in rows beside photographs.
+
+    `limits` are the numbers at the two ends of the colours; if not given, every field has its own least and greatest.
+    """
+    values = check_finite(fields, "fields").detach().float().cpu()
+    if limits is None:
+        low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    elif limits[0] < limits[1]:
+        low, high = torch.tensor(limits)[:, None, None, None]
+    else:
+        raise ValueError(f"limits: expected low < high, got {limits[0]:.4g} and {limits[1]:.4g}")
+    level = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    colours = torch.from_numpy(COLOURS(level.numpy(), bytes=True))[..., :3]  # (b, h, w, 3)
+    return colours.movedim(3, 1).contiguous()
