@@ -18,7 +18,7 @@ from gadkit.backbones import load_clip, load_encoder
 from gadkit.cli import outputs, sources
 from gadkit.cli.inspection import usable
 from gadkit.cli.words import count
-from gadkit.curation import Curated, curate
+from gadkit.curation import Curated, centre_of, curate
 from gadkit.curation.likeness import retaken
 from gadkit.data.folders import ImageFolder, load_images
 from gadkit.evaluation.features import look
@@ -60,10 +60,11 @@ class Collection:
             self.read += paths
         if not features:
             raise ValueError(f"FOLDER: none of the {len(self.files)} files could be read")
+        x = torch.cat(features)
         if self.duplicates is None:
             images, before = (torch.cat(parts) for parts in zip(*again, strict=True))
-            self.duplicates = retaken(self.backbone, images, before)
-        return torch.cat(features)
+            self.duplicates = retaken(self.backbone, images, before, centre_of(x))
+        return x
 
     def curate(self) -> Curated:
         """Look at all images and choose."""

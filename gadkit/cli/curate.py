@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=int,
         nargs="+",
         metavar="K",
-        help="numbers of clusters, finest first (default: an eighth of the images, an eighth of that, ... down to 20)",
+        help="numbers of clusters, finest first (default: a quarter of the images, a quarter of that, ... down to 40)",
     )
     command.add_argument(
         "--duplicates",

@@ -25,11 +25,13 @@ __all__ = [
     "CHOICES",
     "Curated",
     "Tree",
+    "centre_of",
     "curate",
     "everybody",
     "hierarchical_kmeans",
     "levels",
     "nearest_members",
+    "prepare",
     "quotas",
     "sample",
     "twins",
@@ -53,21 +55,37 @@ class Curated:
 
 
 @no_type_check  # bad input is a ValueError
+def prepare(x: Float[Tensor, "n d"], centre: Float[Tensor, "d"] | None = None) -> Float[Tensor, "n d"]:
+    """Features as curation compares them: directions, seen from their `centre` (by `centre_of` these if not given).
+
+    Most representations give all images a large part in common, beside which every cosine is close to 1.
+    """
+    x = F.normalize(check_features(x), dim=1)
+    return F.normalize(x - (x.mean(0) if centre is None else centre), dim=1)
+
+
+def centre_of(x: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    """The mean of features' directions."""
+    return F.normalize(check_features(x), dim=1).mean(0)
+
+
+@no_type_check  # bad input is a ValueError
 def curate(
     x: Float[Tensor, "n d"],
     keep: int,
     clusters: Sequence[int] | None = None,
-    duplicates: float | None = 0.99,
+    duplicates: float | None = 0.98,
     choice: str = "random",
     generator: torch.Generator | None = None,
 ) -> Curated:
     """Near-duplicates out, the rest into a tree of clusters, and `keep` rows from it in balance.
 
     `clusters` are numbers of clusters, leaves first (by `levels` if not given), `duplicates` the cosine from which two
-    rows are one (None keeps all), `choice` how rows are drawn from a leaf.  Features are normalised inside.
+    rows are one (None keeps all), `choice` how rows are drawn from a leaf.  Features are normalised inside, by
+    `prepare`.
     Raises ValueError for a `keep` below 1, and as the three steps do.
     """
-    x = F.normalize(check_features(x), dim=1)
+    x = prepare(x)
     if keep < 1 or not len(x):
         raise ValueError(f"keep: expected at least 1 of at least 1 row, got {keep} of {len(x)}")
     rows = torch.arange(len(x), device=x.device)

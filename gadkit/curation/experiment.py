@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from gadkit import distributed, methods, runtime
 from gadkit.backbones import Encoder, load_encoder
-from gadkit.curation import Curated, curate, waterfall
+from gadkit.curation import Curated, centre_of, curate, waterfall
+from gadkit.curation.likeness import retaken
 from gadkit.data import factory
 from gadkit.data.pool import FIRST, RANDOMISED, Pool
 from gadkit.evaluation.features import look
@@ -95,10 +96,12 @@ def _counts(setting: Setting, seed: int) -> dict[str, int]:
     )
 
 
-def curated(pool: Pool, setting: Setting = Setting(), seed: int = 0) -> Curated:
-    """The curation that is measured: of `pool` it sees the images only."""
-    x = look(load_encoder(setting.eyes), pool.images).pooled
-    return curate(x, setting.keep, generator=torch.Generator().manual_seed(seed))
+def curated(images: UInt8[Tensor, "n 3 s s"], setting: Setting = Setting(), seed: int = 0) -> Curated:
+    """The curation that is measured, exactly as `gadkit curate` does it: by the images only."""
+    eyes = load_encoder(setting.eyes)
+    x, some = look(eyes, images).pooled, slice(None, None, max(1, len(images) // 64))
+    line = retaken(eyes, images[some], x[some], centre_of(x))
+    return curate(x, setting.keep, duplicates=line, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,21 @@ class World:
     seed: int
 
 
-def world(setting: Setting = Setting(), seed: int = 0) -> World:
-    """Everything that is compared for a seed."""
+def world(setting: Setting = Setting(), seed: int = 0, run: Path | None = None) -> World:
+    """Everything that is compared for a seed; kept in the folder `run` and taken from there."""
+    file = run and run / f"world-{seed}.pt"
+    if file and file.is_file():
+        kept = torch.load(file, weights_only=True)
+        pool = Pool(kept["images"], kept["labels"], torch.full_like(kept["labels"], -1), tuple(kept["classes"]))
+        return World(pool, kept["products"], kept["rows"], seed)
     pool, products = long_tail(setting, seed)
-    return World(pool, products, subsets(pool, setting, seed), seed)
+    rows = subsets(pool, setting, seed)
+    if file:
+        run.mkdir(parents=True, exist_ok=True)
+        kept = {"images": pool.images, "labels": pool.labels, "classes": list(pool.classes)}
+        torch.save(kept | {"products": products, "rows": rows}, part := file.with_suffix(".part"))
+        part.replace(file)
+    return World(pool, products, rows, seed)
 
 
 def subsets(pool: Pool, setting: Setting = Setting(), seed: int = 0) -> dict[str, Int[Tensor, "_"]]:
@@ -129,7 +143,7 @@ def subsets(pool: Pool, setting: Setting = Setting(), seed: int = 0) -> dict[str
     return {
         "uncurated": torch.arange(len(pool.images)),
         "random subset": torch.randperm(len(pool.images), generator=draw)[: setting.keep],
-        "curated": curated(pool, setting, seed).kept,
+        "curated": curated(pool.images, setting, seed).kept,
         "by labels": torch.cat(ideal),
     }
 
@@ -223,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := set(given.names) - set(COLLECTIONS):
         raise ValueError(f"collection: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
     for seed in given.seeds:
-        compared = world(setting, seed)
+        compared = world(setting, seed, given.run)
         for name in given.names:
             run = given.run and given.run / f"{name.replace(' ', '-')}-{seed}"
             row = measure(name, compared, setting, run)

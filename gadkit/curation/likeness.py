@@ -11,11 +11,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit.checks import check_images
+from gadkit.curation import centre_of, prepare
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
 
 SHIFT, LIGHT, NOISE = 0.01, 0.97, 2.0  # share of a side, share of the light, and deviation in grey levels
-QUANTILE = 0.25  # of images that count as one with themselves, taken again: a careful threshold takes few for copies
+QUANTILE = 0.1  # nine of ten images, taken again, count as the same
 
 
 def taken_again(images: UInt8[Tensor, "b 3 h w"], seed: int = 0) -> UInt8[Tensor, "b 3 h w"]:
@@ -33,12 +34,16 @@ def retaken(
     backbone: Backbone,
     images: UInt8[Tensor, "b 3 h w"],
     features: Float[Tensor, "b d"] | None = None,
+    centre: Float[Tensor, "d"] | None = None,
     quantile: float = QUANTILE,
 ) -> float:
     """The cosine from which a backbone sees one photograph in two: a quantile of those of images and their retakes.
 
-    `features` are those of `images`, if they are known already.
+    `features` are those of `images`, if they are known already, and `centre` that of the whole collection
+    (`gadkit.curation.centre_of`), so that the cosines are those that `gadkit.curation.curate` compares.
     """
     before = look(backbone, images).pooled if features is None else features
+    centre = centre_of(before) if centre is None else centre
     after = look(backbone, taken_again(images)).pooled
-    return float(F.cosine_similarity(before, after, dim=1).quantile(quantile).clamp(max=1))
+    cosines = (prepare(before, centre) * prepare(after, centre)).sum(1)
+    return float(cosines.quantile(quantile).clamp(max=1))
