@@ -78,7 +78,7 @@ def show_fields(
         axes = _panel(figure, column * (width + GAP), row * step + head, width, height, title)
         axes.imshow(field.numpy(), cmap=COLOURS, vmin=low, vmax=high, interpolation="nearest")
     if label:
-        axes = _panel(figure, 0.1, tall + 0.08, WIDTH - 0.2, 0.08)
+        axes = _panel(figure, 0.3, tall + 0.08, WIDTH - 0.6, 0.08)  # room for the outer numbers
         axes.set_axis_on()
         bar = figure.colorbar(ScalarMappable(Normalize(low, high), COLOURS), cax=axes, orientation="horizontal")
         bar.set_label(label, color=INK)
