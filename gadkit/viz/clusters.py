@@ -26,7 +26,7 @@ BACKGROUND = "#F4F4F4"  # of a sheet that is saved: a file has no page around it
 def show_clusters(
     clusters: Sequence[tuple[int, int, UInt8[Tensor, "_ 3 h w"]]], columns: int = 9, page: bool = False
 ) -> Picture:
-    """A row a cluster: how many photographs it holds, how many of them stay, and up to `columns` of these.
+    """A numbered row a cluster: how many photographs it holds, how many stay, and up to `columns` of these.
 
     The bar below the numbers is as long as the cluster is large, its coloured part as what stays of it; all rows share
     one scale.  `page` puts the sheet on light paper with a margin, for a file that is looked at by itself.
@@ -43,7 +43,8 @@ def show_clusters(
         top = margin + row * step
         axes = _panel(figure, margin, top, LABEL - 0.12, side)
         axes.set(xlim=(0, 1), ylim=(1, 0))
-        axes.text(0, 0.42, f"{before:,} → {after:,}", fontsize=8.5, va="center", color=INK)
+        axes.text(0, 0.12, f"{row + 1}", fontsize=6.5, va="center", color=INK)
+        axes.text(0, 0.46, f"{before:,} → {after:,}", fontsize=8.5, va="center", color=INK)
         for share, colour, alpha in ((before, INK, 0.35), (after, PALETTE["blue"], 1.0)):
             axes.add_patch(Rectangle((0, 0.68), share / widest, 0.1, facecolor=colour, alpha=alpha, linewidth=0))
         for column, image in enumerate(_pixels(images[:columns])):
