@@ -102,8 +102,9 @@ class Collection:
             some = [self.read[i] for i in inside[:COLUMNS].tolist()]
             if some:
                 rows.append((int((top == number).sum()), len(inside), load_images(some, THUMBNAIL)))
+        columns = min(COLUMNS, max(5, *(len(images) for *_, images in rows), 0))
         with outputs.atomic(self.out / "contact.png", "wb") as file:
-            viz.show_clusters(rows, COLUMNS, page=True).savefig(file, format="png")
+            viz.show_clusters(rows, columns, page=True).savefig(file, format="png")
 
     def table(self, found: Curated) -> Iterator[str]:
         """Lines for a terminal: what each of the largest clusters held and holds."""

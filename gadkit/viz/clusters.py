@@ -107,7 +107,7 @@ def _dot(figure: Picture, x: float, y: float, count: int, whole: int) -> None:
 
 @styled
 def plot_points(
-    panels: Mapping[str, Float[Tensor, "_ 2"]], limit: float, columns: int = 2, size: float = 2.0
+    panels: Mapping[str, Float[Tensor, "_ 2"]], limit: float | int, columns: int = 2, size: float = 2.0
 ) -> Picture:
     """Points in the plane, a titled square each from -limit to limit."""
     if not panels or not limit > 0:

@@ -1,0 +1,86 @@
+"""The measurement, at a size that a test can afford: what is compared, and that it is compared fairly."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gadkit.curation import experiment
+from gadkit.data.factory.sets import TEST_SEEDS
+from gadkit.data.pool import FIRST, RANDOMISED
+
+SMALL = experiment.Setting(photographs=400, keep=140, steps=1, products=(1, 1))
+
+
+@pytest.fixture(scope="module")
+def world() -> experiment.World:
+    return experiment.world(SMALL, 3)
+
+
+def test_a_long_tail(world: experiment.World) -> None:
+    counts = world.pool.labels.bincount().tolist()
+    assert len(world.pool.images) == sum(counts) == 400
+    known = counts[:-3]
+    assert known == sorted(known, reverse=True), "classes stand in the order of their counts"
+    assert world.pool.classes[-3:] == RANDOMISED
+    assert sum(counts[-3:]) == 80
+    assert known[0] == pytest.approx(2 * known[1], abs=2)
+    assert known[0] == pytest.approx(9 * known[8], abs=6)
+    again, products = experiment.long_tail(SMALL, 3)
+    assert torch.equal(again.images, world.pool.images)
+    assert torch.equal(products, world.products)
+    assert experiment.long_tail(SMALL, 4)[0].classes != world.pool.classes
+    first = experiment.ORIGIN + int(world.products.min())
+    assert FIRST + (1 << 36) <= first < experiment.ORIGIN + int(world.products.max()) < TEST_SEEDS
+
+
+def test_repeats_are_nearly_the_same_and_never_the_same(world: experiment.World) -> None:
+    numbers, counts = world.products.unique(return_counts=True)
+    assert 0.6 < len(numbers) / 400 < 0.85
+    rows = (world.products == numbers[counts.argmax()]).nonzero()[:, 0]
+    one, two = world.pool.images[rows[:2]].float()
+    assert 0 < (one - two).abs().mean() < 40
+    assert len(world.pool.labels[rows].unique()) == 1
+
+
+def test_the_collections(world: experiment.World) -> None:
+    assert tuple(world.rows) == experiment.COLLECTIONS
+    held = {name: experiment.facts(world.pool, world.products, rows) for name, rows in world.rows.items()}
+    assert [h["photographs"] for h in held.values()] == [400, 140, 140, 140]
+    assert all(len(rows) == len(rows.unique()) for rows in world.rows.values())
+    assert held["by labels"]["entropy"] == max(h["entropy"] for h in held.values())
+    assert held["curated"]["entropy"] > held["random subset"]["entropy"]
+    assert held["curated"]["products"] > held["random subset"]["products"]
+    assert sum(list(held["by labels"]["counts"].values())[-3:]) == 0
+    assert held["uncurated"]["most"] == pytest.approx(27 * world.pool.labels.bincount()[0] / 320, abs=1e-6)
+
+
+def test_a_row_of_the_results(world: experiment.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "Setting", lambda **given: SMALL)
+    out, run = tmp_path / "results" / "curation.json", tmp_path / "run"
+    assert experiment.main(["curated", "--out", str(out), "--run", str(run), "--seeds", "3", "--steps", "1"]) == 0
+    (row,) = experiment.read(out)
+    assert (row["collection"], row["seed"], row["setting"]["steps"]) == ("curated", 3, 1)
+    assert {"seconds", "training_seconds", "device", "processor", "threads", "versions"} <= row.keys()
+    assert set(row["values"]) == {a + b for a in ("knn", "linear") for b in ("", "/head", "/middle", "/tail")}
+    assert row["values"]["knn"] == pytest.approx(
+        sum(row["values"][f"knn/{part}"] for part in ("head", "middle", "tail")) / 3, abs=1e-4
+    )
+    kept = experiment.world(SMALL, 3, run)
+    assert torch.equal(kept.pool.images, world.pool.images)
+    assert all(torch.equal(kept.rows[name], rows) for name, rows in world.rows.items())
+
+    experiment._write(out, row | {"seconds": 1.0})
+    experiment._write(out, row | {"seed": 4})
+    assert [(r["seed"], r["seconds"]) for r in experiment.read(out)] == [(3, 1.0), (4, row["seconds"])]
+    assert json.loads(out.read_text())["what"]
+    assert [path.name for path in out.parent.iterdir()] == ["curation.json"]
+
+
+def test_unknown_collections(world: experiment.World, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="collection: expected one of uncurated, random subset, curated, by labels"):
+        experiment.measure("best", world, SMALL)
+    with pytest.raises(ValueError, match="collection: expected one of"):
+        experiment.main(["best", "--out", str(tmp_path / "x.json")])
+    assert experiment.read(tmp_path / "x.json") == []
