@@ -68,7 +68,7 @@ def show_fields(
     columns = _check_columns(min(len(values), 4) if columns is None else columns)
     _check_titles(titles, len(values))
     width, height = _cell(columns, values[0, ..., None].numpy())
-    head, key = TITLE if titles else 0.0, 0.56 if label else 0.0
+    head, key = TITLE if titles else 0.0, 0.6 if label else 0.0
     step = head + height + GAP
     tall = math.ceil(len(values) / columns) * step - GAP
     figure = Picture(figsize=(WIDTH, tall + key), layout="none")
