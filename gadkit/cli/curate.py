@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=int,
         nargs="+",
         metavar="K",
-        help="numbers of clusters, finest first (default: a quarter of the images, a quarter of that, ... down to 40)",
+        help="numbers of clusters, finest first (default: a quarter of the images, a quarter of that, ... down to 100)",
     )
     command.add_argument(
         "--duplicates",

@@ -89,7 +89,7 @@ def _counts(setting: Setting, seed: int) -> dict[str, int]:
     weights = (1 + torch.arange(len(names), dtype=torch.float64)) ** -setting.exponent
     odd = round(setting.made_up * setting.photographs)
     borders = (weights.cumsum(0) / weights.sum() * (setting.photographs - odd)).round().long()
-    shares = borders.diff(prepend=borders.new_zeros(1)).tolist()
+    shares = sorted(borders.diff(prepend=borders.new_zeros(1)).tolist(), reverse=True)  # rounding may have swapped some
     thirds = [odd * (i + 1) // len(RANDOMISED) - odd * i // len(RANDOMISED) for i in range(len(RANDOMISED))]
     return {names[i]: share for i, share in zip(order, shares, strict=True)} | dict(
         zip(RANDOMISED, thirds, strict=True)

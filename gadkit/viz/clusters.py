@@ -102,7 +102,15 @@ def _dot(figure: Picture, x: float, y: float, count: int, whole: int) -> None:
     size = max(3.0, DOT * math.sqrt(count / whole))
     figure.add_artist(Line2D(*([p] for p in place), color=PALETTE["blue"], marker="o", markersize=size, linestyle=""))
     # beside the dot, a little above the line that leaves it
-    figure.text(place[0] + 0.014, place[1], f"{count:,}", fontsize=8.5, ha="left", va="bottom", color=INK)
+    figure.text(
+        place[0] + 0.014,
+        place[1] + 0.04 / figure.get_size_inches()[1],
+        f"{count:,}",
+        fontsize=8.5,
+        ha="left",
+        va="bottom",
+        color=INK,
+    )
 
 
 @styled
