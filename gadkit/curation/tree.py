@@ -45,7 +45,7 @@ class Tree:
 
 
 def levels(count: int, ratio: int = 4, widest: int = 100) -> tuple[int, ...]:
-    """Numbers of clusters, leaves first, for so many rows: a quarter of the level below, until there are at most `widest`."""
+    """Numbers of clusters, leaves first, for so many rows: a quarter of the level below, down to at most `widest`."""
     if count < 1:
         raise ValueError(f"count: expected at least 1 row, got {count}")
     found = [max(1, count // ratio)]
