@@ -224,16 +224,16 @@ def _write(path: Path, row: dict[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int:
     """Train and ask, one collection after the other; each is in the file as soon as it is done."""
     parser = argparse.ArgumentParser(description="Measure what a curated collection is worth to a method.")
     parser.add_argument("names", nargs="*", default=COLLECTIONS, metavar="COLLECTION", help=", ".join(COLLECTIONS))
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     parser.add_argument("--run", type=Path, metavar="DIR", help="keep progress there, and go on from it")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0,), metavar="N")
-    parser.add_argument("--steps", type=int, default=Setting.steps, metavar="N")
+    parser.add_argument("--steps", type=int, default=setting.steps, metavar="N")
     given = parser.parse_args(argv)
-    setting = Setting(steps=given.steps)
+    setting = replace(setting, steps=given.steps)
     if unknown := set(given.names) - set(COLLECTIONS):
         raise ValueError(f"collection: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
     for seed in given.seeds:
