@@ -69,6 +69,33 @@ WEIGHTS: dict[tuple[str, str], Weights] = {
     ),
 }
 
+# megabytes of what `gadkit train NAME` made, one checkpoint for each method of Parts I and II
+TRAINED = {
+    "simclr": 2.6,
+    "mocov3": 2.8,
+    "byol": 2.7,
+    "swav": 2.6,
+    "dino": 2.7,
+    "dinov2": 2.7,
+    "mae": 2.7,
+    "colourisation": 2.5,
+    "inpainting": 2.6,
+    "autoencoder": 2.7,
+    "next-frame": 3.0,
+    "rotation": 2.4,
+    "jigsaw": 2.7,
+    "relative-position": 2.5,
+    "deepcluster": 2.5,
+    "frame-order": 2.5,
+    "free-labels": 2.6,
+    "sight-and-sound": 2.8,
+    "rgb-and-flow": 2.8,
+    "vit": 2.5,
+    "convnext": 2.5,
+    "swin": 2.6,
+}
+WEIGHTS |= {(m, "tiny"): Weights("gadkit", m, "MIT", size, "representations.md") for m, size in TRAINED.items()}
+
 UNPUBLISHED: dict[str, str] = {  # methods of the book that the paper preset cannot have, and why
     "byol": "its authors' checkpoint is a pickle for JAX",
     **dict.fromkeys(

@@ -36,7 +36,7 @@ def test_the_preset_is_the_argument_else_the_environment_else_tiny(monkeypatch: 
 
 
 def test_unknown_models_are_named() -> None:
-    with pytest.raises(ValueError, match=r"weights: expected one of \['clip', .*\], got 'clop'"):
+    with pytest.raises(ValueError, match=r"weights: expected one of \['autoencoder', .*\], got 'clop'"):
         weights.lookup("clop")
 
 
