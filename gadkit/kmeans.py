@@ -7,6 +7,7 @@ Source: Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++).
 Book: pretext/context, selfsup/curation
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -33,7 +34,11 @@ class KMeans:
 def assign(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, "n"]:
     """The nearest centre of every row.  Raises ValueError for features that do not fit or are not finite."""
     x, centres = _check(x, centres)
-    return torch.cat([index for _, index in _nearest(x, centres)])
+    index, done = torch.empty(len(x), dtype=torch.long, device=x.device), 0
+    for _, some in _nearest(x, centres):
+        index[done : done + len(some)] = some  # apart, they would lie between the parts' memory and pin it
+        done += len(some)
+    return index
 
 
 @no_type_check  # bad input is a ValueError
@@ -51,16 +56,16 @@ def _check(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     return x, centres.to(x)
 
 
-def _nearest(x: Tensor, centres: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Parts of x, each with the nearest centre of every row; the first of several.
+def _nearest(x: Tensor, centres: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Parts of x, one after the other, each with the nearest centre of every row; the first of several.
 
     |x - c|^2 is |x|^2 - 2 x c + |c|^2, and the first term is the same for all centres.
     """
     origin = centres.mean(0)  # features far from zero would cancel
     moved = centres - origin
     slope, length = moved * -2, moved.square().sum(1)
-    parts = x.split(rows_at_once(CACHED * max(centres.shape), x.device))
-    return [(part, inner(part - origin, slope, length).min(1).indices) for part in parts]
+    for part in x.split(rows_at_once(CACHED * max(centres.shape), x.device)):
+        yield part, inner(part - origin, slope, length).min(1).indices
 
 
 @no_type_check  # bad input is a ValueError

@@ -66,13 +66,14 @@ def topk(
     chunk = rows_at_once(len(keys), keys.device) if chunk is None else chunk
     if chunk < 1:
         raise ValueError(f"chunk: expected at least 1, got {chunk}")
+    values = queries.new_empty(len(queries), k)
+    indices = torch.empty_like(values, dtype=torch.long)
     if metric == "cosine":
         queries, keys = F.normalize(queries, dim=1), F.normalize(keys, dim=1)
-        found = [inner(part, keys).topk(k) for part in queries.split(chunk)]
-    else:
-        found = [_nearest(part, keys, k) for part in queries.split(chunk)]
-    values, indices = zip(*found, strict=True)
-    return torch.cat(values), torch.cat(indices)
+    for some, nearest, which in zip(*(x.split(chunk) for x in (queries, values, indices)), strict=True):
+        # results go where there is room for all: kept apart, they would lie between the chunks' memory and pin it
+        nearest[:], which[:] = inner(some, keys).topk(k) if metric == "cosine" else _nearest(some, keys, k)
+    return values, indices
 
 
 def _nearest(part: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:

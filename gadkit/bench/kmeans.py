@@ -19,7 +19,7 @@ def rows(
     count: int = 20_000,
     width: int = 128,
     k: int = 256,
-    iterations: int = 20,
+    iterations: int = 15,
     rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Row]:
