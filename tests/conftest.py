@@ -4,7 +4,11 @@ Nothing of gadkit is imported while this file loads: the type-checking import ho
 """
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any hub library is imported: a test never waits for a network
 os.environ["GADKIT_DEVICE"] = os.environ.get("GADKIT_TEST_DEVICE", "cpu")
@@ -64,3 +68,29 @@ def photographs() -> torch.Tensor:
 
     grey = torch.stack([torch.from_numpy(getattr(data, name)()) for name in ("brick", "grass", "gravel")])
     return grey[:, None].expand(-1, 3, -1, -1).contiguous()  # (3, 3, 512, 512)
+
+
+@pytest.fixture
+def two_processes(request: pytest.FixtureRequest, tmp_path: Path) -> list[dict[str, torch.Tensor]]:
+    """What the test file's `main(folder)` saved as `RANK.pt`, run by two real processes that know of each other."""
+    script = f"import sys; sys.path.insert(0, {str(request.path.parent)!r}); "
+    script += f"import {request.path.stem} as it; it.main({str(tmp_path)!r})"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = os.environ | {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "ACCELERATE_USE_CPU": "1",
+    }
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], env=shared | {"RANK": str(i), "LOCAL_RANK": str(i)})
+        for i in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=300) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()  # one that waits for another that failed; nothing happens to one that has ended
+    return [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]

@@ -1,9 +1,5 @@
 """Two real processes, with unequal shares of the rows, grow the tree that one grows and choose the same rows."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -47,30 +43,9 @@ def main(folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-    script += f"import test_shared; test_shared.main({str(tmp_path)!r})"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = os.environ | {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "ACCELERATE_USE_CPU": "1",
-    }
-    started = [
-        subprocess.Popen([sys.executable, "-c", script], env=shared | {"RANK": str(i), "LOCAL_RANK": str(i)})
-        for i in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=300) for process in started] == [0, 0]
-    finally:
-        for process in started:
-            process.kill()  # one that waits for another that failed; nothing happens to one that has ended
+def test_two_processes_are_one(two_processes: list[dict[str, torch.Tensor]]) -> None:
     alone = answers(rows(), False)
-    for rank in range(2):
-        together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for together in two_processes:
         assert alone.keys() == together.keys()
         for name, value in alone.items():
             if value.is_floating_point():  # sums in double precision, rounded to single
