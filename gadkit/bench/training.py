@@ -30,8 +30,8 @@ WORKERS = 8  # of the examples' loaders, at most
 
 def rows(
     names: tuple[str, ...] = ("simclr", "dino", "mae"),
-    batch: int = 128,
-    steps: int = 4,
+    batch: int = 64,
+    steps: int = 6,
     rounds: int = 2,
     workers: tuple[int, ...] | None = None,
     clock: Callable[[], float] = time.perf_counter,

@@ -56,6 +56,13 @@ def test_the_most_memory_at_once_is_what_was_held_at_once() -> None:
             assert 75e6 < measured < 130e6  # one of the three at a time
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_a_search_in_chunks_holds_little_more_than_a_chunk(metric: str) -> None:
+    queries, keys = torch.randn(6000, 8), torch.randn(20_000, 8)
+    most = neighbors.peak(lambda: topk(queries, keys, 20, metric), CPU)
+    assert math.isnan(most) or most < 100e6  # of 480 MB; the results alone are 1.5 MB
+
+
 def test_operations_of_a_step_are_those_that_torch_counts() -> None:
     encoder = ViT(32, 8, 24, 3, 2, registers=2)
     optimiser = torch.optim.AdamW(encoder.parameters())
