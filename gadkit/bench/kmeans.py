@@ -36,7 +36,7 @@ def rows(
         yield f"{side}, Lloyd", took, f"s, {where}"
     yield "gadkit / scikit-learn", seconds["scikit-learn"] / seconds["gadkit"], "times as fast"
     for side, answer in answers.items():
-        yield f"{side}, inertia", answer.inertia, ""
+        yield f"{side}, inertia", answer.inertia, f"{answer.inertia:.1f}"
 
 
 def sample(count: int, width: int, k: int, seed: int = 0) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
