@@ -60,7 +60,7 @@ def test_the_most_memory_at_once_is_what_was_held_at_once() -> None:
 def test_a_search_in_chunks_holds_little_more_than_a_chunk(metric: str) -> None:
     queries, keys = torch.randn(6000, 8), torch.randn(20_000, 8)
     most = neighbors.peak(lambda: topk(queries, keys, 20, metric), CPU)
-    assert math.isnan(most) or most < 100e6  # of 480 MB; the results alone are 1.5 MB
+    assert math.isnan(most) or most < 200e6  # of 480 MB; what the allocator keeps beside a chunk varies
 
 
 def test_operations_of_a_step_are_those_that_torch_counts() -> None:
