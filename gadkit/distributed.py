@@ -8,6 +8,7 @@ Book: selfsup/simclr
 """
 
 import os
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -43,11 +44,23 @@ def gather(x: Float[Tensor, "n *d"]) -> Float[Tensor, "m *d"]:
 
     Every process must bring as many rows as the others.
     """
-    if not _together():
-        return x
-    from torch.distributed.nn.functional import all_gather
+    return _Gather.apply(x.contiguous()) if _together() else x
 
-    return torch.cat(list(all_gather(x.contiguous())))
+
+class _Gather(torch.autograd.Function):
+    """All-gather; the way back sums what every process found out about a row."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(world())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(world())[rank()]
 
 
 def total(x: Tensor) -> Tensor:
@@ -64,17 +77,30 @@ def mean(x: Tensor) -> Tensor:
     return total(x) / world()
 
 
+def from_first(value: bytes | None) -> bytes | None:
+    """What the first process holds, for all of them."""
+    if not _together():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
 def average_gradients(module: nn.Module) -> None:
     """Replace every gradient by its mean over processes, in one message a data type.
 
-    A parameter that has no gradient here may have one elsewhere; it counts as zero.
+    A parameter that has no gradient here may have one elsewhere; it counts as zero.  One that has none anywhere is left
+    without, as it would be alone: an optimiser skips it, and does not count the step.
     """
     if not _together():
         return
+    learnt = [p for p in module.parameters() if p.requires_grad]
+    if not learnt:
+        return
+    some = total(torch.tensor([p.grad is not None for p in learnt], device=learnt[0].device).float()).tolist()
     by_type: dict[torch.dtype, list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            by_type.setdefault(parameter.dtype, []).append(parameter)
+    for parameter in (p for p, count in zip(learnt, some, strict=True) if count):
+        by_type.setdefault(parameter.dtype, []).append(parameter)
     for parameters in by_type.values():
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = mean(torch.cat([g.flatten() for g in grads]))

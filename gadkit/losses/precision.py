@@ -29,9 +29,9 @@ def precisely(function: Callable[..., R]) -> Callable[..., R]:
     @wraps(function)
     def inside(*args: Any, **kwargs: Any) -> R:
         given = [_single(a) for a in args], {name: _single(a) for name, a in kwargs.items()}
-        first = next(a for a in (*args, *kwargs.values()) if isinstance(a, Tensor | list | tuple))
-        first = first if isinstance(first, Tensor) else first[0]
-        with torch.autocast(first.device.type, enabled=False):
+        tensors = (t for a in (*args, *kwargs.values()) for t in (a if isinstance(a, list | tuple) else [a]))
+        kind = next((t.device.type for t in tensors if isinstance(t, Tensor)), "cpu")
+        with torch.autocast(kind, enabled=False):
             return function(*given[0], **given[1])
 
     return inside

@@ -11,6 +11,23 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit import distributed
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm over the rows of all processes, which must bring equally many; alone, torch's own.
+
+    Statistics of a process's own rows would let a contrastive method tell by them which views belong together
+    (Chen et al. 2020, section 2.2), and several processes would not learn as one does.  Torch's `SyncBatchNorm`
+    needs a GPU.
+    """
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Normalised rows; every process computes all of them and keeps its own."""
+        if not self.training or distributed.world() == 1:
+            return super().forward(x)
+        return super().forward(distributed.gather(x))[len(x) * distributed.rank() :][: len(x)]
+
 
 def mlp(sizes: Sequence[int], norm: bool = True, last_norm: bool = False) -> nn.Sequential:
     """Linear layers with ReLU between them, normalised over the batch (not the last one, unless `last_norm`).
@@ -23,7 +40,7 @@ def mlp(sizes: Sequence[int], norm: bool = True, last_norm: bool = False) -> nn.
         normed = last_norm if last else norm
         layers.append(nn.Linear(before, after, bias=not normed))
         if normed:
-            layers.append(nn.BatchNorm1d(after, affine=not last))
+            layers.append(BatchNorm(after, affine=not last))
         if not last:
             layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
@@ -61,7 +78,7 @@ class DINOHead(nn.Module):
         layers: list[nn.Module] = []
         for before, after in ((width, hidden), (hidden, hidden)):
             layers += [nn.Linear(before, after, bias=not norm)]
-            layers += [nn.BatchNorm1d(after), nn.GELU()] if norm else [nn.GELU()]
+            layers += [BatchNorm(after), nn.GELU()] if norm else [nn.GELU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):

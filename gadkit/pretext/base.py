@@ -6,10 +6,12 @@ encoder that learnt to give it.
 Book: pretext/context, pretext/generation, pretext/semantic
 """
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from gadkit import distributed
 from gadkit.checks import check_images
 from gadkit.data.views import crop, flip
 from gadkit.nn.vit import ViT
@@ -73,12 +75,25 @@ def unexplained(
     """The share of a batch's variance that a prediction leaves: 1 for the best constant, 0 for the truth.
 
     Mean squared error over the variance of `target`; `where` (bool, same shape) restricts both to some entries.  A
-    target that does not vary leaves nothing to explain and counts by its mean squared error alone.
+    target that does not vary leaves nothing to explain and counts by its mean squared error alone.  The batch is
+    that of all processes.
     """
     if where is not None:
         prediction, target = prediction[where], target[where]
     target = target.float()
-    return F.mse_loss(prediction.float(), target) / target.var(correction=0).clamp(min=1e-4)
+    count = distributed.total(torch.tensor(float(target.numel()), device=target.device))
+    mean = distributed.total(target.sum()) / count
+    variance = distributed.total((target - mean).square().sum()) / count
+    error = (prediction.float() - target).square().sum() * distributed.world() / count
+    return error / variance.clamp(min=1e-4)
+
+
+def weighted_cross_entropy(
+    logits: Float[Tensor, "n k *places"], labels: Int[Tensor, "n *places"], weight: Float[Tensor, "k"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy in which a label counts by its `weight`, over the sum of weights in the batch of all processes."""
+    error = F.cross_entropy(logits.float(), labels, weight.float(), reduction="sum")
+    return error * distributed.world() / distributed.total(weight.float()[labels].sum())
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> str:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from gadkit import distributed
 from gadkit.data.views import denormalise, normalise
+from gadkit.nn.heads import BatchNorm
 from gadkit.nn.vit import ViT
 from gadkit.pretext.adversarial import Decoder, adversarial, critic, value_of
-from gadkit.pretext.base import Pretext, calm, one_of, unexplained
+from gadkit.pretext.base import Pretext, calm, one_of, unexplained, weighted_cross_entropy
 from gadkit.pretext.colour import lab_to_rgb, nearest, palette, rgb_to_lab
 from gadkit.pretext.shortcuts import mosaic
 
@@ -69,7 +70,11 @@ class Colourisation(Pretext):
         return self.pixels(self.head(self.patches(grey)), grey, self.cell)
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
-        """Cross-entropy weighted against common colours (eq. 2 to 4), or the unexplained share of (a, b)."""
+        """Cross-entropy weighted against common colours, or the unexplained share of (a, b).
+
+        Equations 2 to 4, but for two simplifications: a cell's target is its nearest colour alone (the paper spreads
+        it over the five nearest), and the frequencies are not smoothed over the palette.
+        """
         grey, ab = views[0], views[1][:, 1:]
         answers = self.answers(grey)
         if self.answer == "regression":
@@ -79,7 +84,7 @@ class Colourisation(Pretext):
             here = truth.bincount(minlength=self.outputs) / len(truth)
             self.frequency.lerp_(distributed.mean(here), 0.02)
         weight = 1 / ((1 - self.rebalance) * self.frequency + self.rebalance / self.outputs)
-        return F.cross_entropy(answers.movedim(1, -1).flatten(0, -2), truth, weight)
+        return weighted_cross_entropy(answers.movedim(1, -1).flatten(0, -2), truth, weight)
 
     @torch.no_grad()
     def predict(self, views: list[Tensor]) -> Images:
@@ -168,7 +173,7 @@ class Autoencoder(Pretext):
         if code is None:
             self.head = calm(nn.Linear(self.encoder.width, 3 * self.encoder.patch_size**2))
         else:  # standardised, so that normal numbers are codes too
-            self.squeeze = nn.Sequential(nn.Linear(self.encoder.width, code), nn.BatchNorm1d(code, affine=False))
+            self.squeeze = nn.Sequential(nn.Linear(self.encoder.width, code), BatchNorm(code, affine=False))
             self.decoder = Decoder(code, size)
         self.critic = critic() if adversary else None
         self.collapse = 1.0
@@ -189,7 +194,7 @@ class Autoencoder(Pretext):
         if self.code is None:
             raise ValueError("generate: expected an autoencoder with a code, got one that copies patch by patch")
         where = self.decoder.spread.weight.device
-        return self.decoder(torch.randn(count, self.code, generator=generator, device=where))
+        return self.decoder(torch.randn(count, self.code, generator=generator).to(where))
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The share of the photographs' variance that is left unexplained; the critic adds gradient, not value."""
@@ -217,9 +222,9 @@ def holes(
         inside = (side >= size // 4) & (side < size // 4 + size // 2)
         return (inside[:, None] & inside).expand(count, 1, size, size)
     if kind == "specks":
-        coarse = torch.rand(count, 1, -(-size // 2), -(-size // 2), generator=generator, device=device) < 0.25
+        coarse = (torch.rand(count, 1, -(-size // 2), -(-size // 2), generator=generator) < 0.25).to(device)
         return coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :size, :size]
-    at = torch.randint(size - size // 4 + 1, (count, 4, 2, 1), generator=generator, device=device)
+    at = torch.randint(size - size // 4 + 1, (count, 4, 2, 1), generator=generator).to(device)
     side = torch.arange(size, device=device)
     inside = (side >= at) & (side < at + size // 4)  # (b, 4, 2, s): four squares, rows and columns
     return (inside[:, :, 0, :, None] & inside[:, :, 1, None, :]).any(1, keepdim=True)

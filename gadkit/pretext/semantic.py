@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit import distributed
 from gadkit.checks import check_images
 from gadkit.data.geometry import MATERIALS, edges, normals
 from gadkit.data.views import crop, normalise
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, calm, unexplained
+from gadkit.pretext.base import Pretext, calm, unexplained, weighted_cross_entropy
 
 CHANNELS = {"depth": 1, "normals": 2, "edges": 1, "segmentation": len(MATERIALS)}
 COLLAPSE = {"depth": 1.0, "normals": 1.0, "edges": math.log(2), "segmentation": math.log(len(MATERIALS))}
@@ -89,12 +90,14 @@ def _crop_together(planes: Float[Tensor, "b c h w"], size: int, scale: tuple[flo
 
 def _loss(label: str, prediction: Float[Tensor, "b c s s"], target: Float[Tensor, "b c s s"]) -> Float[Tensor, ""]:
     if label in ("depth", "normals"):  # predictions count in deviations of the batch, so all heads learn at one pace
-        mean, spread = target.mean((0, 2, 3), keepdim=True), target.std((0, 2, 3), keepdim=True) + 1e-4
+        mean = distributed.mean(target.mean((0, 2, 3), keepdim=True))
+        spread = distributed.mean((target - mean).square().mean((0, 2, 3), keepdim=True)).sqrt() + 1e-4
         return unexplained(prediction, (target - mean) / spread)
     if label == "edges":
         is_edge = (target > 0.5).float()
-        weight = torch.where(is_edge > 0, 0.5 / is_edge.mean().clamp(min=1e-4), 0.5 / (1 - is_edge.mean()).clamp(1e-4))
+        share = distributed.mean(is_edge.mean())
+        weight = torch.where(is_edge > 0, 0.5 / share.clamp(min=1e-4), 0.5 / (1 - share).clamp(1e-4))
         return F.binary_cross_entropy_with_logits(prediction, is_edge, weight)
     truth = target.argmax(1)
-    size = truth.flatten().bincount(minlength=target.shape[1])
-    return F.cross_entropy(prediction, truth, truth.numel() / size.clamp(min=1))
+    size = distributed.total(truth.flatten().bincount(minlength=target.shape[1]))
+    return weighted_cross_entropy(prediction, truth, size.clamp(min=1).reciprocal())

@@ -77,9 +77,9 @@ def drop_colour(images: Float[Tensor, "b 3 h w"], generator: torch.Generator | N
     Doersch et al. 2015, section 3.1.
     """
     b, where = len(images), images.device
-    kept = torch.randint(3, (b,), generator=generator, device=where)
+    kept = torch.randint(3, (b,), generator=generator).to(where)
     channel = images[torch.arange(b, device=where), kept][:, None]  # (b, 1, h, w)
-    noise = torch.randn(images.shape, generator=generator, device=where, dtype=images.dtype)
+    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype).to(where)
     mean, spread = channel.mean((2, 3), keepdim=True), channel.std((2, 3), keepdim=True)
     is_kept = F.one_hot(kept, 3).bool()[:, :, None, None]
     return torch.where(is_kept, images, mean + 0.01 * spread * noise)

@@ -174,8 +174,8 @@ def cut(
     cell, n, where = tile + gap, grid * grid, images.device
     if not s == width == grid * cell:
         raise ValueError(f"images: expected {grid * cell} pixels a side, got {s} x {width}")
-    corner = torch.randint(gap + 1, (b, n, 1, 2), generator=generator, device=where)
-    apart = torch.randint(-spread, spread + 1, (b, n, 3, 2), generator=generator, device=where)
+    corner = torch.randint(gap + 1, (b, n, 1, 2), generator=generator).to(where)
+    apart = torch.randint(-spread, spread + 1, (b, n, 3, 2), generator=generator).to(where)
     corner = (corner + apart).clamp(0, gap)[..., None] + torch.arange(tile, device=where)  # (b, n, 3, 2, t)
     cells = images.view(b, 3, grid, cell, grid, cell).permute(0, 2, 4, 1, 3, 5).reshape(b, n, 3, cell, cell)
     rows = corner[:, :, :, 0, :, None].expand(-1, -1, -1, -1, cell)

@@ -62,6 +62,8 @@ class TestSwAV:
     def test_one_view_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="two large views at least, got 1"):
             swav_loss([scores()])
+        with pytest.raises(ValueError, match="two large views at least, got 0"):
+            swav_loss([])
 
 
 class TestDINO:
