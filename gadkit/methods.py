@@ -86,7 +86,8 @@ def plan_of(name: str, method: Method, photographs: int = PHOTOGRAPHS) -> Plan:
 def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -> Path:
     """Train a method by its recipe, or go on training, and write `out/NAME.safetensors`; return its path.
 
-    Under `accelerate launch` every process takes its share of each batch, and the first one writes.
+    Under `accelerate launch` every process takes its share of each batch, and the first one writes.  Raises ValueError
+    where `out` holds an unfinished or finished training of another method, length or seed.
     """
     if photographs < 1:
         raise ValueError(f"photographs: expected at least 1, got {photographs}")
@@ -95,7 +96,7 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     method = build(name).to(where)
     plan = plan_of(name, method, photographs)
     data = training_data(method.needs, seed)
-    seconds = learn(method, data, plan, Path(out), seed)
+    seconds = learn(method, data, plan, Path(out), seed, name)
     path = Path(out) / f"{name}.safetensors"
     if distributed.rank() == 0:
         facts = {"photographs": photographs, "steps": plan.steps, "seed": seed, "seconds": round(seconds, 1)}

@@ -1,6 +1,7 @@
 """The loop learns, resumes where it was killed, and refuses to go on from nonsense."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +68,64 @@ def test_nan_stops_it() -> None:
     model, _ = problem()
     with pytest.raises(FloatingPointError, match="at step 0"):
         fit(model, lambda step: model(torch.full((2, 4), float("nan"))).mean(), Plan(steps=3))
+
+
+def test_a_gradient_that_is_not_finite_is_never_saved(tmp_path) -> None:
+    model, _ = problem()
+
+    def root(step: int) -> torch.Tensor:
+        return (model[0].weight * float(step == 0)).square().sum().sqrt()  # at 0 its slope is 0 / 0
+
+    with pytest.raises(FloatingPointError, match=r"gradient: .*got nan at step 1"):
+        fit(model, root, Plan(steps=3, save_every=1), tmp_path)
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 1
+
+
+def test_a_run_is_not_taken_up_by_another(tmp_path) -> None:
+    plan = Plan(steps=4, save_every=2)
+    model, loss = problem()
+    fit(model, loss, plan, tmp_path, what="one, seed 0")
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"expected .*'steps': 6.* got .*'steps': 4.*another folder"):
+        fit(model, loss, replace(plan, steps=6), tmp_path, what="one, seed 0")
+    with pytest.raises(ValueError, match=r"'one, seed 1'.*'one, seed 0'"):
+        fit(model, loss, plan, tmp_path, what="one, seed 1")
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    fit(model, loss, replace(plan, save_every=1, collapse=0.3), tmp_path, what="one, seed 0")
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_what_begins_anew_is_forgotten_by_the_optimiser(anew: bool) -> None:
+    model = nn.Linear(2, 1, bias=False)
+
+    def after(progress: float) -> tuple[nn.Parameter, ...]:
+        if progress != 0.5:
+            return ()
+        nn.init.zeros_(model.weight)
+        return tuple(model.parameters()) if anew else ()
+
+    def turn(step: int) -> torch.Tensor:
+        return model.weight.sum() * (1 if step < 5 else -1)
+
+    fit(model, turn, Plan(steps=10, lr=0.1, warmup=0, floor=1.0, weight_decay=0.0, average=0.0), after=after)
+    end = model.weight[0, 0].item()
+    assert (
+        end == pytest.approx(0.5, rel=1e-3) if anew else end < 0.3
+    )  # five whole steps, or the old momentum pulls back
+
+
+def test_without_an_average_the_model_itself_is_kept(tmp_path) -> None:
+    model, loss = problem()
+    kept, _ = fit(model, loss, Plan(steps=3, average=0.0), tmp_path / "new")
+    assert kept is model
+    assert "average" not in torch.load(tmp_path / "new/checkpoint.pt", weights_only=True)
+
+
+def test_a_log_needs_no_checkpoint_before_it(tmp_path) -> None:
+    model, loss = problem()
+    fit(model, loss, Plan(steps=3, save_every=3), tmp_path / "new", lambda average, step: {"value": 1.0}, watch_every=1)
+    assert len((tmp_path / "new/log.jsonl").read_text().splitlines()) == 3
 
 
 def test_the_rate_warms_up_and_ends_at_its_floor() -> None:
@@ -139,6 +198,13 @@ class TestLearn:
     def test_too_little_data(self) -> None:
         with pytest.raises(ValueError, match=r"at least a batch of 11 rows.*got 10"):
             learn(self.method(), self.data, Plan(steps=1, batch=11))
+        with pytest.raises(ValueError, match=r"one length, got x 10, y 8"):
+            learn(self.method(), {"x": self.data, "y": self.data[:8]}, Plan(steps=1, batch=4))
+
+    def test_another_seed_needs_another_folder(self, tmp_path) -> None:
+        learn(self.method(), self.data, Plan(steps=2, batch=5), tmp_path)
+        with pytest.raises(ValueError, match=r"Denoise, seed 1, 10 rows.*Denoise, seed 0, 10 rows"):
+            learn(self.method(), self.data, Plan(steps=2, batch=5), tmp_path, seed=1)
 
 
 SHAPES = {

@@ -252,9 +252,8 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     runtime.seed_everything(config.seed)
     method = Contrast(build_tiny_clip(config.model), config).to(where)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
-    average, seconds = fit(
-        method, objective(method, PairPool(config.seed, config.chunks)), plan, out, _watch, watch_every
-    )
+    loss, what = objective(method, PairPool(config.seed, config.chunks)), f"tiny-clip, seed {config.seed}"
+    average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
     path = out / "tiny-clip.safetensors"
     save_tiny_clip(average.clip, config.model, path)
     record = asdict(config) | {

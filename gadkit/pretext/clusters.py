@@ -4,6 +4,7 @@ Book: pretext/context
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from gadkit.checks import check_images
 from gadkit.data.views import colour_jitter, grey, greyscale, normalise, resize
 from gadkit.kmeans import assign, kmeans
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, one_of
+from gadkit.pretext.base import Pretext, one_of, weighted_cross_entropy
 
 
 class DeepCluster(Pretext):
@@ -83,13 +84,16 @@ class DeepCluster(Pretext):
             if self.training:
                 self._keep(distributed.gather(features))
         weight = self.sizes.clamp(min=1).reciprocal() if self.balance else None
-        return F.cross_entropy(self.head(self.features(second)).float(), self.labels(features), weight)
+        logits, labels = self.head(self.features(second)).float(), self.labels(features)
+        return F.cross_entropy(logits, labels) if weight is None else weighted_cross_entropy(logits, labels, weight)
 
-    def after_step(self, progress: float) -> None:
-        """Cluster again when the bank is full."""
-        if self.filled == len(self.bank):
-            self.recluster(self.bank)
-            self.filled.zero_()
+    def after_step(self, progress: float) -> Sequence[nn.Parameter]:
+        """Cluster again when the bank is full, and tell whose training begins anew: the classifier's."""
+        if self.filled < len(self.bank):
+            return ()
+        self.recluster(self.bank)
+        self.filled.zero_()
+        return tuple(self.head.parameters())
 
     def _keep(self, features: Float[Tensor, "b w"]) -> None:
         """Into the bank; the very first batch is clustered at once, so that there are labels."""

@@ -27,7 +27,8 @@ def test_a_full_bank_is_clustered_anew_and_the_classifier_starts_again(parts, sm
     for turn in range(2):
         method.loss(method.views(parts))
         torch.nn.init.ones_(method.head.weight)
-        method.after_step(0.1)
+        anew = method.after_step(0.1)
+        assert [id(p) for p in anew] == [[], [id(p) for p in method.head.parameters()]][turn]
         assert method.filled == (64, 0)[turn]
         assert method.clusterings == (1, 2)[turn]
     assert not method.head.weight.any()
