@@ -15,16 +15,16 @@ from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn
 from gadkit.nn import DINOHead, ViT, cosine_momentum, ema_update, teacher_of
 from gadkit.selfsup.base import SelfSupervised
 
-COINCIDENT = koleo(torch.ones(2, 1)).item()  # KoLeo of class tokens that are all alike
+COINCIDENT = -math.log(2e-8)  # KoLeo of class tokens that are all alike
 
 
 class DINO(SelfSupervised):
     """Self-distillation without labels: the student matches a teacher that is its own running average.
 
     `ibot` weighs the loss on masked patches (a share `masked` of them, in half of the images), `koleo` the spreading of
-    the class tokens, `registers` is passed to the default encoder, and `balance` says how the teacher is kept from
-    collapse, on class tokens and patches: "centre" or "sinkhorn".  What is kept in the end is the teacher.  Few
-    prototypes, a teacher of short memory and batch norm in the head are for runs of minutes.
+    the class tokens (summed over the large views), `registers` is passed to the default encoder, and `balance` says how
+    the teacher is kept from collapse, on class tokens and patches: "centre" or "sinkhorn".  What is kept in the end is
+    the teacher.  Few prototypes, a teacher of short memory and batch norm in the head are for runs of minutes.
     """
 
     lr = 2e-3
@@ -57,7 +57,7 @@ class DINO(SelfSupervised):
         self.small, self.momentum, self.balance = small, momentum, balance
         self.teacher_temperature, self.student_temperature = teacher_temperature, student_temperature
         self.ibot, self.masked, self.koleo, self.prototypes = ibot, masked, koleo, prototypes
-        self.collapse = (1 + ibot) * math.log(prototypes) + koleo * COINCIDENT
+        self.collapse = (1 + ibot) * math.log(prototypes) + 2 * koleo * COINCIDENT
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Two large views, then small ones of half the side."""
@@ -76,10 +76,11 @@ class DINO(SelfSupervised):
         targets, centre, temperature = self._targets(teacher, self.centre)
         loss = dino_loss(targets, student, centre, temperature, self.student_temperature)
         if self.koleo:
-            loss = loss + self.koleo * (koleo(tokens[0][:, 0]) + koleo(tokens[1][:, 0])) / 2
+            loss = loss + self.koleo * (koleo(tokens[0][:, 0]) + koleo(tokens[1][:, 0]))
         if self.ibot:
             loss = loss + self.ibot * self._patches(seen, tokens[:2], masks)
-        self.centre = next_centre(self.centre, teacher) if self.training else self.centre
+        if self.training and self.balance == "centre":
+            self.centre = next_centre(self.centre, teacher)
         return loss
 
     def _student(self, view: Tensor, mask: Tensor | None) -> Float[Tensor, "b t w"]:
@@ -88,11 +89,15 @@ class DINO(SelfSupervised):
         )
 
     def _targets(self, teacher: list[Tensor], centre: Tensor) -> tuple[list[Tensor], Tensor, float]:
-        """The teacher's logits with the centre and the temperature that make them targets."""
+        """The teacher's logits with the centre and the temperature that make them targets.
+
+        Sinkhorn balances the rows of both views together, as DINOv2 does.
+        """
         if self.balance == "centre":
             return teacher, centre, self.teacher_temperature
-        shares = [sinkhorn(t.flatten(0, -2), self.teacher_temperature).view_as(t) for t in teacher]
-        return [s.clamp(min=1e-12).log() for s in shares], torch.zeros_like(centre), 1.0  # softmax undoes the logarithm
+        shares = sinkhorn(torch.stack(teacher).flatten(0, -2), self.teacher_temperature)
+        targets = shares.clamp(min=1e-12).log().view(len(teacher), *teacher[0].shape)  # softmax undoes the logarithm
+        return list(targets), torch.zeros_like(centre), 1.0
 
     def mask(self, view: Float[Tensor, "b 3 s s"]) -> Bool[Tensor, "b n"]:
         """Patches that the student does not see: a share of them, at random, in a random half of the images."""
@@ -114,7 +119,7 @@ class DINO(SelfSupervised):
         every = torch.ones(teacher[0].shape[:2], dtype=torch.bool, device=centre.device)
         args = every, centre, temperature, self.student_temperature
         loss = torch.stack([ibot_loss(t, s, *args) for t, s in zip(targets, student, strict=True)]).mean()
-        if self.training:
+        if self.training and self.balance == "centre":
             self.patch_centre = next_centre(self.patch_centre, [t.flatten(0, 1) for t in teacher])
         return loss
 

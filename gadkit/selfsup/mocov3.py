@@ -43,8 +43,7 @@ class MoCoV3(SelfSupervised):
             self.encoder.patch.requires_grad_(False)
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
         self.view = Views(self.size)
-        self.temperature, self.base = temperature, momentum
-        self.register_buffer("momentum", torch.tensor(momentum))  # in the state, for a run that resumes
+        self.temperature, self.momentum = temperature, momentum
         self.collapse = 4 * temperature * math.log(batch)
 
     def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
@@ -52,14 +51,12 @@ class MoCoV3(SelfSupervised):
         return [self.view(images), self.view(images)]
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
-        """Symmetrised InfoNCE; the teacher moves before it makes the keys, as in algorithm 1."""
+        """Symmetrised InfoNCE between the student's queries and the teacher's keys."""
         q = [self.predictor(self.head(self.represent(v))) for v in views]
         with torch.no_grad():
-            if self.training:
-                ema_update(self.teacher, nn.Sequential(self.encoder, self.head), float(self.momentum))
             k = [self.teacher[1](self.teacher[0](v)[:, 0]) for v in views]
         return info_nce(q[0], k[1], self.temperature) + info_nce(q[1], k[0], self.temperature)
 
     def after_step(self, progress: float) -> None:
-        """The momentum rises to 1 along half a cosine."""
-        self.momentum.fill_(cosine_momentum(progress, self.base))
+        """The teacher follows, ever more slowly: its momentum rises to 1 along half a cosine."""
+        ema_update(self.teacher, nn.Sequential(self.encoder, self.head), cosine_momentum(progress, self.momentum))

@@ -47,13 +47,14 @@ class SwAV(SelfSupervised):
         """Two large views, then small ones of half the side."""
         return multi_crop(images, 2, self.small, (self.size, self.half))
 
-    def scores(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
-        """Cosines with the prototypes, which get no gradient at the beginning of training."""
-        return self.prototypes(self.head(self.represent(views)), bool(self.still))
+    def scores(self, views: Float[Tensor, "b 3 s s"], still: bool = False) -> Float[Tensor, "b k"]:
+        """Cosines with the prototypes, which get no gradient while they are `still`."""
+        return self.prototypes(self.head(self.represent(views)), still)
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
-        """Swapped prediction, eq. 2 and 6."""
-        return swav_loss([self.scores(v) for v in views], self.temperature, self.epsilon)
+        """Swapped prediction, eq. 2 and 6; the prototypes do not move at the beginning of training."""
+        still = bool(self.still)
+        return swav_loss([self.scores(v, still) for v in views], self.temperature, self.epsilon)
 
     def after_step(self, progress: float) -> None:
         """Prototypes go back to unit length, and may move once the beginning is over."""

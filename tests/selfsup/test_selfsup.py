@@ -83,7 +83,6 @@ def test_no_gradient_reaches_the_teacher_and_it_follows(make: Callable, name: st
             if p.grad is not None:
                 p.sub_(p.grad)
     method.after_step(0.5)
-    method.loss(method.views(photographs[:16]))  # MoCo v3's moves in here, before its keys
     assert any(not torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
 
 
@@ -124,17 +123,21 @@ def test_simclr_is_its_equation(make: Callable, photographs: torch.Tensor) -> No
     assert torch.allclose(method.loss(views), nt_xent(*z, method.temperature))
 
 
-def test_moco_moves_its_teacher_before_it_makes_the_keys(make: Callable, photographs: torch.Tensor) -> None:
+def test_moco_asks_the_students_queries_of_a_teacher_that_has_followed(make: Callable, photographs) -> None:
     method = make("mocov3")
+    old = [p.clone() for p in method.teacher.parameters()]
     with torch.no_grad():
         for p in method.encoder.parameters():
             p.add_(0.05 * torch.randn_like(p))
+    method.after_step(0.0)
+    now = [*method.encoder.parameters(), *method.head.parameters()]
+    for a, b, c in zip(old, method.teacher.parameters(), now, strict=True):
+        assert torch.allclose(b, 0.99 * a + 0.01 * c, atol=1e-6)
     views = method.views(photographs[:8])
     q = [method.predictor(method.head(method.encoder(v)[:, 0])) for v in views]
-    loss = method.loss(views)
-    moved = [method.teacher[1](method.teacher[0](v)[:, 0]) for v in views]  # the teacher as it is now
-    expected = info_nce(q[0], moved[1], 0.2) + info_nce(q[1], moved[0], 0.2)
-    assert torch.allclose(loss, expected, rtol=1e-4)
+    k = [method.teacher[1](method.teacher[0](v)[:, 0]) for v in views]
+    expected = info_nce(q[0], k[1], 0.2) + info_nce(q[1], k[0], 0.2)
+    assert torch.allclose(method.loss(views), expected, rtol=1e-4)
     assert not any(p.requires_grad for p in method.encoder.patch.parameters())
 
 
@@ -144,6 +147,13 @@ def test_byol_predicts_the_other_view(make: Callable, photographs: torch.Tensor)
     p = [method.predictor(method.head(method.encoder(v)[:, 0])) for v in (a, b)]
     z = [method.teacher[1](method.teacher[0](v)[:, 0]) for v in (a, b)]
     assert torch.allclose(method.loss([a, b]), byol_loss(p[0], z[1]) + byol_loss(p[1], z[0]), rtol=1e-5)
+
+
+def test_byol_without_a_slow_teacher_has_none(make: Callable, photographs: torch.Tensor) -> None:
+    method = BYOL(make("byol").encoder, momentum=0.0)
+    learn(method, photographs, Plan(steps=3, lr=1e-2, warmup=1, batch=16))
+    for a, b in zip(method.teacher[0].parameters(), method.encoder.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_swav_keeps_prototypes_still_and_then_on_the_sphere(make: Callable, photographs: torch.Tensor) -> None:
