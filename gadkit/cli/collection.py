@@ -5,7 +5,6 @@ Book: selfsup/curation
 
 import argparse
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,10 @@ from torch import Tensor
 from gadkit.backbones import load_clip, load_encoder
 from gadkit.cli import outputs, sources
 from gadkit.cli.inspection import usable
-from gadkit.cli.words import count
+from gadkit.cli.outputs import count
 from gadkit.curation import Curated, centre_of, curate
 from gadkit.curation.likeness import retaken
-from gadkit.data.folders import ImageFolder, load_images
+from gadkit.data.folders import load_images
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
 
@@ -154,10 +153,7 @@ def check(arguments: argparse.Namespace) -> Collection:
         raise ValueError(f"--keep: expected at least 1, got {arguments.keep}")
     if arguments.duplicates is not None and not -1 < arguments.duplicates <= 1:
         raise ValueError(f"--duplicates: expected a cosine above -1 and at most 1, got {arguments.duplicates}")
-    files: dict[str, Path] = {}
-    for source in arguments.images:
-        for entry in ImageFolder(source).entries:
-            files.setdefault(os.path.abspath(entry.path), entry.path)
+    files = sources.files_below(arguments.images)
     falling = [len(files), *(arguments.clusters or [1]), 1]
     if falling != sorted(falling, reverse=True):
         raise ValueError(
@@ -170,7 +166,7 @@ def check(arguments: argparse.Namespace) -> Collection:
         backbone = load_encoder(arguments.backbone, arguments.preset, device)
     return Collection(
         backbone=backbone,
-        files=list(files.values()),
+        files=files,
         keep=arguments.keep,
         clusters=arguments.clusters,
         duplicates=arguments.duplicates,

@@ -10,8 +10,9 @@ DESCRIPTION = """Choose a small, balanced collection out of a large, lopsided on
 
 A representation looks at every image.  Images that are nearly the same are taken for one; the others are put into
 clusters, these into larger ones (hierarchical k-means), and the images to keep are drawn so that every cluster gives
-alike, as far as it goes.  Nothing in FOLDER is changed: DIR receives curation.csv (every image, what became of it and
-why), kept.txt (what stays, one path a line) and contact.png (the clusters at a glance).
+alike, as far as it goes.  Every image below FOLDER counts, in whatever layout; only masks, where it holds a data set
+like MVTec AD or VisA, do not.  Nothing in FOLDER is changed: DIR receives curation.csv (every image, what became of it
+and why), kept.txt (what stays, one path a line) and contact.png (the clusters at a glance).
 """
 
 EXAMPLES = """examples:
@@ -20,9 +21,11 @@ EXAMPLES = """examples:
   gadkit curate photos/ --keep 1000 --duplicates 0.995 --choice closest
   gadkit curate photos/ --keep 500 && xargs -d '\\n' cp -t chosen/ < curated/kept.txt
 
-Look at contact.png before you trust it: what the backbone cannot tell apart, the clusters cannot balance.  Exit code:
-0 when all files were read; 1 when some were skipped, each named on standard error; 2 when nothing could be done; 130
-when interrupted.
+Look at contact.png before you trust it: what the backbone cannot tell apart, the clusters cannot balance.
+
+Exit code: 0 when all files were read; 1 when some were skipped, each named on standard error; 2 when nothing could be
+done; 130 when interrupted.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are
+counted on standard error, in one line, and left out.
 """
 
 
@@ -79,9 +82,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check what was asked, do it, and say what came out; the exit code as `gadkit.cli` states it."""
-    from gadkit.cli import collection, outputs  # imported late: --help need not wait for torch
+    from gadkit.cli import collection, outputs, sources  # imported late: --help need not wait for torch
 
     task = collection.check(arguments)
+    outputs.tell(*sources.unread(arguments.images))
     found = task.curate()
     task.write(found)
     outputs.say(*task.table(found))

@@ -21,8 +21,12 @@ EXAMPLES = """examples:
   gadkit detect parts/ --object carpet --normal good/ --threshold-quantile 0.95 --maps maps/
 
 A higher score is more anomalous.  Scores compare within one run; those of another object, preset or set of normal
-images have another scale.  Exit code: 0 when all files were read, whatever was found; 1 when some were skipped, each
-named on standard error; 2 when nothing could be done; 130 when interrupted.
+images have another scale.  Of a category of MVTec AD or VisA the images to test on are scored; what else lies in its
+folder is counted on standard error and left out.
+
+Exit code: 0 when all files were read, whatever was found; 1 when some were skipped, each named on standard error; 2
+when nothing could be done; 130 when interrupted.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are
+no such files: they are counted on standard error, in one line, and left out.
 """
 
 
@@ -79,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.report import ONE_SHOT, ZERO_SHOT, Report
 
     task = inspection.check(arguments)
+    given = list(dict.fromkeys([*arguments.images, arguments.normal or arguments.images[0]]))
+    outputs.tell(*sources.unread(given), *sources.uncovered(given))
     detector = task.fit()
     outputs.tell(*words.before(task))
     root = sources.common_root(arguments.images)

@@ -113,3 +113,8 @@ def tell(*lines: str) -> None:
     """Remarks, to standard error."""
     for line in lines:
         tqdm.write(f"gadkit: {plain(line)}", file=sys.stderr)
+
+
+def count(number: int, noun: str) -> str:
+    """1 image, 2 images."""
+    return f"{number} {noun}" + "s" * (number != 1)

@@ -4,6 +4,7 @@ Book: intro/run-it
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from gadkit.data.folders import BrokenImage, Entry, ImageFolder, load_images
+from gadkit.cli.outputs import count
+from gadkit.data.folders import BrokenImage, Entry, ImageFolder, images_in, load_images, unread_in
 from gadkit.runtime import progress
 
+LAYOUTS = {"mvtec": "MVTec AD's layout", "visa": "VisA's layout"}
 BATCH, PIXELS = 16, 2**24  # images at once, and pixels: together with its map, a pixel takes some 30 bytes on the way
 
 
@@ -25,6 +28,39 @@ def files_to_score(given: Sequence[Path]) -> list[Path]:
         for entry in [e for e in entries if e.split != "train"] or entries:
             found.setdefault(os.path.abspath(entry.path), entry.path)
     return list(found.values())
+
+
+def files_below(given: Sequence[Path]) -> list[Path]:
+    """All images in folders and below them, whatever their layout, and single files, each once.  Masks are no images.
+
+    Raises ValueError where a folder has none.
+    """
+    found: dict[str, Path] = {}
+    for source in given:
+        for entry in ImageFolder(source, layout="plain").entries:
+            found.setdefault(os.path.abspath(entry.path), entry.path)
+    return list(found.values())
+
+
+def unread(given: Iterable[Path]) -> Iterator[str]:
+    """A remark on pictures in folders that are of a kind which is not read, if there are any."""
+    found = {os.path.abspath(path): path.suffix.lower() for source in given for path in unread_in(source)}
+    if found:
+        kinds = ", ".join(f"{number} {suffix}" for suffix, number in Counter(found.values()).most_common())
+        yield f"left out: {count(len(found), 'picture')} of a kind that is not read ({kinds})"
+
+
+def uncovered(given: Sequence[Path]) -> Iterator[str]:
+    """A remark on every data set in a known layout that has images beside it, as nobody looks at these."""
+    folders = [ImageFolder(source) for source in given]
+    known = {os.path.realpath(entry.path) for folder in folders for entry in folder.entries}
+    for folder in folders:
+        there = images_in(folder.root, recursive=True) if folder.layout in LAYOUTS else []
+        if beside := sum(os.path.realpath(path) not in known for path in there):
+            yield (
+                f"left out: {beside} of the {count(len(there), 'image')} below {folder.root}: it is taken for a data "
+                f"set in {LAYOUTS[folder.layout]}, which does not cover them; name them or their own folders"
+            )
 
 
 def normal_files(source: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import gadkit
 from gadkit.anomaly.metrics import auroc
 from gadkit.anomaly.thresholds import false_alarm_rate
 from gadkit.cli.inspection import Inspection
+from gadkit.cli.outputs import count
 from gadkit.report import Facts
 
 
@@ -85,8 +86,3 @@ def notes(run: Inspection) -> list[tuple[str, str]]:
     if run.line is not None and run.normal is None:
         line = "Given by hand."
     return [("Score", score), ("Threshold", line), ("Heat", colour)]
-
-
-def count(number: int, noun: str) -> str:
-    """1 image, 2 images."""
-    return f"{number} {noun}" + "s" * (number != 1)

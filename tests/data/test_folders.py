@@ -11,7 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from gadkit.data.folders import BrokenImage, ImageFolder, Photo, detect_layout, load_images, read_image, read_mask
+from gadkit.data.folders import (
+    BrokenImage,
+    ImageFolder,
+    Photo,
+    detect_layout,
+    images_in,
+    load_images,
+    read_image,
+    read_mask,
+    unread_in,
+)
 from gadkit.data.folders.layouts import natural
 
 RED, GREEN, BLUE, WHITE = (250, 0, 0), (0, 250, 0), (0, 0, 250), (255, 255, 255)
@@ -228,6 +238,43 @@ def test_a_plain_folder_is_read_in_natural_order_without_hidden_files(tmp_path: 
     assert len(ImageFolder(tmp_path, recursive=False)) == 3
     assert len(ImageFolder(tmp_path / "sub" / "a.jpg")) == 1
     assert [path.name for path in natural(map(Path, ["x10y2", "x9y10", "x10y1"]))] == ["x9y10", "x10y1", "x10y2"]
+
+
+def names_in(root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in images_in(root, recursive=True)]
+
+
+def test_links_are_followed_and_never_in_circles(tmp_path: Path) -> None:
+    save(tmp_path / "far" / "a.png")
+    save(tmp_path / "here" / "b.png")
+    (tmp_path / "here" / "album").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "back").symlink_to(tmp_path / "here")
+    (tmp_path / "here" / "c.png").symlink_to(tmp_path / "far" / "a.png")
+    (tmp_path / "here" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert names_in(tmp_path / "here") == ["album/a.png", "b.png", "c.png", "gone.png"]
+    with pytest.raises(BrokenImage, match=r"gone.png: a link to nothing"):
+        read_image(tmp_path / "here" / "gone.png")
+
+
+def test_masks_of_a_data_set_are_no_photographs_at_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs = ["nut/train/good/0.png", "nut/test/hole/0.png", "pcb/Data/Images/Normal/0.png"]
+    others = ["ground_truth/0.png", "Masks/0.png", "a/Data/Masks/0.png"]  # names alone make no data set
+    masks = ["nut/ground_truth/hole/0_mask.png", "nut/test/ground_truth/0.png", "pcb/Data/Masks/Anomaly/0.png"]
+    for name in (*photographs, *others, *masks):
+        save(tmp_path / "deep" / name)
+    assert sorted(names_in(tmp_path / "deep")) == sorted([*photographs, *others])
+    assert sorted(names_in(tmp_path)) == sorted(f"deep/{name}" for name in (*photographs, *others))
+    assert names_in(tmp_path / "deep" / "nut" / "ground_truth") == ["hole/0_mask.png"], "who asks for them gets them"
+    monkeypatch.chdir(tmp_path / "deep" / "pcb" / "Data")
+    assert names_in(Path()) == ["Images/Normal/0.png"]
+
+
+def test_pictures_of_other_kinds(tmp_path: Path) -> None:
+    for name in ("b.HEIC", "a/x.pdf", "a/x.png", "x.txt", "x.json", ".x.heic", "noname"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in unread_in(tmp_path)] == ["a/x.pdf", "b.HEIC"]
+    assert unread_in(tmp_path / "b.HEIC") == []
 
 
 def spot(values: tuple[int, ...] = (255,)) -> Image.Image:

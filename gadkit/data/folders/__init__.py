@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from gadkit.data.folders.layouts import Entry, detect_layout, mvtec, plain, visa
+from gadkit.data.folders.layouts import Entry, detect_layout, images_in, mvtec, plain, unread_in, visa
 from gadkit.data.folders.photos import SUFFIXES, BrokenImage, Photo, read_image, read_mask
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "ImageFolder",
     "Photo",
     "detect_layout",
+    "images_in",
     "load_images",
     "read_image",
     "read_mask",
+    "unread_in",
 ]
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,13 @@ Book: intro/run-it
 """
 
 import csv
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gadkit.data.folders.photos import SUFFIXES
+from gadkit.data.folders.photos import OTHER_SUFFIXES, SUFFIXES
 
 COLUMNS = ("object", "split", "label", "image", "mask")  # of VisA's split_csv/1cls.csv
 
@@ -68,14 +69,22 @@ def visa(root: Path) -> Iterator[Entry]:
 
 
 def plain(root: Path, recursive: bool = True) -> Iterator[Entry]:
-    """Every image in a folder and, if `recursive`, in the folders below; `root` may also be one file."""
+    """Every image in a folder and, if `recursive`, below it, but no masks; `root` may also be one file."""
     return (Entry(path) for path in ([root] if root.is_file() else images_in(root, recursive)))
 
 
 def images_in(folder: Path, recursive: bool = False) -> list[Path]:
-    """Files that end like images, in natural order (`part2` before `part10`); hidden ones are left out."""
-    found = (path for path in (folder.rglob("*") if recursive else folder.glob("*")) if _is_image(path, folder))
-    return natural(found)
+    """Files that end like images, in natural order (`part2` before `part10`); hidden ones are left out.
+
+    So are, in the folders below, the masks of a data set in a known layout: they end like photographs and are none.
+    """
+    found = _below(folder) if recursive else (path for path in folder.glob("*") if not _is_hidden(path.name))
+    return natural(path for path in found if _is_image(path))
+
+
+def unread_in(folder: Path) -> list[Path]:
+    """Pictures in a folder and below it that are of a kind which is not read, in natural order."""
+    return natural(path for path in _below(folder) if path.suffix.lower() in OTHER_SUFFIXES)
 
 
 def natural(paths: Iterable[Path]) -> list[Path]:
@@ -88,10 +97,32 @@ def natural(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=key)
 
 
-def _is_image(path: Path, root: Path) -> bool:
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        return False
-    return not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
+def _below(root: Path) -> Iterator[Path]:
+    """All files but hidden ones and masks.  Linked folders are entered, each once: a link may lead to where it lies."""
+    entered = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        where, real = Path(folder), os.path.realpath(folder)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = [name for name in folders if not _is_hidden(name) and not _is_masks(where / name)]
+        yield from (where / name for name in files if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_image(path: Path) -> bool:
+    """A link to nothing counts: it was meant to be one, and whoever reads it will say what is wrong."""
+    return path.suffix.lower() in SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
+
+
+def _is_masks(folder: Path) -> bool:
+    if folder.name == "ground_truth":  # of a category, or of one of its splits
+        return any(_is_mvtec(above) for above in folder.absolute().parents)
+    return folder.name == "Masks" and folder.absolute().parent.name == "Data" and (folder.parent / "Images").is_dir()
 
 
 def _is_mvtec(folder: Path) -> bool:

@@ -16,6 +16,11 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+OTHER_SUFFIXES = (  # pictures too, which nobody should miss without being told
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jfif", ".gif", ".ppm", ".pgm", ".tga", ".exr", ".hdr"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"),
+    *(".psd", ".svg", ".pdf", ".eps", ".dcm"),
+)
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # a file is what its first bytes say, whatever its suffix
 ORIENTATION = 0x0112  # the EXIF tag: how the camera was held
 UPRIGHT = {
@@ -90,7 +95,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 image.load()
                 yield image
     except FileNotFoundError as error:
-        raise BrokenImage(path, "no such file") from error
+        raise BrokenImage(path, "a link to nothing" if path.is_symlink() else "no such file") from error
     except UnidentifiedImageError as error:
         empty = path.stat().st_size == 0
         raise BrokenImage(path, "an empty file" if empty else "not a PNG, JPEG, BMP, TIFF or WebP image") from error

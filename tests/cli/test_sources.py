@@ -1,0 +1,62 @@
+"""Which files a command looks at, and what it says of those that it does not."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from photographs import Run, photograph
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Photographs as they gather: loose ones, folders of some, and in one of these a little data set with a mask."""
+    for i in range(3):
+        photograph(tmp_path / "photos" / f"loose{i}.png", seed=i)
+    nut = tmp_path / "photos" / "nut"
+    for i, name in enumerate(("train/good/0", "test/good/0", "test/hole/0", "val/good/0", "ground_truth/hole/0_mask")):
+        photograph(nut / f"{name}.png", spot=5 * i, seed=10 + i)
+    for name in ("summer.HEIC", "day/b.heic", "day/plan.pdf", "notes.txt", "list.csv", ".hidden.heic"):
+        (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    return tmp_path / "photos"
+
+
+def test_curate_looks_at_every_image_below_a_folder_but_masks(run: Run, mixed: Path, tmp_path: Path) -> None:
+    code, _, err = run("curate", mixed, "--duplicates", 1, "--out", tmp_path / "out")
+    with open(tmp_path / "out" / "curation.csv", newline="", encoding="utf-8") as file:
+        found = {row["path"] for row in csv.DictReader(file)}
+    assert found == {str(path) for path in mixed.rglob("*.png") if "ground_truth" not in path.parts}
+    assert len(found) == 7
+    assert code == 0
+    assert "left out: 3 pictures of a kind that is not read (2 .heic, 1 .pdf)" in err
+
+
+def test_detect_says_what_a_layout_leaves_out(run: Run, mixed: Path) -> None:
+    code, out, err = run("detect", mixed, mixed / "day" / "..", "--object", "nut", "--json")
+    found = {Path(json.loads(line)["path"]).parent.name for line in out.splitlines()}
+    assert (code, found) == (0, {"good", "hole"})
+    assert f"left out: 4 of the 7 images below {mixed}: it is taken for a data set in MVTec AD's layout" in err
+    assert "left out: 3 pictures of a kind that is not read (2 .heic, 1 .pdf)" in err, "each is counted once"
+
+    named = [mixed, *mixed.glob("loose*.png"), "--normal", mixed / "nut" / "val"]
+    code, out, err = run("detect", *named, "--object", "nut", "--json")
+    assert len(out.splitlines()) == 5
+    assert "does not cover" not in err, "what is named by itself is looked at"
+
+
+def test_nothing_is_said_where_nothing_is_left_out(run: Run, mixed: Path, tmp_path: Path) -> None:
+    for command in (["detect", mixed / "nut" / "test", "--object", "nut"], ["curate", mixed / "nut" / "test"]):
+        options = ["--out", tmp_path / command[0]]
+        code, _, err = run(*command, *options)
+        assert code == 0
+        assert "left out" not in err
+
+
+def test_a_link_to_nothing_is_an_unreadable_file(run: Run, parts: Path, tmp_path: Path) -> None:
+    (parts / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for command in (["detect", parts, "--object", "nut"], ["curate", parts, "--out", tmp_path / "out"]):
+        code, _, err = run(*command)
+        assert code == 1
+        assert f"skipped {parts / 'gone.png'}: a link to nothing" in err
+        assert "1 file could not be read" in err
