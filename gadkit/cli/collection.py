@@ -40,6 +40,7 @@ class Collection:
     choice: str
     seed: int
     out: Path
+    left_out: int = 0  # images below FOLDER that earlier runs have written
     read: list[Path] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
 
@@ -65,6 +66,11 @@ class Collection:
             self.duplicates = retaken(self.backbone, images, before, centre_of(x))
         return x
 
+    def before(self) -> Iterator[str]:
+        """Remarks that one wants to read before the work is done."""
+        if self.left_out:
+            yield f"left out: {count(self.left_out, 'image')} in the output folder, or contact sheets of earlier runs"
+
     def curate(self) -> Curated:
         """Look at all images and choose."""
         x = self.look()
@@ -79,7 +85,7 @@ class Collection:
         """The table, the list and the sheet; each takes its name when it is whole."""
         numbers, status = _numbers(found), _status(found)
         names = [f"cluster_{i + 1}" for i in range(found.clusters.shape[1])]
-        with outputs.atomic(self.out / "curation.csv", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        with outputs.atomic(self.out / sources.TABLE, newline="", encoding="utf-8", errors="backslashreplace") as file:
             lines = csv.writer(file)
             lines.writerow(["path", "status", "duplicate_of", *names])
             for i, path in enumerate(self.read):
@@ -102,7 +108,7 @@ class Collection:
             if some:
                 rows.append((int((top == number).sum()), len(inside), load_images(some, THUMBNAIL)))
         columns = min(COLUMNS, max(5, *(len(images) for *_, images in rows), 0))
-        with outputs.atomic(self.out / "contact.png", "wb") as file:
+        with outputs.atomic(self.out / sources.SHEET, "wb") as file:
             viz.show_clusters(rows, columns, page=True).savefig(file, format="png")
 
     def table(self, found: Curated) -> Iterator[str]:
@@ -153,7 +159,7 @@ def check(arguments: argparse.Namespace) -> Collection:
         raise ValueError(f"--keep: expected at least 1, got {arguments.keep}")
     if arguments.duplicates is not None and not -1 < arguments.duplicates <= 1:
         raise ValueError(f"--duplicates: expected a cosine above -1 and at most 1, got {arguments.duplicates}")
-    files = sources.files_below(arguments.images)
+    files, left_out = sources.files_below(arguments.images, arguments.out)
     falling = [len(files), *(arguments.clusters or [1]), 1]
     if falling != sorted(falling, reverse=True):
         raise ValueError(
@@ -173,4 +179,5 @@ def check(arguments: argparse.Namespace) -> Collection:
         choice=arguments.choice,
         seed=arguments.seed,
         out=out,
+        left_out=left_out,
     )

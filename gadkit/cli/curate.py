@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="folders with all that is below them, and files: PNG, JPEG, BMP, TIFF, WebP",
     )
     command.add_argument("--keep", type=int, metavar="N", help="how many images stay (default: a quarter)")
-    command.add_argument("--out", type=Path, default=Path("curated"), metavar="DIR", help="default: curated")
+    command.add_argument("--out", type=Path, default=Path("curated"), metavar="DIR", help="default: curated; images in it are not looked at")
     command.add_argument(
         "--clusters",
         type=int,
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.cli import collection, outputs, sources  # imported late: --help need not wait for torch
 
     task = collection.check(arguments)
-    outputs.tell(*sources.unread(arguments.images))
+    outputs.tell(*sources.unread(arguments.images), *task.before())
     found = task.curate()
     task.write(found)
     outputs.say(*task.table(found))

@@ -17,6 +17,7 @@ from gadkit.data.folders import BrokenImage, Entry, ImageFolder, images_in, load
 from gadkit.runtime import progress
 
 LAYOUTS = {"mvtec": "MVTec AD's layout", "visa": "VisA's layout"}
+SHEET, TABLE = "contact.png", "curation.csv"  # what `gadkit curate` writes, beside a list of names
 BATCH, PIXELS = 16, 2**24  # images at once, and pixels: together with its map, a pixel takes some 30 bytes on the way
 
 
@@ -30,16 +31,35 @@ def files_to_score(given: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def files_below(given: Sequence[Path]) -> list[Path]:
+def files_below(given: Sequence[Path], out: Path) -> tuple[list[Path], int]:
     """All images in folders and below them, whatever their layout, and single files, each once.  Masks are no images.
 
-    Raises ValueError where a folder has none.
+    Nor is what the command itself has written: an earlier contact sheet, wherever it lies, and all in the folder `out`
+    where that is below the folder asked for.  The number says how many of these were left out.
+    Raises ValueError where a folder has no images, and where no others are left.
     """
     found: dict[str, Path] = {}
+    written: set[str] = set()
     for source in given:
+        inside = _is_inside(out, source)
         for entry in ImageFolder(source, layout="plain").entries:
-            found.setdefault(os.path.abspath(entry.path), entry.path)
-    return list(found.values())
+            own = _is_sheet(entry.path) or (inside and _is_inside(entry.path, out))
+            if own and entry.path != source:  # who names a file wants it
+                written.add(os.path.abspath(entry.path))
+            else:
+                found.setdefault(os.path.abspath(entry.path), entry.path)
+    if not found:
+        raise ValueError(f"FOLDER: expected images, got none but {len(written)} in the output folder")
+    return list(found.values()), len(written - found.keys())
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    return folder in path.parents
+
+
+def _is_sheet(path: Path) -> bool:
+    return path.name == SHEET and path.with_name(TABLE).is_file()
 
 
 def unread(given: Iterable[Path]) -> Iterator[str]:

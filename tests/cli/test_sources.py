@@ -60,3 +60,29 @@ def test_a_link_to_nothing_is_an_unreadable_file(run: Run, parts: Path, tmp_path
         assert code == 1
         assert f"skipped {parts / 'gone.png'}: a link to nothing" in err
         assert "1 file could not be read" in err
+
+
+def test_a_second_run_does_not_curate_the_first_one_s_sheet(
+    run: Run, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(parts)
+    images = sorted(str(path.relative_to(parts)) for path in parts.rglob("*.png"))
+    assert run("curate", ".", "--duplicates", 1)[0] == 0
+    photograph(parts / "curated" / "copies" / "0.png")
+    for options in ([], ["--out", "elsewhere"], ["--out", "."]):
+        more = [] if not options else ["curated/copies/0.png"]  # beside another DIR, that is a photograph like others
+        code, _, err = run("curate", ".", "--duplicates", 1, *options)
+        folder = Path(options[1] if options else "curated")
+        with open(folder / "curation.csv", newline="", encoding="utf-8") as file:
+            assert sorted(row["path"] for row in csv.DictReader(file)) == sorted([*images, *more])
+        assert code == 0
+        assert "in the output folder, or contact sheets of earlier runs" in err
+
+
+def test_nothing_but_what_the_command_has_written(run: Run, tmp_path: Path) -> None:
+    photograph(tmp_path / "out" / "0.png")
+    code, _, err = run("curate", tmp_path, "--out", tmp_path / "out")
+    assert code == 2
+    assert "got none but 1 in the output folder" in err
+    code, _, err = run("curate", tmp_path / "out" / "0.png", "--out", tmp_path / "out")
+    assert code == 0, "who names a file wants it"
