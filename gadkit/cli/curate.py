@@ -19,7 +19,10 @@ EXAMPLES = """examples:
   gadkit curate photos/ --keep 500
   gadkit curate photos/ --keep 500 --clusters 200 20 --backbone dinov2 --out chosen
   gadkit curate photos/ --keep 1000 --duplicates 0.995 --choice closest
-  gadkit curate photos/ --keep 500 && xargs -d '\\n' cp -t chosen/ < curated/kept.txt
+
+Paths in kept.txt are as FOLDER was given, so copy from where the command ran; folders are kept, so that names which
+occur twice stay apart:
+  mkdir -p copies && tar -chf - -T curated/kept.txt | tar -xf - -C copies
 
 Look at contact.png before you trust it: what the backbone cannot tell apart, the clusters cannot balance.
 
@@ -47,7 +50,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="folders with all that is below them, and files: PNG, JPEG, BMP, TIFF, WebP",
     )
     command.add_argument("--keep", type=int, metavar="N", help="how many images stay (default: a quarter)")
-    command.add_argument("--out", type=Path, default=Path("curated"), metavar="DIR", help="default: curated; images in it are not looked at")
+    command.add_argument(
+        "--out", type=Path, default=Path("curated"), metavar="DIR", help="default: curated; images in it don't count"
+    )
     command.add_argument(
         "--clusters",
         type=int,

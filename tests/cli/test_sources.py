@@ -2,10 +2,14 @@
 
 import csv
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from photographs import Run, photograph
+
+from gadkit.cli import curate
 
 
 @pytest.fixture
@@ -86,3 +90,24 @@ def test_nothing_but_what_the_command_has_written(run: Run, tmp_path: Path) -> N
     assert "got none but 1 in the output folder" in err
     code, _, err = run("curate", tmp_path / "out" / "0.png", "--out", tmp_path / "out")
     assert code == 0, "who names a file wants it"
+
+
+@pytest.mark.skipif(not shutil.which("tar"), reason="the recipe needs tar")
+@pytest.mark.parametrize("given", ["photos", "./photos/", "../work/photos", "{absolute}"])
+def test_the_recipe_of_the_help_copies_what_stays(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    folder = tmp_path / "work" / "photos"
+    names = ["a/0.png", "b/0.png", "b/deep/two words.png", "it's.png", "../elsewhere.png"]
+    for i, name in enumerate(names):
+        photograph(folder / name, spot=6 * i, seed=i)
+    (folder / "link.png").symlink_to("../elsewhere.png")
+    (folder / "torn.png").write_bytes(b"\x89PNG no more")
+    monkeypatch.chdir(tmp_path / "work")
+    (recipe,) = (line.strip() for line in curate.EXAMPLES.splitlines() if "kept.txt |" in line)
+    source = given.format(absolute=folder)
+    assert run("curate", source, "--keep", 9, "--duplicates", 1)[0] == 1, "one is torn"
+    subprocess.run(["sh", "-c", recipe], check=True, capture_output=True)
+    copies = [path for path in Path("copies").rglob("*") if path.is_file()]
+    assert not any(path.is_symlink() for path in copies)
+    assert sorted(path.read_bytes() for path in copies) == sorted((folder / name).read_bytes() for name in names)
