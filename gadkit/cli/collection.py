@@ -77,9 +77,19 @@ class Collection:
         keep = max(1, len(x) // SHARE) if self.keep is None else self.keep
         draw = torch.Generator().manual_seed(self.seed)
         found = curate(x, keep, self.clusters, self.duplicates, self.choice, draw)
-        if len(found.kept) < keep:
-            outputs.tell(f"asked to keep {keep}, but without near-duplicates there are {len(found.kept)}")
+        outputs.tell(*self._less(found, keep))
         return found
+
+    def _less(self, found: Curated, keep: int) -> Iterator[str]:
+        """Remarks on what was asked for and could not be had."""
+        left = len(found.twin.unique())
+        why = [f"{count(len(self.skipped), 'file')} could not be read"] * bool(self.skipped)
+        why += [f"{count(len(found.twin) - left, 'image')} went as near-duplicates"] * (left < len(found.twin))
+        because = f" ({' and '.join(why)})" if why else ""
+        if left < keep:
+            yield f"asked to keep {count(keep, 'image')}, but there are only {left}{because}"
+        if self.clusters and left < self.clusters[0]:
+            yield f"asked for {self.clusters[0]} clusters, but there are only {left} images to fill them{because}"
 
     def write(self, found: Curated) -> None:
         """The table, the list and the sheet; each takes its name when it is whole."""

@@ -80,18 +80,21 @@ def curate(
 ) -> Curated:
     """Near-duplicates out, the rest into a tree of clusters, and `keep` rows from it in balance.
 
-    `clusters` are numbers of clusters, leaves first (by `levels` if not given), `duplicates` the cosine from which two
-    rows are one (None keeps all), `choice` how rows are drawn from a leaf.  Features are normalised inside, by
-    `prepare`.
-    Raises ValueError for a `keep` below 1, and as the three steps do.
+    `clusters` are numbers of clusters, leaves first (by `levels` if not given), and at most as many as rows are left
+    without near-duplicates; `duplicates` is the cosine from which two rows are one (None keeps all), `choice` how rows
+    are drawn from a leaf.  Features are normalised inside, by `prepare`.
+    Raises ValueError for a `keep` below 1, numbers of clusters that do not fall, and as the three steps do.
     """
     x = prepare(x)
     if keep < 1 or not len(x):
         raise ValueError(f"keep: expected at least 1 of at least 1 row, got {keep} of {len(x)}")
+    if clusters and [*clusters] != sorted(clusters, reverse=True):
+        raise ValueError(f"clusters: expected numbers that fall, got {[*clusters]}")
     rows = torch.arange(len(x), device=x.device)
     twin = rows if duplicates is None else twins(x, duplicates)
     single = (twin == rows).nonzero()[:, 0]
-    tree = hierarchical_kmeans(x[single], clusters or levels(len(single)), generator=generator)
+    clusters = [min(k, len(single)) for k in clusters or levels(len(single))]  # how many are left, nobody knows before
+    tree = hierarchical_kmeans(x[single], clusters, generator=generator)
     kept = single[sample(tree, keep, choice, x[single], generator)]
     place = torch.empty_like(rows)
     place[single] = torch.arange(len(single), device=x.device)

@@ -80,13 +80,27 @@ def test_a_broken_file_is_named_and_skipped(run: Run, tmp_path: Path) -> None:
     assert code == 1
     assert f"skipped {tmp_path / 'in' / 'torn.png'}" in err
     assert "1 file could not be read" in err
-    assert "asked to keep 20, but without near-duplicates there are" in err
+    assert "asked to keep 20 images, but there are only" in err
+    assert "(1 file could not be read" in err
     assert rows[str(tmp_path / "in" / "torn.png")] == {
         "path": str(tmp_path / "in" / "torn.png"),
         "status": "unreadable",
         "duplicate_of": "",
         "cluster_1": "",
     }
+
+
+def test_more_than_there_is(run: Run, parts: Path, tmp_path: Path) -> None:
+    many = ["--keep", 40, "--clusters", 22, 21, "--out", tmp_path]
+    code, _, err = run("curate", parts, *many, "--duplicates", 0.99999)
+    assert code == 0
+    because = "(2 images went as near-duplicates)\n"
+    assert f"asked to keep 40 images, but there are only 20 {because}" in err
+    assert f"asked for 22 clusters, but there are only 20 images to fill them {because}" in err
+    assert len({row["cluster_2"] for row in table(tmp_path).values()}) == 20
+    code, _, err = run("curate", parts / "b" / "bottle0.png", parts / "b" / "bottle3.png", *many[:2], *many[-2:])
+    assert code == 0
+    assert "asked to keep 40 images, but there are only 2\n" in err, "nothing is put down to what was not the cause"
 
 
 def test_an_interrupt_leaves_whole_files_alone(

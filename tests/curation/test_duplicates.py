@@ -78,6 +78,12 @@ def test_curation_is_reproducible_and_never_asks_for_more_than_there_is() -> Non
     one, two = (curate(x, 30, generator=torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(one.kept, two.kept)
     assert curate(x, 500, duplicates=None).kept.tolist() == [*range(80)]
+    assert curate(x[torch.arange(80) // 2], 500, [80, 50, 3], 1.0).tree.centres[0].shape == (40, 8)
+
+
+def test_clusters_that_do_not_fall() -> None:
+    with pytest.raises(ValueError, match=r"clusters: expected numbers that fall, got \[2, 5\]"):
+        curate(torch.eye(4), 2, [2, 5], None)
 
 
 @pytest.mark.parametrize(("x", "keep"), [(torch.randn(5, 2), 0), (torch.randn(0, 2), 3)])
