@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 
@@ -39,7 +39,7 @@ def world() -> int:
     return dist.get_world_size() if _together() else 1
 
 
-def gather(x: Float[Tensor, "n *d"]) -> Float[Tensor, "m *d"]:
+def gather(x: Shaped[Tensor, "n *d"]) -> Shaped[Tensor, "m *d"]:
     """The rows of all processes in the order of their ranks, m = world * n, with gradients; `x` itself if alone.
 
     Every process must bring as many rows as the others.

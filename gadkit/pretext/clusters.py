@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from gadkit import distributed
 from gadkit.checks import check_images
-from gadkit.data.views import colour_jitter, grey, greyscale, normalise, resize
+from gadkit.data.views import colour_jitter, denormalise, grey, greyscale, normalise, resize, to_float
 from gadkit.kmeans import assign, kmeans
+from gadkit.nn.ema import ema_update, teacher_of
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import Pretext, one_of, weighted_cross_entropy
 
@@ -22,21 +23,22 @@ from gadkit.pretext.base import Pretext, one_of, weighted_cross_entropy
 class DeepCluster(Pretext):
     """Pseudo-labels by k-means on the network's own features (Caron et al. 2018): `collapse` is log k.
 
-    The features of the last `bank` photographs are whitened and clustered whenever the bank is full; then the
-    classifier starts from zero, and the loss from log k.  Two trivial answers are in reach.  One cluster for (nearly)
-    everything: `balance` weighs each label by its cluster's inverse size.  Clusters by colour: `colour="keep"` leaves
-    them to be found, "grey" takes the colour out of what is clustered, as the paper's Sobel filter does; what is learnt
-    from keeps its colours, shaken.
+    Whenever `bank` photographs have been seen, they are clustered by their whitened features; then the classifier
+    starts from zero, and the loss from log k.  Until the next time a photograph belongs where the network of that
+    moment put it: one that could move its own labels would put everything into one cluster, and be right.  Two more
+    trivial answers are in reach.  One cluster for (nearly) everything: `balance` weighs each label by its cluster's
+    inverse size.  Clusters by colour: `colour="keep"` leaves them to be found, "grey" takes the colour out of what is
+    clustered, as the paper's Sobel filter does; what is learnt from keeps its colours, shaken.
     """
 
-    transient = ("bank", "filled")
+    transient = ("bank", "filled", "sorter.", "clusterings", "mean", "whitening", "centres", "sizes")
     rounds = 20  # iterations of k-means
 
     def __init__(
         self,
         encoder: ViT | None = None,
         clusters: int = 64,
-        bank: int = 8192,
+        bank: int = 4096,
         components: int = 16,
         colour: str = "grey",
         balance: bool = True,
@@ -51,7 +53,8 @@ class DeepCluster(Pretext):
         self.colour, self.balance = one_of("colour", colour, ("keep", "grey")), balance
         self.head = nn.Linear(width, clusters)
         self.collapse = math.log(clusters)
-        self.register_buffer("bank", torch.zeros(bank, width))
+        self.sorter = teacher_of(self.encoder)  # the network that made the present clusters
+        self.register_buffer("bank", torch.zeros(bank, 3, size, size, dtype=torch.uint8))
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
         self.register_buffer("clusterings", torch.zeros((), dtype=torch.long))
         self.register_buffer("mean", torch.zeros(width))
@@ -77,31 +80,41 @@ class DeepCluster(Pretext):
         return F.normalize((features - self.mean) @ self.whitening, dim=1)
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
-        """Cross-entropy against the clusters; in training, the features go to the bank."""
+        """Cross-entropy against the clusters; in training, the photographs go to the bank."""
         first, second = views
-        with torch.no_grad():
-            features = self.features(first).float()
-            if self.training:
-                self._keep(distributed.gather(features))
+        if self.training:
+            self._keep(distributed.gather((denormalise(first) * 255).round().clamp(0, 255).byte()))
+        labels = self.labels(self._sorted(first))
         weight = self.sizes.clamp(min=1).reciprocal() if self.balance else None
-        logits, labels = self.head(self.features(second)).float(), self.labels(features)
+        logits = self.head(self.features(second)).float()
         return F.cross_entropy(logits, labels) if weight is None else weighted_cross_entropy(logits, labels, weight)
 
     def after_step(self, progress: float) -> Sequence[nn.Parameter]:
         """Cluster again when the bank is full, and tell whose training begins anew: the classifier's."""
         if self.filled < len(self.bank):
             return ()
-        self.recluster(self.bank)
+        self._renew(self.bank)
         self.filled.zero_()
         return tuple(self.head.parameters())
 
-    def _keep(self, features: Float[Tensor, "b w"]) -> None:
+    def _keep(self, photographs: UInt8[Tensor, "b 3 s s"]) -> None:
         """Into the bank; the very first batch is clustered at once, so that there are labels."""
         if self.clusterings == 0:
-            self.recluster(features)
-        room = features[: len(self.bank) - int(self.filled)]
+            self._renew(photographs)
+        room = photographs[: len(self.bank) - int(self.filled)]
         self.bank[self.filled : self.filled + len(room)] = room
         self.filled += len(room)
+
+    def _renew(self, photographs: UInt8[Tensor, "n 3 s s"]) -> None:
+        """Cluster photographs by what the network makes of them now, and remember how it sees."""
+        ema_update(self.sorter, self.encoder, 0.0)
+        self.recluster(torch.cat([self._sorted(normalise(to_float(part))) for part in photographs.split(256)]))
+
+    @torch.no_grad()
+    def _sorted(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b w"]:
+        """Features of the network that made the clusters, in full precision: whitening magnifies small differences."""
+        with torch.autocast(views.device.type, enabled=False):
+            return self.sorter(views)[:, self.sorter.prefix :].mean(1)
 
     @torch.no_grad()
     def recluster(self, features: Float[Tensor, "n w"]) -> None:

@@ -35,6 +35,21 @@ def test_a_full_bank_is_clustered_anew_and_the_classifier_starts_again(parts, sm
     assert method.sizes.sum() == 100
 
 
+def test_labels_stand_still_while_the_network_moves(parts, small) -> None:
+    method, named = DeepCluster(small(), clusters=8, components=16, bank=128), []
+    method.labels = lambda features, own=method.labels: named.append(own(features)) or named[-1]
+    views = method.views(parts)
+    method.loss(views)
+    with torch.no_grad():
+        for p in method.encoder.parameters():
+            p.add_(0.5 * torch.randn_like(p))
+    method.loss(views)
+    assert torch.equal(*named)
+    method.recluster(method.features(views[0]))
+    method.loss(views)
+    assert not torch.equal(named[1], named[2])
+
+
 def test_evaluation_changes_nothing(parts, small) -> None:
     method = DeepCluster(small(), clusters=8, components=16, bank=128)
     method.loss(method.views(parts))
