@@ -59,8 +59,11 @@ class Method(Protocol):
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The objective of one step."""
 
-    def after_step(self, progress: float) -> None:
-        """What follows the optimiser's step (teacher average, centre, prototypes); `progress` runs from 0 to 1."""
+    def after_step(self, progress: float) -> Sequence[nn.Parameter] | None:
+        """What follows the optimiser's step (teacher average, centre, prototypes); `progress` runs from 0 to 1.
+
+        Parameters that are returned begin anew: the optimiser forgets what it knew of them.
+        """
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def fit(
         length = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         number = _finite(value.item(), length.item(), step)
         optimiser.step()
-        for parameter in (after and after((step + 1) / plan.steps)) or ():
+        anew = after((step + 1) / plan.steps) if after else None
+        for parameter in anew or ():
             optimiser.state.pop(parameter, None)
         if plan.average:  # young averages forget faster; buffers are averages already
             ema_update(average, model, min(plan.average, (step + 1) / (step + 10)))
