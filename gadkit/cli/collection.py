@@ -17,8 +17,8 @@ from gadkit.backbones import load_clip, load_encoder
 from gadkit.cli import outputs, sources
 from gadkit.cli.inspection import usable
 from gadkit.cli.outputs import count
-from gadkit.curation import Curated, centre_of, curate
-from gadkit.curation.likeness import retaken
+from gadkit.curation import Curated, curate
+from gadkit.curation.likeness import Line, line_between
 from gadkit.data.folders import load_images
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
@@ -63,7 +63,9 @@ class Collection:
         x = torch.cat(features)
         if self.duplicates is None:
             images, before = (torch.cat(parts) for parts in zip(*again, strict=True))
-            self.duplicates = retaken(self.backbone, images, before, centre_of(x))
+            line = line_between(self.backbone, images, before, x)
+            self.duplicates = line.cosine
+            outputs.tell(*_doubt(line))
         return x
 
     def before(self) -> Iterator[str]:
@@ -77,7 +79,7 @@ class Collection:
         keep = max(1, len(x) // SHARE) if self.keep is None else self.keep
         draw = torch.Generator().manual_seed(self.seed)
         found = curate(x, keep, self.clusters, self.duplicates, self.choice, draw)
-        outputs.tell(*self._less(found, keep))
+        outputs.tell(*self._less(found, keep), *_more(found))
         return found
 
     def _less(self, found: Curated, keep: int) -> Iterator[str]:
@@ -146,6 +148,27 @@ class Collection:
         if self.skipped:
             yield f"{count(len(self.skipped), 'file')} could not be read"
         yield f"written: {self.out / 'contact.png'}, kept.txt, curation.csv"
+
+
+def _more(found: Curated) -> Iterator[str]:
+    """A warning if most of the collection goes before anything is chosen."""
+    gone = len(found.twin) - len(found.twin.unique())
+    if 2 * gone > len(found.twin):
+        yield (
+            f"more than half of the images, {gone} of {len(found.twin)}, went as near-duplicates of others: look at "
+            "contact.png, and if they are not, raise --duplicates (1 for copies only)"
+        )
+
+
+def _doubt(line: Line) -> Iterator[str]:
+    """Why the line is not the usual one."""
+    if line.of != "taken again":
+        yield (
+            f"these photographs are too much alike for this backbone to tell a second shot from another part: from a "
+            f"cosine of {line.retaken:.4f} on, where an image is like itself taken again, strangers hang together"
+        )
+        kind = f"images saved again (cosine {line.cosine:.4f} or more)" if line.of == "saved again" else "copies"
+        yield f"so only {kind} count as near-duplicates; --duplicates COSINE draws another line"
 
 
 def _numbers(found: Curated) -> Tensor:

@@ -65,7 +65,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=float,
         metavar="COSINE",
         help="images at least so alike count as one; 1 for copies only (default: as alike as an image and itself, "
-        "taken again with a shift of a few pixels and another light)",
+        "taken again with a shift of a few pixels and another light; where that would chain most images together, as "
+        "on parts in one fixture, only as alike as an image saved again)",
     )
     command.add_argument(
         "--choice",

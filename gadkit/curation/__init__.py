@@ -58,10 +58,12 @@ class Curated:
 def prepare(x: Float[Tensor, "n d"], centre: Float[Tensor, "d"] | None = None) -> Float[Tensor, "n d"]:
     """Features as curation compares them: directions, seen from their `centre` (by `centre_of` these if not given).
 
-    Most representations give all images a large part in common, beside which every cosine is close to 1.
+    Most representations give all images a large part in common, beside which every cosine is close to 1.  Where there
+    is nothing else, as in copies of one image, it stays: what rounding leaves of them has no direction.
     """
     x = F.normalize(check_features(x), dim=1)
-    return F.normalize(x - (x.mean(0) if centre is None else centre), dim=1)
+    away = x - (x.mean(0) if centre is None else centre)
+    return x if bool((away.norm(dim=1) < 1e-6).all()) else F.normalize(away, dim=1)
 
 
 def centre_of(x: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from gadkit import distributed, methods, runtime
 from gadkit.backbones import Encoder, load_encoder
-from gadkit.curation import Curated, centre_of, curate, waterfall
-from gadkit.curation.likeness import retaken
+from gadkit.curation import Curated, curate, waterfall
+from gadkit.curation.likeness import line_between
 from gadkit.data import factory
 from gadkit.data.pool import FIRST, RANDOMISED, Pool
 from gadkit.evaluation.features import look
@@ -100,8 +100,8 @@ def curated(images: UInt8[Tensor, "n 3 s s"], setting: Setting = Setting(), seed
     """The curation that is measured, exactly as `gadkit curate` does it: by the images only."""
     eyes = load_encoder(setting.eyes)
     x, some = look(eyes, images).pooled, slice(None, None, max(1, len(images) // 64))
-    line = retaken(eyes, images[some], x[some], centre_of(x))
-    return curate(x, setting.keep, duplicates=line, generator=torch.Generator().manual_seed(seed))
+    line = line_between(eyes, images[some], x[some], x)
+    return curate(x, setting.keep, duplicates=line.cosine, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)

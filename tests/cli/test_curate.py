@@ -103,6 +103,26 @@ def test_more_than_there_is(run: Run, parts: Path, tmp_path: Path) -> None:
     assert "asked to keep 40 images, but there are only 2\n" in err, "nothing is put down to what was not the cause"
 
 
+def test_one_product_in_one_fixture(run: Run, tmp_path: Path) -> None:
+    photographs = factory.render("gear", torch.arange(32), 7, size=64, nuisance=0.15).images
+    save(tmp_path / "in", "gear", photographs)
+    Image.open(tmp_path / "in" / "gear5.png").save(tmp_path / "in" / "zz.jpg", quality=90)
+    save(tmp_path / "in", "zzz", photographs[:1])
+    code, _, err = run("curate", tmp_path / "in", "--keep", 30, "--out", tmp_path / "out")
+    rows = {Path(path).name: row for path, row in table(tmp_path / "out").items()}
+    gone = {name for name, row in rows.items() if row["status"] == "duplicate"}
+    assert code == 0
+    assert {"zz.jpg", "zzz0.png"} <= gone, "what was copied or saved again goes"
+    assert len(gone) <= 5
+    assert "too much alike for this backbone to tell a second shot from another part" in err
+    assert "so only images saved again (cosine" in err
+    assert "more than half" not in err
+
+    code, _, err = run("curate", tmp_path / "in", "--duplicates", 0.2, "--out", tmp_path / "out")
+    assert code == 0
+    assert "more than half of the images, 33 of 34, went as near-duplicates of others: look at contact.png" in err
+
+
 def test_an_interrupt_leaves_whole_files_alone(
     run: Run, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
