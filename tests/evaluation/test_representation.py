@@ -47,6 +47,33 @@ def test_effective_rank_counts_equal_directions() -> None:
         effective_rank(torch.tensor([[1.0, torch.inf], [0.0, 1.0]]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_effective_rank_counts_no_rounding(dtype: torch.dtype, generator: torch.Generator) -> None:
+    noise = torch.randn(128, 127, generator=generator, dtype=torch.float64)
+    eps = torch.finfo(dtype).eps
+    alike = torch.full_like(noise, 0.7)
+    assert effective_rank((alike * (1 + 8 * eps * noise)).to(dtype)) == 0
+    assert effective_rank((alike * (1 + 1e5 * eps * noise)).to(dtype)) > 80, "little, but no rounding"
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-9, 1e6])
+def test_effective_rank_knows_no_unit(scale: float, generator: torch.Generator) -> None:
+    x = torch.randn(40, 8, generator=generator) + 3
+    assert effective_rank(scale * x) == pytest.approx(effective_rank(x), rel=1e-4)
+    assert effective_rank(scale * torch.ones(40, 8)) == 0
+
+
+def test_a_collapsed_network_has_no_rank(generator: torch.Generator) -> None:
+    vit = ViT(image_size=32, patch_size=8, width=64, depth=4, heads=4).eval()
+    x = torch.randn(48, 3, 32, 32, generator=generator)
+    with torch.no_grad():
+        assert effective_rank(vit(x)[:, 0]) > 5
+        next(m for m in vit.modules() if isinstance(m, nn.Linear)).weight.mul_(1e-7)  # it no longer sees the image
+        features = vit(x)[:, 0]
+    assert features.std(0).max() > 0, "there is rounding"
+    assert effective_rank(features) == 0
+
+
 @given(seed=seeds, n=st.integers(2, 12))
 def test_alignment_and_uniformity_are_their_double_loops(seed: int, n: int) -> None:
     draw = torch.Generator().manual_seed(seed)
