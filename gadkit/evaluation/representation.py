@@ -25,10 +25,10 @@ ROUNDING = 10  # machine epsilons: a collapsed ViT of float32 leaves about 2 to 
 def effective_rank(x: Float[Tensor, "n d"]) -> float:
     """How many directions the features spread over: exp of the entropy of their centred singular values.
 
-    Between 1 and min(n - 1, d); 0 if all features are alike but for rounding, which spreads over every direction there
-    is: if none is left that has more than ROUNDING of the features' norm.  Units don't matter.  Roy and Vetterli 2007,
-    section 2, on centred features, so that a common offset doesn't pass for a direction.  Raises ValueError for features
-    that aren't finite.
+    Between 1 and min(n - 1, d); 0 if all features are alike but for rounding, which spreads over all directions: if no
+    direction has more than ROUNDING epsilons of the features' norm.  Units don't matter.  Roy and Vetterli 2007,
+    section 2, on centred features, so that a common offset doesn't pass for a direction.  Raises ValueError for
+    features that aren't finite.
     """
     rounding = ROUNDING * torch.finfo(x.dtype).eps
     x = check_finite(x, "features").double()
