@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int
     given = parser.parse_args(argv)
     setting = replace(setting, steps=given.steps)
     if unknown := set(given.names) - set(COLLECTIONS):
-        raise ValueError(f"collection: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
+        parser.error(f"COLLECTION: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
     for seed in given.seeds:
         compared = world(setting, seed, given.run)
         for name in given.names:

@@ -21,6 +21,7 @@ from gadkit.protocols import Backbone
 
 Evaluate = Callable[..., Iterable[tuple[str, float]]]
 Row = dict[str, Any]
+UNTRAINED = ("random", "clip-random")  # what is known without weights
 
 
 def load(name: str, preset: str | None = None) -> Backbone:
@@ -34,6 +35,19 @@ def load(name: str, preset: str | None = None) -> Backbone:
 
         return load_tiny_clip(random=True)
     return backbones.load_encoder(name, preset)
+
+
+def check(names: Sequence[str], preset: str | None = None) -> None:
+    """Whether `load` knows all names, without loading any.
+
+    Raises ValueError for one that is unknown, and `WeightsUnavailable` for one that has no weights under the preset.
+    """
+    known = [*UNTRAINED, *dict.fromkeys(name for name, _ in weights.WEIGHTS)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"NAME: expected one of {', '.join(known)}, got {name!r}")
+        if name not in UNTRAINED:
+            weights.lookup(name, preset)
 
 
 def measure(
@@ -107,6 +121,10 @@ def main(protocol: str, evaluate: Evaluate, argv: Sequence[str] | None = None) -
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N")
     parser.add_argument("--preset", choices=weights.PRESETS, help="default: GADKIT_PRESET, else tiny")
     given = parser.parse_args(argv)
+    try:
+        check(given.names, given.preset)  # all of them before hours go into the first
+    except (ValueError, weights.WeightsUnavailable) as error:
+        parser.error(str(error))
     rows = []
     for name in given.names:
         rows.append(measure(name, protocol, evaluate, load(name, given.preset), given.seeds, given.preset))

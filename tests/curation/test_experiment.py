@@ -77,9 +77,12 @@ def test_a_row_of_the_results(world: experiment.World, tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["curation.json"]
 
 
-def test_unknown_collections(world: experiment.World, tmp_path: Path) -> None:
+def test_unknown_collections(world: experiment.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="collection: expected one of uncurated, random subset, curated, by labels"):
         experiment.measure("best", world, SMALL)
-    with pytest.raises(ValueError, match="collection: expected one of"):
-        experiment.main(["best", "--out", str(tmp_path / "x.json")])
+    with pytest.raises(SystemExit, match="2"):
+        experiment.main(["curated", "best", "--out", str(tmp_path / "x.json")], SMALL)
+    assert "error: COLLECTION: expected one of uncurated, random subset, curated, by labels, got 'best'" in (
+        capsys.readouterr().err
+    )
     assert experiment.read(tmp_path / "x.json") == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gadkit import weights
 from gadkit.backbones import OpenCLIP
 from gadkit.evaluation import evaluate, results
 from gadkit.evaluation.results import main, measure, merge, read, summary, table
@@ -66,6 +67,35 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
     assert lines[0] == "| | clip | clip-random |"
     assert lines[2] == "| patches/side | 12.500 ± 0.707 | 12.500 ± 0.707 |"
     assert lines[-1].startswith("| seconds |")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["nobody"], "NAME: expected one of random, clip-random, clip, vit,"),
+        (["clip-random", "simlcr"], "got 'simlcr'"),
+        (["clip-random", "--preset", "huge"], "--preset: invalid choice: 'huge'"),
+        (["clip-random", "byol", "--preset", "paper"], "no library here loads published weights of byol"),
+    ],
+)
+def test_all_names_are_known_before_any_is_measured(
+    names: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    measured = []
+
+    def notes(backbone: OpenCLIP, seeds: list[int]) -> Iterator[tuple[str, float]]:
+        measured.append(backbone)
+        yield "a/b", 1.0
+
+    with pytest.raises(SystemExit, match="2"):
+        main("shapes", notes, [*names, "--out", str(tmp_path / "results.json")])
+    assert message in capsys.readouterr().err
+    assert not measured
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_all_that_can_be_loaded_is_known() -> None:
+    results.check(["random", "clip", "clip-random", *weights.TRAINED])
 
 
 def test_a_table_leaves_open_what_was_not_measured() -> None:
