@@ -6,13 +6,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from gadkit.nn import DINOHead, Prototypes, mlp
+from gadkit.nn.heads import BatchNorm
 
 
 def test_an_mlp_normalises_between_its_layers_and_after_the_last_if_asked() -> None:
     kinds = [type(layer) for layer in mlp([8, 6, 6, 4])]
-    hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    hidden = [nn.Linear, BatchNorm, nn.ReLU]
     assert kinds == [*hidden, *hidden, nn.Linear]
-    assert [type(layer) for layer in mlp([8, 6, 4], last_norm=True)] == [*hidden, nn.Linear, nn.BatchNorm1d]
+    assert [type(layer) for layer in mlp([8, 6, 4], last_norm=True)] == [*hidden, nn.Linear, BatchNorm]
     assert [type(layer) for layer in mlp([8, 6, 4], norm=False)] == [nn.Linear, nn.ReLU, nn.Linear]
 
 
