@@ -40,6 +40,7 @@ ORIGIN = FIRST + (1 << 37)  # of the seeds: above all pools, below all tests
 AGAIN = (0.985, 0.97, 0.955, 0.94)  # nuisance of a repeat: the same pose and light, very slightly less of both
 HEAD = 9  # a third of the categories is the head, and as many the tail
 COLLECTIONS = ("uncurated", "random subset", "curated", "by labels")
+SHAPING = ("photographs", "keep", "made_up", "again", "exponent", "eyes")  # what of a setting shapes the collections
 
 
 @dataclass(frozen=True)
@@ -115,17 +116,25 @@ class World:
 
 
 def world(setting: Setting = Setting(), seed: int = 0, run: Path | None = None) -> World:
-    """Everything that is compared for a seed; kept in the folder `run` and taken from there."""
-    file = run and run / f"world-{seed}.pt"
+    """Everything that is compared for a seed; kept in the folder `run` and taken from there.
+
+    Raises ValueError where another setting made what is kept: networks in that folder have learnt from it.
+    """
+    file, made = run and run / f"world-{seed}.pt", {name: getattr(setting, name) for name in SHAPING}
     if file and file.is_file():
         kept = torch.load(file, weights_only=True)
+        before = dict.fromkeys(made, "unknown") | kept.get("setting", {})
+        if other := ", ".join(
+            f"{name} {before[name]} (now {now})" for name, now in made.items() if before[name] != now
+        ):
+            raise ValueError(f"run: {file} was made with {other}; choose another folder, or remove this one")
         pool = Pool(kept["images"], kept["labels"], torch.full_like(kept["labels"], -1), tuple(kept["classes"]))
         return World(pool, kept["products"], kept["rows"], seed)
     pool, products = long_tail(setting, seed)
     rows = subsets(pool, setting, seed)
     if file:
         run.mkdir(parents=True, exist_ok=True)
-        kept = {"images": pool.images, "labels": pool.labels, "classes": list(pool.classes)}
+        kept = {"images": pool.images, "labels": pool.labels, "classes": list(pool.classes), "setting": made}
         torch.save(kept | {"products": products, "rows": rows}, part := file.with_suffix(".part"))
         part.replace(file)
     return World(pool, products, rows, seed)
@@ -237,7 +246,10 @@ def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int
     if unknown := set(given.names) - set(COLLECTIONS):
         parser.error(f"COLLECTION: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
     for seed in given.seeds:
-        compared = world(setting, seed, given.run)
+        try:
+            compared = world(setting, seed, given.run)
+        except ValueError as error:
+            parser.error(str(error))
         for name in given.names:
             run = given.run and given.run / f"{name.replace(' ', '-')}-{seed}"
             row = measure(name, compared, setting, run)

@@ -1,6 +1,7 @@
 """The measurement, at a size that a test can afford: what is compared, and that it is compared fairly."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,23 @@ def test_a_row_of_the_results(world: experiment.World, tmp_path: Path) -> None:
     assert [(r["seed"], r["seconds"]) for r in experiment.read(out)] == [(3, 1.0), (4, row["seconds"])]
     assert json.loads(out.read_text())["what"]
     assert [path.name for path in out.parent.iterdir()] == ["curation.json"]
+
+
+def test_collections_of_another_setting_are_not_taken_for_one_s_own(tmp_path: Path) -> None:
+    few = replace(SMALL, photographs=180, keep=30)
+    made = experiment.world(few, 5, tmp_path)
+    again = experiment.world(replace(few, steps=9, products=(3, 3)), 5, tmp_path)
+    assert torch.equal(again.pool.images, made.pool.images), "how long one learns from them does not matter"
+    with pytest.raises(
+        ValueError, match=r"world-5.pt was made with photographs 180 \(now 190\), again 0.3 \(now 0.1\);"
+    ):
+        experiment.world(replace(few, photographs=190, again=0.1), 5, tmp_path)
+    kept = torch.load(tmp_path / "world-5.pt", weights_only=True)
+    torch.save({name: value for name, value in kept.items() if name != "setting"}, tmp_path / "world-5.pt")
+    with pytest.raises(ValueError, match=r"photographs unknown \(now 180\)"):
+        experiment.world(few, 5, tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        experiment.main(["--run", str(tmp_path), "--out", str(tmp_path / "x.json"), "--seeds", "5"], few)
 
 
 def test_unknown_collections(world: experiment.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
