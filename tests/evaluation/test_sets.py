@@ -1,11 +1,75 @@
 """The protocol's images: nothing that is tested on was learnt from, and boxes and masks say what is there."""
 
+from collections.abc import Callable
+from itertools import combinations
+
 import pytest
 import torch
 
-from gadkit.data import motion
+from gadkit.data import factory, motion
 from gadkit.data.factory.sets import TEST_SEEDS
 from gadkit.evaluation import sets
+
+Rendered = tuple[set[tuple[str, int]], set[tuple[str, int]]]
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rendered]:
+    """What the factory is asked for while a set is made: all products, and all seeds of photographs, by category."""
+    render = factory.render
+
+    def while_making(make: Callable, *arguments: object) -> Rendered:
+        products, shots = set(), set()
+
+        def noted(category: str, seeds: torch.Tensor, variants: torch.Tensor, *more: object, **options: object):
+            products.update((category, product) for product in variants.tolist())
+            shots.update((category, seed) for seed in seeds.tolist())
+            return render(category, seeds, variants, *more, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(factory, "render", noted)
+            make.__wrapped__(*arguments)  # past the cache, which would answer without a word to the factory
+        return products, shots
+
+    return while_making
+
+
+SPLITS = {
+    "parts": (sets.parts, [(None, 3, 16), (0, 3, 16), (1, 3, 16)], 27 * 3),
+    "defects": (
+        sets.defects,
+        [(0, "train", 2, 16), (0, "test", 2, 16), (1, "train", 2, 16), (1, "test", 2, 16)],
+        27 * 2,
+    ),
+    "plates": (sets.plates, [(0, "train", 8, 48), (0, "test", 8, 48), (1, "train", 8, 48), (1, "test", 8, 48)], 16),
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_no_product_is_in_two_splits_nor_in_any_training(rendered: Callable[..., Rendered], name: str) -> None:
+    make, splits, least = SPLITS[name]
+    found = [rendered(make, *arguments) for arguments in splits]
+    for kind in zip(*found, strict=True):  # products, then photographs
+        assert all(len(some) >= least for some in kind)
+        assert not any(one & other for one, other in combinations(kind, 2))
+        assert min(number for some in kind for _, number in some) >= TEST_SEEDS, "no training seed is that large"
+
+
+def test_no_clip_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    make, found = motion.clips, []
+
+    def noted(*arguments: object) -> motion.Clips:
+        clips = make(*arguments)
+        found.append({*clips.seeds.tolist()})
+        return clips
+
+    monkeypatch.setattr(motion, "clips", noted)
+    for seed in (0, 1):
+        for split in ("train", "test"):
+            sets.clips.__wrapped__(seed, split, 8)
+    assert [len(some) for some in found] == [8] * 4
+    assert not any(one & other for one, other in combinations(found, 2))
+    assert min(map(min, found)) >= TEST_SEEDS
 
 
 def test_seeds_of_different_purposes_are_far_apart() -> None:
