@@ -1,7 +1,11 @@
 """What a frozen representation knows, asked in two ways: its nearest neighbours, and one linear layer on top of it.
 
-A linear probe is a convex problem.  It is solved to its optimum, so no learning rate, no number of epochs and no seed
-stands between a representation and its score.
+A linear probe is a convex problem, so no learning rate, no number of epochs and no seed stands between a representation
+and its score: it is solved until no entry of the gradient exceeds TOLERANCE.  That is near the optimum and not quite
+there.  For the shipped networks, of predictions among 27 classes 1 to 7 % differ from those of the optimum (tolerance
+1e-9 in double precision) with one label a class, up to 4 % with four or ten, and up to 2 % with a hundred.  They err to
+either side alike: an accuracy moves by 0.02 at most with one label a class, else by about 0.01.  With a tolerance of
+3e-5 fewer than 1 % differ.
 
 Source: Alain and Bengio 2016 (linear probes); Wu et al. 2018, section 3.4 (the weighted vote of neighbours).
 Book: selfsup/representations
@@ -21,7 +25,7 @@ from gadkit.checks import check_finite
 from gadkit.neighbors import knn_vote
 
 STRENGTH = 10.0  # scikit-learn's C: the data's weight against that of the squared weights
-TOLERANCE = 3e-4  # the gradient's largest entry, where curvature is about one, at which the optimum counts as reached
+TOLERANCE = 3e-4  # the gradient's largest entry, where curvature is about one, at which the search for the optimum ends
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def fit_linear(
 ) -> Linear:
     """The multinomial logistic regression of `targets` (class numbers, or a distribution a row) on features.
 
-    It minimises  sum_i CE(W x_i + b, t_i) + |W|^2 / (2 strength)  over standardised features, by L-BFGS from zero.
+    It minimises  sum_i CE(W x_i + b, t_i) + |W|^2 / (2 strength)  over standardised features, by L-BFGS from zero until
+    the gradient is at most `tolerance`; the module says how far from the optimum the default ends.
     Raises ValueError for features that are not finite, or targets of another number or outside the classes.
     """
     _check(x, targets, classes)
@@ -118,7 +123,7 @@ def linear_probe(
     test_labels: Int[Tensor, "m"],
     strength: float = STRENGTH,
 ) -> float:
-    """Accuracy on `test` of the linear layer that is best on `x`.  Raises ValueError as `fit_linear` does."""
+    """Accuracy on `test` of the linear layer that fits `x` best.  Raises ValueError as `fit_linear` does."""
     classes = 1 + int(max(labels.max(), test_labels.max()))
     return accuracy(fit_linear(x, labels, classes, strength).logits(test.cpu()), test_labels)
 

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from gadkit.evaluation.probes import (
+    TOLERANCE,
     accuracy,
     fit_linear,
     knn_accuracy,
@@ -69,6 +70,27 @@ def test_more_features_than_rows(clouds: tuple[Tensor, Tensor], generator: torch
     ours = fit_linear(x, labels, 4, 2.0, tolerance=1e-9)
     theirs = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(StandardScaler().fit_transform(x), labels)
     torch.testing.assert_close(ours.weight, torch.from_numpy(theirs.coef_), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_one_label_a_class_the_answers_are_nearly_the_optimum_s(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(128, 128, generator=draw))[0]
+    turn, labels = (
+        torch.logspace(0, -2, 128)[:, None] * turn,
+        torch.arange(27),
+    )  # features of few dimensions, correlated
+    centres = torch.randn(27, 128, generator=draw)
+    x, y = ((centres.repeat(n, 1) + torch.randn(27 * n, 128, generator=draw)) @ turn for n in (1, 12))
+    optimum = fit_linear(x.double(), labels, 27, tolerance=1e-9).logits(y.double()).argmax(1)
+    assert 0.7 < (optimum == labels.repeat(12)).float().mean() < 0.95, "neither hopeless nor settled"
+    agreement = {
+        tolerance: float((fit_linear(x, labels, 27, tolerance=tolerance).logits(y).argmax(1) == optimum).float().mean())
+        for tolerance in (3e-2, TOLERANCE, 3e-5)
+    }
+    assert agreement[TOLERANCE] >= 0.9
+    assert agreement[3e-5] >= 0.98
+    assert agreement[3e-2] < 0.9, "what an early end costs"
 
 
 def test_separable_classes_are_separated(generator: torch.Generator) -> None:
