@@ -73,7 +73,11 @@ def blocks(see: Features, seed: int, sizes: Sizes) -> Values:
 
 
 def health(see: Features, seed: int, sizes: Sizes) -> Values:
-    """Rank, alignment of two photographs of a product, uniformity; on half of the products, drawn by the seed."""
+    """Rank, alignment of two photographs of a product, uniformity; on half of the products, drawn by the seed.
+
+    The halves are of the same products, so the spread over seeds is less than new products would give: it compares with
+    that of no other evaluator.
+    """
     learn, _ = _parts(seed, sizes)
     x = see(learn.name, learn.images, blocks=True).pooled.unflatten(0, (-1, 2))  # (products, 2, d)
     x = x[torch.randperm(len(x), generator=sets.generator(f"health/{seed}"))[: len(x) // 2]]
@@ -149,8 +153,9 @@ def evaluate(
 ) -> Iterator[tuple[str, float]]:
     """Yield ("evaluator/measure", value) for all evaluators, or for those named; every name comes once a seed.
 
-    A seed stands for other products to be tested on, other labels to learn from and other splits.
-    Features are computed once.  Raises ValueError for an unknown evaluator or no seed.
+    A seed stands for other products to be tested on, other labels to learn from and other splits; for `health` it is
+    only another half of the same products.  Features are computed once.  Raises ValueError for an unknown evaluator or
+    no seed.
     """
     if unknown := set(only) - set(EVALUATORS):
         raise ValueError(f"evaluators: expected names among {', '.join(EVALUATORS)}, got {', '.join(sorted(unknown))}")

@@ -1,7 +1,9 @@
 """The images that every representation is asked about: the factory's parts, plates and clips, and real photographs.
 
-Whatever is learnt in an evaluation is learnt on other products, or other corners of a photograph, than it is tested on.
-All seeds lie where no training seed does.
+What is learnt in an evaluation is learnt on other products, or other corners of a photograph, than it is tested on, and
+all seeds lie where no training seed does.  Two sets are exceptions: `digits` and `faces` are random halves of one pool
+that does not say who wrote a digit, or whose face or which photograph a crop is, so one writer or source may be on both
+sides.
 
 Book: selfsup/representations
 """
@@ -167,7 +169,7 @@ def clips(seed: int, split: str, count: int, frames: int = FRAMES) -> Films:
 
 @cache
 def digits(per_class: int = 60) -> Labelled:
-    """scikit-learn's handwritten digits, 8 x 8 pixels."""
+    """scikit-learn's handwritten digits, 8 x 8 pixels; who wrote which is not known."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -180,7 +182,10 @@ def digits(per_class: int = 60) -> Labelled:
 
 @cache
 def faces() -> Labelled:
-    """scikit-image's subset of Labeled Faces in the Wild: 100 faces and 100 other things, 25 x 25 pixels, grey."""
+    """scikit-image's subset of Labeled Faces in the Wild: 100 faces and 100 other things, 25 x 25 pixels, grey.
+
+    What photographs they were cut from is not known.
+    """
     from skimage import data
 
     grey = (torch.from_numpy(data.lfw_subset()) * 255).round().to(torch.uint8)
