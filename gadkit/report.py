@@ -47,11 +47,11 @@ class Report:
     """Takes images one by one, keeps their pictures on disk, and gives the page piece by piece.
 
     `normal_maps` are those of normal images that the detector had not seen: they set the colours, so that good parts
-    stay clear.  Without them the colours stand for `fixed` values.
+    stay clear, and `fixed` only says how far the colours reach at least.  Without them they stand for `fixed` values.
     """
 
     def __init__(self, normal_maps: Float[Tensor, "k h w"] | None = None, fixed: Scale = ZERO_SHOT) -> None:
-        self.scale = fixed if normal_maps is None else anomaly_scale(normal_maps)
+        self.scale = fixed if normal_maps is None else anomaly_scale(normal_maps, top=fixed.high)
         self.on_normal = normal_maps is not None
         self._rows: list[tuple[float, str, int, int]] = []
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the report
@@ -111,6 +111,8 @@ def _card(path: str, score: float, photo: str, heat: str, threshold: float | Non
 def _header(facts: Facts, scale: Scale, on_normal: bool) -> dict[str, str]:
     skipped = "".join(f"<li>{html.escape(line)}</li>" for line in facts.skipped)
     low, high = (", typical of good parts", ", twice their extreme") if on_normal else ("", ", fixed")
+    if scale.middle is not None:
+        high = f"; half way: {scale.middle:.3f}, their extreme"
     colours = ANOMALY(np.linspace(0, 1, 13))  # (13, 4), seen on the grey of a photograph
     stops = (255 * (0.4 + (colours[:, :3] - 0.4) * colours[:, 3:])).round().astype(int)
     return {

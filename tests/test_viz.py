@@ -92,6 +92,11 @@ def test_drawing_leaves_the_settings_of_the_caller_alone(images: torch.Tensor) -
 def test_a_scale_comes_from_normal_maps() -> None:
     values = torch.arange(1001.0).reshape(1, 7, 143)
     assert viz.anomaly_scale(values, quantile=0.9) == viz.Scale(500, 1300)  # median 500, extreme 900
+    assert viz.anomaly_scale(values, quantile=0.9, top=1200.0) == viz.Scale(500, 1300)
+    far = viz.anomaly_scale(values, quantile=0.9, top=9000.0)
+    assert far == viz.Scale(500, 9000, 900)
+    levels = far.relative(torch.tensor([[[100.0, 500, 700, 900, 4950, 9000, 17100]]]))
+    assert levels.flatten().tolist() == pytest.approx([-0.5, 0, 0.25, 0.5, 0.75, 1, 1.5])
 
 
 def test_an_overlay_leaves_the_normal_clear_and_paints_the_anomalous(images: torch.Tensor, maps: torch.Tensor) -> None:
@@ -218,7 +223,7 @@ def bad_calls() -> dict[str, tuple]:
         "no columns of detections": (viz.show_detections, (images, maps), {"scale": scale, "columns": 0}, "got 0"),
         "small map": (viz.overlay, (images, maps[:, :4], scale), {}, r"expected shape \(2, 8, 8\)"),
         "NaN": (viz.overlay, (images, nan, scale), {}, "1 NaN"),
-        "upside down": (viz.overlay, (images, maps, viz.Scale(1, 0)), {}, "low < high"),
+        "upside down": (viz.overlay, (images, maps, viz.Scale(1, 0)), {}, "low < middle < high"),
         "no maps": (viz.anomaly_scale, (maps[:0],), {}, "at least one map"),
         "flat maps": (viz.anomaly_scale, (torch.ones(2, 8, 8),), {}, "got 1 everywhere"),
         "quantile": (viz.anomaly_scale, (maps, 0.3), {}, "got 0.3"),

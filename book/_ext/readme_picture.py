@@ -13,6 +13,7 @@ from gadkit.anomaly.thresholds import held_out
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import load_clip
 from gadkit.data import factory
+from gadkit.report import ONE_SHOT
 
 
 def main() -> None:
@@ -23,11 +24,12 @@ def main() -> None:
         defect = factory.CATEGORIES[name].defects[turn % 6]
         pick = data.defects.index(defect) + 2
         detector = WinCLIP(clip, factory.CATEGORIES[name].nouns[0]).fit(data.references)
-        scale = viz.anomaly_scale(held_out(detector, data.references).maps)  # each category's own good parts
+        good = held_out(detector, data.references).maps  # each category's own parts set its colours
+        scale = viz.anomaly_scale(good, top=ONE_SHOT.high)
         images.append(data.images[pick])
         maps.append(scale.relative(detector.score(data.images[pick : pick + 1]).maps)[0])
         titles.append(name)
-    whole = viz.Scale(0.0, 1.0)
+    whole = viz.Scale(0.0, 1.0, 0.5)
     figure = viz.show_detections(torch.stack(images), torch.stack(maps), scale=whole, titles=titles, columns=5)
     figure.savefig(Path(__file__).parents[1] / "_static" / "readme.png", dpi=130, facecolor="white")
 

@@ -29,31 +29,47 @@ OUTLINE = (("black", 2.6), ("white", 1.1))  # one of the two shows on any photog
 
 
 class Scale(NamedTuple):
-    """Where an anomaly map's colours begin and end, in the map's own units."""
+    """Where an anomaly map's colours begin, end, and are half spent, in the map's own units.
+
+    Half the colours lie below `middle` and half above, evenly on either side; without it, it is halfway.
+    """
 
     low: float
     high: float
+    middle: float | None = None
 
     def relative(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-        """Maps in units of this scale, 0 at `low` and 1 at `high`: maps of different products then share one figure."""
-        return (maps - self.low) / (self.high - self.low)
+        """Maps in units of this scale, 0 at `low` and 1 at `high`: those of different products then share one figure.
+
+        Raises ValueError for a scale that does not rise.
+        """
+        middle = (self.low + self.high) / 2 if self.middle is None else self.middle
+        if not self.low < middle < self.high:
+            raise ValueError(f"scale: expected low < middle < high, got {tuple(self)}")
+        below, above = (maps - self.low) / (middle - self.low), (maps - middle) / (self.high - middle)
+        return torch.where(maps < middle, below, 1 + above) / 2
 
 
-def anomaly_scale(normal_maps: Float[Tensor, "b h w"], quantile: float = 0.995) -> Scale:
-    """The scale that maps of normal images give: from their median to twice as far as their extreme.
+def anomaly_scale(normal_maps: Float[Tensor, "b h w"], quantile: float = 0.995, top: float | None = None) -> Scale:
+    """The scale that maps of normal images give: from their median to twice as far as their extreme, or on to `top`.
 
     The extreme is the `quantile` of all their pixels, so it lands in the middle of the colours and nearly all of a good
-    image stays uncoloured.  Raises ValueError for no maps, NaN, or maps that are all one value.
+    image stays uncoloured.  `top` is for detectors whose maps leave that extreme far behind, so that a defect still
+    stands out from surroundings that are only unusual: a value at which the detector is sure, or the strongest of all
+    maps that are shown together, never of each by itself.  Nearer than twice the extreme it changes nothing.
+
+    Raises ValueError for no maps, NaN, or maps that are all one value.
     """
     if normal_maps.numel() == 0:
         raise ValueError(f"normal_maps: expected at least one map, got shape {tuple(normal_maps.shape)}")
     if not 0.5 < quantile <= 1:
         raise ValueError(f"quantile: expected a number in (0.5, 1], got {quantile}")
     values = check_finite(normal_maps, "normal_maps").detach().float().cpu().numpy()
-    median, extreme = np.quantile(values, [0.5, quantile])
+    median, extreme = map(float, np.quantile(values, [0.5, quantile]))
     if median == extreme:
         raise ValueError(f"normal_maps: expected maps that vary, got {median:.4g} everywhere")
-    return Scale(float(median), float(2 * extreme - median))
+    twice = 2 * extreme - median
+    return Scale(median, twice) if top is None or top <= twice else Scale(median, float(top), extreme)
 
 
 def _check_maps(images: Tensor, maps: Tensor, what: str) -> Tensor:
@@ -74,10 +90,7 @@ def overlay(images: UInt8[Tensor, "b 3 h w"], maps: Float[Tensor, "b h w"], scal
     and colour and opacity rise together from `scale.low` to `scale.high`.
     """
     check_images(images)
-    maps = check_finite(_check_maps(images, maps, "maps"), "maps").float()
-    if not scale[1] > scale[0]:
-        raise ValueError(f"scale: expected low < high, got {tuple(scale)}")
-    level = ((maps - scale[0]) / (scale[1] - scale[0])).clamp(0, 1)
+    level = scale.relative(check_finite(_check_maps(images, maps, "maps"), "maps").float()).clamp(0, 1)
     colours = torch.from_numpy(ANOMALY(level.numpy())).float().permute(0, 3, 1, 2)  # (b, 4, h, w)
     heat, opacity = colours.split((3, 1), dim=1)
     luma = torch.tensor([0.2126, 0.7152, 0.0722])
@@ -241,11 +254,12 @@ def _outline(axes: Axes, mask: np.ndarray) -> None:
 
 
 def _key(figure: Picture, scale: Scale, top: float) -> None:
-    mappable = ScalarMappable(Normalize(*scale), ANOMALY)
+    mappable = ScalarMappable(Normalize(0, 1), ANOMALY)
     axes = _panel(figure, 0.1, top, WIDTH - 0.2, 0.09)
     axes.set_axis_on()
     bar = figure.colorbar(mappable, cax=axes, orientation="horizontal")
-    bar.set_ticks([scale.low, sum(scale) / 2, scale.high], labels=["as normal parts", "their extreme", "twice as far"])
+    end = "twice as far" if scale.middle is None else "far beyond"
+    bar.set_ticks([0, 0.5, 1], labels=["as normal parts", "their extreme", end])
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, labelcolor=INK)
     first, *_, last = bar.ax.get_xticklabels()

@@ -111,7 +111,9 @@ def test_good_parts_stay_clear() -> None:
         assert report.scale.low == pytest.approx(float(maps.median()), abs=1e-3)
         report.add("good.png", grey, maps[0], 0.1)
         report.add("bad.png", grey, torch.full((20, 20), 0.6), 0.9)
-        page = Page("".join(report.pages(Facts("", "", []))))
+        text = "".join(report.pages(Facts("", "", [])))
+    page = Page(text)
+    assert f"to {ZERO_SHOT.high:.3f}; half way: {report.scale.middle:.3f}" in text
     colour = [np.ptp(np.asarray(picture(image["src"])).astype(int), axis=2).mean() for image in page.all("img")[1::2]]
     assert colour[0] > 40 > colour[1], "the higher score comes first, and only it is coloured"
 
