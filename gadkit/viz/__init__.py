@@ -9,8 +9,6 @@ Book: intro/run-it
 from gadkit.viz.clusters import plot_points, show_clusters, show_tree
 from gadkit.viz.features import as_images, colour_fields, show_fields, show_rows
 from gadkit.viz.pictures import (
-    Scale,
-    anomaly_scale,
     contact_sheet,
     overlay,
     show_comparison,
@@ -19,6 +17,7 @@ from gadkit.viz.pictures import (
     show_windows,
 )
 from gadkit.viz.plots import plot_bars, plot_curves, plot_scatter, plot_scores, plot_shots
+from gadkit.viz.scale import Scale, anomaly_scale
 from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
 
 __all__ = [
