@@ -56,14 +56,25 @@ def show_clusters(
 
 
 @styled
-def show_tree(branches: Sequence[Sequence[tuple[int, UInt8[Tensor, "_ 3 s s"]]]], columns: int = 6) -> Picture:
+def show_tree(
+    branches: Sequence[Sequence[tuple[int, UInt8[Tensor, "_ 3 s s"]]]],
+    sizes: Sequence[int] | None = None,
+    whole: int | None = None,
+    columns: int = 6,
+) -> Picture:
     """A tree of clusters from the left to the right: the root, clusters, their leaves, and photographs of each leaf.
 
-    `branches[i][j]` is leaf j of cluster i: how many photographs it holds, and some of them.  A dot's area tells how
+    `branches[i][j]` is leaf j of cluster i: how many photographs it holds, and some of them.  Where not all leaves or
+    clusters are shown, `sizes` says what each cluster holds, and `whole` what the root does.  A dot's area tells how
     many there are, and so does the number beside it.
     """
     if not branches or not all(branches):
         raise ValueError("branches: expected at least one cluster, each with at least one leaf")
+    if sizes is None:
+        sizes = [sum(count for count, _ in leaves) for leaves in branches]
+    if len(sizes) != len(branches):
+        raise ValueError(f"sizes: expected one a cluster, {len(branches)} in all, got {len(sizes)}")
+    whole = sum(sizes) if whole is None else whole
     side = (WIDTH - STEM[3] - GAP * (_check_columns(columns) - 1)) / columns
     tops, top = [], 0.0
     for leaves in branches:
@@ -71,17 +82,16 @@ def show_tree(branches: Sequence[Sequence[tuple[int, UInt8[Tensor, "_ 3 s s"]]]]
         top += len(leaves) * (side + GAP) + 2 * GAP
     figure = Picture(figsize=(WIDTH, top - 3 * GAP), layout="none")
     middle = [sum(places) / len(places) for places in tops]
-    sizes = [sum(count for count, _ in leaves) for leaves in branches]
     root = (middle[0] + middle[-1]) / 2
     for leaves, places, centre, size in zip(branches, tops, middle, sizes, strict=True):
         _elbow(figure, (STEM[0], root), (STEM[1], centre))
         for (count, images), place in zip(leaves, places, strict=True):
             _elbow(figure, (STEM[1], centre), (STEM[2], place))
-            _dot(figure, STEM[2], place, count, sum(sizes))
+            _dot(figure, STEM[2], place, count, whole)
             for column, image in enumerate(_pixels(images[:columns])):
                 _panel(figure, STEM[3] + column * (side + GAP), place - side / 2, side, side).imshow(image)
-        _dot(figure, STEM[1], centre, size, sum(sizes))
-    _dot(figure, STEM[0], root, sum(sizes), sum(sizes))
+        _dot(figure, STEM[1], centre, size, whole)
+    _dot(figure, STEM[0], root, whole, whole)
     return figure
 
 

@@ -30,6 +30,8 @@ def test_a_tree_counts_from_the_leaves_to_the_root(images: torch.Tensor) -> None
     assert sum(len(axes.images) for axes in tree.axes) == 3 + 1 + 3
     assert tree.get_size_inches()[0] == pytest.approx(WIDTH)
     assert DPI * tree.get_size_inches()[1] < 1000
+    part = viz.show_tree([[(30, square[:3])], [(5, square)]], sizes=[70, 9], whole=900, columns=3)
+    assert sorted(text.get_text() for text in part.texts) == ["30", "5", "70", "9", "900"]
 
 
 def test_points_in_squares(generator: torch.Generator) -> None:
@@ -46,5 +48,7 @@ def test_bad_pictures(untyped: None, images: torch.Tensor) -> None:
         viz.show_clusters([(3, 0, images[:0])])
     with pytest.raises(ValueError, match="branches: expected at least one"):
         viz.show_tree([[]])
+    with pytest.raises(ValueError, match="sizes: expected one a cluster, 1 in all, got 2"):
+        viz.show_tree([[(3, images)]], sizes=[3, 4])
     with pytest.raises(ValueError, match="limit above 0"):
         viz.plot_points({"a": torch.zeros(1, 2)}, limit=0)
