@@ -116,10 +116,12 @@ def training_data(needs: str, seed: int = 0) -> Tensor | Mapping[str, Tensor]:
 
         return geometry.unlabelled(seed=seed).columns()
     if needs in ("videos", "sound"):
-        from gadkit.data import motion, sound
+        from gadkit.data import mechanics, motion, sound
 
-        clips = motion.clips(CLIPS, seed)
-        return clips.columns() if needs == "videos" else {"frames": clips.frames, "sound": sound.hear(clips)}
+        if needs == "videos":
+            return motion.clips(CLIPS, seed).columns()
+        clips = motion.clips(CLIPS, seed, actions=mechanics.HEARD)  # of the others there is nothing to hear
+        return {"frames": clips.frames, "sound": sound.hear(clips)}
     raise ValueError(f"needs: expected images, labels, geometry, videos or sound, got {needs!r}")
 
 

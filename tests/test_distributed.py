@@ -100,17 +100,21 @@ def learners() -> dict[str, nn.Module]:
         "inpainting": build(pretext.Inpainting, size=32),
         "autoencoder": build(pretext.Autoencoder, size=32),
         "deepcluster": build(pretext.DeepCluster, clusters=4, components=4, bank=32, size=32),
+        "sight-and-sound": build(pretext.SightAndSound, size=32),
+        "rgb-and-flow": build(pretext.RGBAndFlow, size=32),
     }
 
 
 def steps(first: int, step: int) -> dict[str, torch.Tensor]:
     """The loss, the gradients and the buffers of methods, from rows first, first + step, ... of the same views."""
+    from gadkit.data import motion, sound
     from gadkit.data.pool import unlabelled
 
-    images, found = unlabelled(16, size=48).images, {}
+    images, found, clips = unlabelled(16, size=48).images, {}, motion.clips(16, size=48)
+    data = {"sound": {"frames": clips.frames, "sound": sound.hear(clips)}, "videos": clips.columns(), "images": images}
     for name, method in learners().items():
         torch.manual_seed(3)
-        views = [view[first::step] for view in method.views(images)]
+        views = [view[first::step] for view in method.views(data[method.needs])]
         if name == "deepcluster":
             torch.manual_seed(4)
             method.recluster(torch.randn(16, 32))

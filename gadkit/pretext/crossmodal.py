@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit import distributed
 from gadkit.checks import check_finite, describe
 from gadkit.losses import clip_loss
+from gadkit.nn.heads import BatchNorm, mlp
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import calm, one_of
+from gadkit.pretext.base import one_of
 from gadkit.pretext.video import Frames, InARow, Video, convolutions, mirrored, some
 
 Sounds = Float[Tensor, "b 1 bins columns"]
@@ -24,9 +26,10 @@ Flows = Float[Tensor, "b u 2 s s"]
 class SightAndSound(Video):
     """Do picture and sound belong together (Arandjelovic and Zisserman 2017)?  `collapse` is log 2.
 
-    A clip is heard and seen for `shown` frames.  `negatives`: sounds of other "clips", for which it is enough to know
-    what a part is made of; "delays", the same clip's sound half a moment earlier or later (Korbar et al. 2018), for
-    which one must see when it lands; "both".
+    A clip is heard and seen for `shown` frames, and both become vectors of length 1.  The answer's logit is linear in
+    their cosine, after the same authors' AVE-Net (2018), which takes their distance.  `negatives`: sounds of all other
+    "clips" of the batch, for which it is enough to know what a part is made of; "delays", the same clip's sound of
+    another moment (Korbar et al. 2018), for which one must see when it lands; "both", which count alike.
     `level` takes each spectrogram's mean away and closes the shortcut of a recorder whose one automatic gain makes
     bright clips loud; `level=False` leaves it open.
     """
@@ -49,9 +52,10 @@ class SightAndSound(Video):
             raise ValueError(f"shown: expected at least 1 frame, got {shown}")
         self.shown, self.level = shown, level
         self.negatives = one_of("negatives", negatives, ("clips", "delays", "both"))
-        self.eyes = InARow(self.encoder.width, shown, hidden)
-        self.ears = convolutions(1, hidden)
-        self.head = calm(nn.Sequential(nn.Linear(2 * hidden, hidden), nn.GELU(), nn.Linear(hidden, 1)))
+        self.eyes, self.ears = InARow(self.encoder.width, shown, hidden), convolutions(1, hidden)
+        # without them all vectors become one in the first steps, and so they stay
+        self.spread = nn.ModuleList(BatchNorm(hidden, affine=False) for _ in range(2))
+        self.scale, self.bias = nn.Parameter(torch.tensor(5.0)), nn.Parameter(torch.tensor(0.0))
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Film (b, shown, 3, s, s), its sound (b, 1, bins, columns), and the same clip's sound of another moment."""
@@ -74,25 +78,31 @@ class SightAndSound(Video):
         heard = [sound.movedim(3, 1)[rows, start * each + span].movedim(1, 3) for start in (now, then)]
         return [self.seen(film), *(tuned(x, self.level) for x in heard)]
 
-    def judge(self, sight: Float[Tensor, "b h"], sound: Float[Tensor, "b h"]) -> Float[Tensor, "b"]:
-        """The logit of "they belong together"."""
-        return self.head(torch.cat([sight, sound], 1))[:, 0].float()
-
     def see(self, film: Frames) -> Float[Tensor, "b h"]:
-        """A vector a film."""
-        return self.eyes.whole(self.encode(film)).mean(1)
+        """A unit vector a film."""
+        return F.normalize(self.spread[0](self.eyes.whole(self.encode(film)).mean(1)).float(), dim=1)
+
+    def hear(self, sounds: Sounds) -> Float[Tensor, "b h"]:
+        """A unit vector a sound."""
+        return F.normalize(self.spread[1](self.ears(sounds)).float(), dim=1)
+
+    def judge(self, cosine: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The logit of "they belong together"."""
+        return self.scale * cosine + self.bias
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
-        """Cross-entropy of the two answers, which are asked for equally often."""
+        """Cross-entropy of the two answers, which count alike; the other clips are those of all processes."""
         film, own, other = views
-        sight, sound = self.see(film), self.ears(own)
+        sight, (own, other) = self.see(film), self.hear(torch.cat([own, other])).chunk(2)
+        sounds, rows = distributed.gather(own), torch.arange(len(own), device=own.device)
+        logits = self.judge(sight @ sounds.T)  # (b, m)
+        right = logits[rows, rows + len(rows) * distributed.rank()]
         wrong = []
         if self.negatives != "delays":
-            wrong.append(self.judge(sight, sound.roll(1, 0)))
+            wrong.append((F.softplus(logits).sum(1) - F.softplus(right)).mean() / (len(sounds) - 1))
         if self.negatives != "clips":
-            wrong.append(self.judge(sight, self.ears(other)))
-        right, wrong = self.judge(sight, sound), torch.cat(wrong)
-        return (F.softplus(-right).mean() + F.softplus(wrong).mean()) / 2
+            wrong.append(F.softplus(self.judge((sight * other).sum(1))).mean())
+        return (F.softplus(-right).mean() + sum(wrong) / len(wrong)) / 2
 
 
 class RGBAndFlow(Video):
@@ -104,6 +114,7 @@ class RGBAndFlow(Video):
     the part is finds its flow, and need not see how anything moves.
     """
 
+    lr = 3e-3
     fast = 4.0  # pixels a frame that count as 1
 
     def __init__(
@@ -123,8 +134,9 @@ class RGBAndFlow(Video):
                 f"and {temperature}"
             )
         self.shown, self.temperature, self.apart, self.collapse = shown, temperature, apart, math.log(batch)
-        self.eyes, self.head = InARow(self.encoder.width, shown, out), calm(nn.Linear(out, out))
-        self.motion = convolutions(2 * (shown - 1), out)
+        self.eyes, self.motion = InARow(self.encoder.width, shown, out), convolutions(2 * (shown - 1), out)
+        # normalised at their ends, or all films become one vector and all flows another
+        self.heads = nn.ModuleList(mlp((out, 4 * out, out), last_norm=True) for _ in range(2))
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Film (b, shown, 3, s, s) and the flow between its frames (b, shown - 1, 2, s, s), cut apart or together."""
@@ -145,7 +157,8 @@ class RGBAndFlow(Video):
 
     def project(self, film: Frames, flow: Flows) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """Both streams in the space in which they meet."""
-        return self.head(self.eyes.whole(self.encode(film)).mean(1)), self.motion(flow.flatten(1, 2))
+        seen, moved = self.eyes.whole(self.encode(film)).mean(1), self.motion(flow.flatten(1, 2))
+        return self.heads[0](seen), self.heads[1](moved)
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Cross-entropy of finding a film's flow and a flow's film."""

@@ -31,7 +31,7 @@ class NextFrame(Video):
             raise ValueError(f"shown: expected at least 1 frame, got {shown}")
         self.shown, self.target = shown, one_of("target", target, ("change", "frame"))
         width = self.encoder.width
-        self.read = InARow(width, shown, width)
+        self.read = calm(InARow(width, shown, width))
         self.mix = calm(Block(width, self.encoder.blocks[0].heads))  # things move from place to place
         self.draw = calm(nn.Linear(width, 3 * self.encoder.patch_size**2))
         nn.init.trunc_normal_(self.draw.weight, std=0.002)  # changes are small: to begin with, nothing moves

@@ -43,7 +43,7 @@ class FrameOrder(Video):
         if tuples < 1:
             raise ValueError(f"tuples: expected at least 1 a clip, got {tuples}")
         self.question, self.tuples = one_of("question", question, ("order", "arrow")), tuples
-        self.read = InARow(self.encoder.width, 3, hidden)
+        self.read = calm(InARow(self.encoder.width, 3, hidden))
         self.head = calm(nn.Linear(hidden, 1))
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gadkit.checks import check_finite, describe
 from gadkit.data.views import denormalise, normalise
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, calm
+from gadkit.pretext.base import Pretext
 from gadkit.pretext.shortcuts import standardise
 
 Frames = Float[Tensor, "b t 3 s s"]
@@ -82,7 +82,7 @@ class InARow(nn.Module):
 
     def __init__(self, width: int, count: int, hidden: int) -> None:
         super().__init__()
-        self.count, self.turns = count, calm(nn.Linear(width, count * hidden))
+        self.count, self.turns = count, nn.Linear(width, count * hidden)
 
     def forward(self, tokens: Float[Tensor, "b t n e"], rows: Int[Tensor, "b q k"]) -> Float[Tensor, "b q n h"]:
         """What is read in q rows of k frames of each clip, which `rows` numbers."""
