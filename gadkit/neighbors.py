@@ -21,7 +21,7 @@ def check_features(x: Tensor, what: str = "features") -> Tensor:
 
     Raises ValueError for another shape, for whole numbers, and for what is not finite.
     """
-    if not isinstance(x, Tensor) or x.ndim != 2 or not x.is_floating_point():
+    if not isinstance(x, Tensor) or x.ndim != 2 or not x.shape[1] or not x.is_floating_point():
         raise ValueError(f"{what}: expected floats of shape (n, d), got {describe(x)}")
     return check_finite(x if x.dtype == torch.float64 else x.float(), what)
 
@@ -50,10 +50,12 @@ def _check(queries: Tensor, keys: Tensor, k: int, metric: str) -> tuple[Tensor, 
         )
     if not 1 <= k <= len(keys):
         raise ValueError(f"k: expected from 1 to the number of keys, {len(keys)}, got {k}")
-    return queries, keys
+    kind = torch.promote_types(queries.dtype, keys.dtype)
+    return queries.to(kind), keys.to(kind)
 
 
 @no_type_check  # bad input is a ValueError
+@torch.no_grad()  # ranks have no gradient
 def topk(
     queries: Float[Tensor, "n d"], keys: Float[Tensor, "m d"], k: int, metric: str = "cosine", chunk: int | None = None
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:

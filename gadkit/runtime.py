@@ -16,17 +16,24 @@ T = TypeVar("T")
 
 
 def device(name: str | None = None) -> torch.device:
-    """The device to run on: `name`, else `GADKIT_DEVICE`, else a GPU if there is one, else the CPU."""
-    name = name or os.environ.get("GADKIT_DEVICE")
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    """The device to run on: `name`, else `GADKIT_DEVICE`, else a GPU if there is one, else the CPU.
+
+    Apple's "mps" is taken only where it is asked for: it has no double precision, which k-means and some measures need.
+    Raises ValueError for one that this machine does not have.
+    """
+    name = name or os.environ.get("GADKIT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: expected cpu, cuda or mps, as far as this machine has them, got {name!r}") from error
     return torch.device(name)
 
 
 def has_bf16(where: torch.device) -> bool:
     """Whether bfloat16 is arithmetic there and not an emulation."""
     if where.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        with torch.cuda.device(where):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return where.type == "cpu" and "avx512_bf16" in _cpu_flags()
 
 

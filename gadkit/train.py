@@ -26,6 +26,8 @@ from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
 from gadkit.runtime import progress
 
+LOG = "log.jsonl"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,14 +69,16 @@ def fit(
 
     Where the plan asks for no average, the model itself is returned.  With a folder `run`, progress is kept in
     `run/checkpoint.pt` and taken up from there; `watch` measures the average every `watch_every` steps into
-    `run/log.jsonl`.  `after` follows each step with the share of them that is done, and may return parameters whose
-    training begins anew: the optimiser forgets them.  Raises FloatingPointError when the loss or the gradient is not
-    finite, ValueError when the folder holds a run of another plan or of something else than `what`.
+    `run/log.jsonl`, in which a step stands once, however often the run was cut.  `after` follows each step with the
+    share of them that is done, and may return parameters whose training begins anew: the optimiser forgets them.
+    Raises FloatingPointError when the loss or the gradient is not finite, ValueError when the folder holds a run of
+    another plan or of something else than `what`.
     """
     average = copy.deepcopy(model).eval().requires_grad_(False) if plan.average else model
     optimiser = torch.optim.AdamW(_groups(model, plan.weight_decay), lr=plan.lr, betas=plan.betas, fused=True)
     held = _Run(run, plan, what, model, average, optimiser)
     start, before, smooth = held.resume()
+    held.forget(start)
     began = time.monotonic()
     bar = progress(range(start, plan.steps), "training", total=plan.steps - start)
     for step in bar:
@@ -100,7 +104,7 @@ def fit(
             held.save(done, seconds, smooth)
         if run and watch and distributed.rank() == 0 and (done % watch_every == 0 or done == plan.steps):
             row = {"step": done, "seconds": round(seconds, 1), "loss": round(smooth, 4)} | watch(average, done)
-            with open(run / "log.jsonl", "a") as log:
+            with open(run / LOG, "a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
     return average, before + time.monotonic() - began
 
@@ -134,8 +138,9 @@ def learn(
         rows = batch_rows(count, plan.batch, step, seed)[distributed.rank() :: distributed.world()]
         torch.manual_seed((seed * 1_000_003 + step) * distributed.world() + distributed.rank())
         batch = {name: column[rows].to(where, non_blocking=True) for name, column in whole.items()}
+        views = method.views(batch if isinstance(data, Mapping) else batch[""])  # in full precision
         with runtime.autocast(where):
-            return method.loss(method.views(batch if isinstance(data, Mapping) else batch[""]))
+            return method.loss(views)
 
     method.train()
     plan = replace(plan, collapse=method.collapse, average=0.0)
@@ -189,8 +194,14 @@ class _Run:
         if content is None:
             return 0, 0.0, math.nan
         where = next(self.model.parameters()).device
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location=where)
-        found, own = state.get("of", {}), self._identity()
+        try:
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location=where)
+            found, own = state["of"], self._identity()
+        except Exception as error:  # torn, empty, or another program's: torch raises what its readers happen to
+            raise ValueError(
+                f"{self.folder}: expected the checkpoint of a training by this package, got {type(error).__name__}: "
+                "delete it or take another folder"
+            ) from error
         if different := [key for key in own if found.get(key) != own[key]]:
             expected, came = ({key: held.get(key) for key in different} for held in (own, found))
             raise ValueError(
@@ -214,6 +225,16 @@ class _Run:
         content = io.BytesIO()
         torch.save(self._state(0, 0.0, math.nan), content)
         return content.getvalue()
+
+    def forget(self, start: int) -> None:
+        """Take out of the log what was written after the checkpoint, and a last line that was cut short."""
+        if distributed.rank() or not self.folder or not (log := self.folder / LOG).is_file():
+            return
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+        part = log.with_suffix(".part")
+        part.write_text("".join(kept), encoding="utf-8")
+        part.replace(log)
 
     def save(self, step: int, seconds: float, smooth: float) -> None:
         """Write the checkpoint, whole or not at all."""

@@ -95,6 +95,17 @@ def test_a_run_is_not_taken_up_by_another(tmp_path) -> None:
     fit(model, loss, replace(plan, save_every=1, collapse=0.3), tmp_path, what="one, seed 0")
 
 
+@pytest.mark.parametrize("content", [b"", b"torn", "list"])
+def test_what_is_no_checkpoint_is_named(tmp_path, content) -> None:
+    if content == "list":
+        torch.save([1, 2], tmp_path / "checkpoint.pt")
+    else:
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+    model, loss = problem()
+    with pytest.raises(ValueError, match="expected the checkpoint of a training by this package"):
+        fit(model, loss, Plan(steps=3), tmp_path)
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_what_begins_anew_is_forgotten_by_the_optimiser(anew: bool) -> None:
     model = nn.Linear(2, 1, bias=False)
@@ -126,6 +137,28 @@ def test_a_log_needs_no_checkpoint_before_it(tmp_path) -> None:
     model, loss = problem()
     fit(model, loss, Plan(steps=3, save_every=3), tmp_path / "new", lambda average, step: {"value": 1.0}, watch_every=1)
     assert len((tmp_path / "new/log.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_step_stands_in_the_log_once_however_often_the_run_was_cut(tmp_path) -> None:
+    plan = Plan(steps=40, save_every=10)
+
+    def run(last: int) -> None:
+        model, loss = problem()
+
+        def dies(step: int) -> torch.Tensor:
+            if step == last:
+                raise Killed
+            return loss(step)
+
+        fit(model, dies, plan, tmp_path, lambda average, step: {"value": 1.0}, watch_every=7)
+
+    with pytest.raises(Killed):
+        run(29)
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"step": 2')  # a line that was cut short
+    run(40)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [7, 14, 21, 28, 35, 40]
 
 
 def test_the_rate_warms_up_and_ends_at_its_floor() -> None:
@@ -188,6 +221,15 @@ class TestLearn:
         learn(resumed, self.data, plan, tmp_path)
         assert len(resumed.rows) == 6
         assert torch.allclose(whole.encoder.weight, resumed.encoder.weight, atol=1e-6)
+
+    def test_views_are_made_in_full_precision(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gadkit.runtime.has_bf16", lambda where: True)
+        method, seen = self.method(), []
+        for name, part in {"views": method.views, "loss": method.loss}.items():
+            spy = lambda x, name=name, part=part: seen.append((name, torch.is_autocast_enabled("cpu"))) or part(x)  # noqa: E731
+            setattr(method, name, spy)
+        learn(method, self.data, Plan(steps=1, batch=5))
+        assert seen == [("views", False), ("loss", True)]
 
     def test_named_columns_stay_together(self) -> None:
         method, seen = self.method(), []

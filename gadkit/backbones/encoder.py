@@ -46,10 +46,10 @@ class Encoder:
     @no_type_check  # bad input is a ValueError
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "b 3 s s"], layers: Sequence[int] = (-1,)) -> Tokens:
-        """Encode preprocessed images; `layers` counts blocks from 0, or from the end when negative.
+        """Encode preprocessed images of any device; `layers` counts blocks from 0, or from the end when negative.
 
         The last block's patches have gone through the final norm.  Raises ValueError for images of another size or
-        dtype, an empty batch, NaN, or a layer that does not exist.
+        kind, an empty batch, NaN, or a layer that does not exist.
         """
         s = self.image_size
         if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != (3, s, s):
@@ -58,7 +58,7 @@ class Encoder:
             raise ValueError(f"images: expected at least one, got an empty batch of shape {tuple(images.shape)}")
         if wrong := [i for i in layers if not -self.depth <= i < self.depth]:
             raise ValueError(f"layers: expected numbers from {-self.depth} to {self.depth - 1}, got {wrong[0]}")
-        tokens = self.vit.blocks_out(check_finite(images, "images"))
+        tokens = self.vit.blocks_out(check_finite(images, "images").to(self.vit.cls))
         last, lead = tokens[-1], self.vit.prefix
         pooled = last[:, 0] if self.pool == "cls" else last[:, lead:].mean(1)
         side = s // self.patch_size
@@ -73,7 +73,7 @@ def load_encoder(name: str, preset: str | None = None, device: str | None = None
     """
     where = runtime.device(device)
     if name == "random":
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():  # of every device, for `manual_seed` seeds them all
             torch.manual_seed(0)
             return Encoder(ViT().to(where))
     if weights.preset(preset) == "paper" or name in ARCHITECTURES:

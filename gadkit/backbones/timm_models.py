@@ -149,7 +149,7 @@ class Timm:
             raise ValueError(f"images: expected preprocessed floats (b, 3, {s}, {s}), got {describe(images)}")
         if not len(images):
             raise ValueError(f"images: expected at least one, got an empty batch of shape {tuple(images.shape)}")
-        return check_finite(images, "images")
+        return check_finite(images, "images").to(self.device)
 
 
 def tiny_model(architecture: str) -> nn.Module:

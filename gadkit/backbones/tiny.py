@@ -106,6 +106,7 @@ def save_tiny_clip(model: nn.Module, config: TinyConfig, path: Path = WEIGHTS) -
     state = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items() if k != "attn_mask"}
     part = path.with_suffix(".part")
     save_file(state, part, {"config": json.dumps(asdict(config))})
+    part.chmod(0o644)  # the library writes for the owner only
     part.replace(path)
 
 

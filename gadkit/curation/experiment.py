@@ -10,7 +10,6 @@ Book: selfsup/curation
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -32,6 +31,7 @@ from gadkit.data import factory
 from gadkit.data.pool import FIRST, RANDOMISED, Pool
 from gadkit.evaluation.features import look
 from gadkit.evaluation.probes import accuracy, fit_linear
+from gadkit.evaluation.results import merge
 from gadkit.evaluation.sets import parts
 from gadkit.neighbors import knn_vote
 from gadkit.train import learn
@@ -135,7 +135,7 @@ def world(setting: Setting = Setting(), seed: int = 0, run: Path | None = None) 
     if file:
         run.mkdir(parents=True, exist_ok=True)
         kept = {"images": pool.images, "labels": pool.labels, "classes": list(pool.classes), "setting": made}
-        torch.save(kept | {"products": products, "rows": rows}, part := file.with_suffix(".part"))
+        torch.save(kept | {"products": products, "rows": rows}, part := file.with_suffix(f".{os.getpid()}.part"))
         part.replace(file)
     return World(pool, products, rows, seed)
 
@@ -196,10 +196,11 @@ def measure(name: str, world: World, setting: Setting, run: Path | None = None) 
         raise ValueError(f"collection: expected one of {', '.join(world.rows)}, got {name!r}")
     began, rows = time.monotonic(), world.rows[name]
     runtime.seed_everything(world.seed)
-    method = methods.build(setting.method).to(runtime.device())
+    method = methods.build(setting.method).to(distributed.start() or runtime.device())
     plan = replace(methods.plan_of(setting.method, method), steps=setting.steps, warmup=max(1, setting.steps // 10))
-    seconds = learn(method, world.pool.images[rows], replace(plan, save_every=8), run, world.seed)
-    values = dict(answers(Encoder(method.encoder.eval()), world.pool, setting, world.seed))
+    seconds = learn(method, world.pool.images[rows], replace(plan, save_every=8), run, world.seed, setting.method)
+    eyes = Encoder(method.encoder.eval(), pool=getattr(method, "pool", "cls"))
+    values = dict(answers(eyes, world.pool, setting, world.seed))
     return {
         "collection": name,
         "seed": world.seed,
@@ -215,22 +216,9 @@ def measure(name: str, world: World, setting: Setting, run: Path | None = None) 
     }
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a results file; none if there is no file."""
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-
-
-def _write(path: Path, row: dict[str, Any]) -> None:
-    """Add a row, in the place of that of the same collection and seed; the file changes as a whole or not at all."""
-    rows = {(r["collection"], r["seed"]): r for r in (*read(path), row)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        record = {"what": "one method on a long-tailed collection and on parts of it", "rows": [*rows.values()]}
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def key(row: dict[str, Any]) -> tuple[str, int]:
+    """What tells a row from the others: its collection and its seed."""
+    return row["collection"], row["seed"]
 
 
 def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int:
@@ -254,7 +242,7 @@ def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int
             run = given.run and given.run / f"{name.replace(' ', '-')}-{seed}"
             row = measure(name, compared, setting, run)
             if distributed.rank() == 0:
-                _write(given.out, row)
+                merge(given.out, [row], key, "one method on a long-tailed collection and on parts of it")
             sys.stderr.write(f"{name}, seed {seed}: {row['values']}\n")
     return 0
 

@@ -34,7 +34,7 @@ def divergence(x: Float[Tensor, "n 2"], bandwidth: float = 0.5, cells: int = 120
     """
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):
         raise ValueError(f"points: expected shape (n, 2), at least one, got {describe(x)}")
-    axis = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells * 2 * SIDE - SIDE
+    axis = (torch.arange(cells, dtype=torch.float64, device=x.device) + 0.5) / cells * 2 * SIDE - SIDE
     # a Gaussian of two coordinates is the product of two of one
     across, along = (torch.exp(-((axis[:, None] - c) ** 2) / (2 * bandwidth**2)) for c in x.double().T)  # (cells, n)
     density = across @ along.T

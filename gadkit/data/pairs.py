@@ -80,5 +80,5 @@ def _category(rng: random.Random) -> str:
 
 
 def _numbers(seed: int, chunk: int, size: int) -> Int[Tensor, "n"]:
-    """Seeds of a chunk, below those of the test sets (2 ** 40)."""
-    return ((seed % 256) << 32) + chunk * size + torch.arange(size)
+    """Seeds of a chunk, below those of the films (2 ** 38), the pools and the test sets."""
+    return ((seed % 64) << 32) + chunk * size + torch.arange(size)

@@ -138,9 +138,10 @@ def attention_maps(backbone: Backbone, images: UInt8[Tensor, "b 3 h w"]) -> Floa
     vit = getattr(backbone, "vit", None)
     if not hasattr(vit, "attention"):
         raise ValueError(f"backbone: expected one whose `vit` gives its attention, got {type(backbone).__name__}")
-    x = backbone.preprocess(images)
+    x = backbone.preprocess(images).to(backbone.device)
     rows, columns = (side // vit.patch_size for side in x.shape[2:])
-    return vit.attention(x)[:, :, 0, vit.prefix :].unflatten(2, (rows, columns))  # (b, heads, r, c)
+    seen = vit.attention(x)[:, :, 0, vit.prefix :].to(images.device)
+    return seen.unflatten(2, (rows, columns))  # (b, heads, r, c)
 
 
 def nearest(queries: Int[Tensor, "q"], x: Float[Tensor, "n d"], k: int = 5) -> Int[Tensor, "q k"]:
@@ -151,6 +152,6 @@ def nearest(queries: Int[Tensor, "q"], x: Float[Tensor, "n d"], k: int = 5) -> I
     if not 1 <= k < len(x):
         raise ValueError(f"k: expected from 1 to {len(x) - 1} neighbours, got {k}")
     _, found = topk(x[queries], x, k + 1)  # (q, k + 1)
-    others = found != queries[:, None]
+    others = found != queries[:, None].to(found.device)
     others[:, -1] &= ~others.all(1)  # where a double pushed the row itself out, the last one goes
     return found[others].view(-1, k)

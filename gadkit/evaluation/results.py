@@ -4,10 +4,13 @@ Book: selfsup/comparison
 """
 
 import argparse
+import getpass
+import hashlib
 import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +18,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from gadkit import runtime, weights
 from gadkit.protocols import Backbone
@@ -24,28 +28,30 @@ Row = dict[str, Any]
 UNTRAINED = ("random", "clip-random")  # what is known without weights
 
 
-def load(name: str, preset: str | None = None) -> Backbone:
+def load(name: str, preset: str | None = None, device: str | None = None) -> Backbone:
     """A backbone by name: "clip" and "clip-random" (the tiny one untrained), or whatever `load_encoder` knows."""
     from gadkit import backbones
 
     if name == "clip":
-        return backbones.load_clip(preset)
+        return backbones.load_clip(preset, device)
     if name == "clip-random":
         from gadkit.backbones.tiny import load_tiny_clip
 
         return load_tiny_clip(random=True)
-    return backbones.load_encoder(name, preset)
+    return backbones.load_encoder(name, preset, device)
 
 
-def check(names: Sequence[str], preset: str | None = None) -> None:
-    """Whether `load` knows all names, without loading any.
+def check(names: Sequence[str], preset: str | None = None, what: str = "NAME") -> None:
+    """Whether `load` knows all names, without loading any; messages call them `what`.
 
-    Raises ValueError for one that is unknown, and `WeightsUnavailable` for one that has no weights under the preset.
+    Raises ValueError for one that is unknown and for an unknown preset, and `WeightsUnavailable` for one that has no
+    weights under it.
     """
+    weights.preset(preset)
     known = [*UNTRAINED, *dict.fromkeys(name for name, _ in weights.WEIGHTS)]
     for name in names:
         if name not in known:
-            raise ValueError(f"NAME: expected one of {', '.join(known)}, got {name!r}")
+            raise ValueError(f"{what}: expected one of {', '.join(known)}, got {name!r}")
         if name not in UNTRAINED:
             weights.lookup(name, preset)
 
@@ -79,21 +85,41 @@ def key(row: Row) -> tuple[str, str, str]:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a results file; none if there is no file."""
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    """The rows of a results file; none if there is no file.  Raises ValueError for a file of another kind."""
+    if not path.exists():
+        return []
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected a results file, JSON with rows, got something else ({error})") from error
 
 
-def merge(path: Path, rows: Sequence[Row]) -> None:
-    """Add rows to a results file, in the place of those of the same key; the file changes as a whole or not at all."""
-    merged = {key(row): row for row in (*read(path), *rows)}
+def merge(
+    path: Path,
+    rows: Sequence[Row],
+    key: Callable[[Row], tuple[Any, ...]] = key,
+    what: str = "every representation by one protocol; values by seed",
+) -> None:
+    """Add rows to a results file, in the place of those of the same `key`; `what` says what the file is about.
+
+    The file changes as a whole or not at all, and processes that write to one file take turns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        record = {"what": "every representation by one protocol; values by seed", "rows": list(merged.values())}
-        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with _turns(path):
+        merged = {key(row): row for row in (*read(path), *rows)}
+        try:
+            record = {"what": what, "rows": list(merged.values())}
+            part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _turns(path: Path) -> FileLock:
+    """The lock that processes of one user share for one file; it lies with temporary files, not beside the results."""
+    name = hashlib.sha256(f"{getpass.getuser()} {path.resolve()}".encode()).hexdigest()[:24]
+    return FileLock(Path(tempfile.gettempdir()) / f"gadkit-{name}.lock")
 
 
 def summary(values: Sequence[float]) -> tuple[float, float]:
@@ -121,15 +147,20 @@ def main(protocol: str, evaluate: Evaluate, argv: Sequence[str] | None = None) -
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N")
     parser.add_argument("--preset", choices=weights.PRESETS, help="default: GADKIT_PRESET, else tiny")
     given = parser.parse_args(argv)
+    rows: list[Row] = []
     try:
-        check(given.names, given.preset)  # all of them before hours go into the first
-    except (ValueError, weights.WeightsUnavailable) as error:
-        parser.error(str(error))
-    rows = []
-    for name in given.names:
-        rows.append(measure(name, protocol, evaluate, load(name, given.preset), given.seeds, given.preset))
+        check(given.names, given.preset)  # all of them, and the file, before hours go into the first
+        runtime.device()
         if given.out:
-            merge(given.out, rows[-1:])
-        sys.stderr.write(f"{name}: {rows[-1]['seconds']} s\n")
-    sys.stdout.write(table(rows) + "\n")
+            merge(given.out, [])
+        for name in given.names:
+            rows.append(measure(name, protocol, evaluate, load(name, given.preset), given.seeds, given.preset))
+            if given.out:
+                merge(given.out, rows[-1:])
+            sys.stderr.write(f"{name}: {rows[-1]['seconds']} s\n")
+    except (ValueError, OSError, weights.WeightsUnavailable) as error:
+        parser.error(str(error))
+    finally:
+        if rows:  # what was measured is said, whatever came after
+            sys.stdout.write(table(rows) + "\n")
     return 0

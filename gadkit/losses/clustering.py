@@ -95,9 +95,12 @@ def ibot_loss(
 ) -> Float[Tensor, ""]:
     """Predict what the teacher sees in the patches that were hidden from the student; mean over them, image by image.
 
-    An image without hidden patches does not count; the processes may have different numbers of them.
-    Zhou et al. 2022, eq. 2.
+    An image without hidden patches does not count; the processes may have different numbers of them.  Raises
+    ValueError for shapes that do not fit.  Zhou et al. 2022, eq. 2.
     """
+    if mask.shape != student.shape[:2] or student.shape != teacher.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (teacher, student, mask))
+        raise ValueError(f"ibot: expected logits (n, p, k) of both and a mask (n, p), got {shapes}")
     targets = F.softmax((teacher.detach() - centre) / teacher_temperature, 2)
     each = -(targets * F.log_softmax(student / student_temperature, 2)).sum(2)  # (n, p)
     hidden = mask.sum(1)

@@ -30,8 +30,14 @@ def mae_loss(
     """Mean squared error on the masked patches only; `mask` is 1 where a patch was removed.
 
     With `norm_pix` each target patch has its mean taken out and its (unbiased) deviation divided out; predicting 0 then
-    costs (e - 1) / e.  He et al. 2022, section 3.
+    costs (e - 1) / e.  Raises ValueError for a mask of another shape, and for one that hides nothing.  He et al. 2022,
+    section 3.
     """
+    if mask.shape != prediction.shape[:2] or prediction.shape != target.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (prediction, target, mask))
+        raise ValueError(f"mae: expected prediction and target (b, n, e) and a mask (b, n), got {shapes}")
+    if not mask.any():
+        raise ValueError("mae: expected a mask that hides a patch, got none hidden")
     if norm_pix:
         spread = (target.var(2, keepdim=True) + 1e-6).sqrt()
         target = (target - target.mean(2, keepdim=True)) / spread

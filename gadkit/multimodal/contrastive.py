@@ -9,9 +9,10 @@ Book: anomaly/winclip
 
 import json
 import math
+import os
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -243,16 +244,21 @@ def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
 
 
 def train(config: Config = Config(), watch_every: int = 1000) -> Path:
-    """Train, or go on training, and write `tiny-clip.safetensors` into `config.out`; return its path."""
+    """Train, or go on training, and write `tiny-clip.safetensors` into `config.out`; return its path.
+
+    Raises ValueError for no steps, and in one of several processes: its windows are not shared out among them.
+    """
     if config.steps < 1:
         raise ValueError(f"steps: expected at least 1, got {config.steps}")
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ValueError(f"clip: expected to train in one process, got one of {processes}")
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     where = runtime.device()
     runtime.seed_everything(config.seed)
     method = Contrast(build_tiny_clip(config.model), config).to(where)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
-    loss, what = objective(method, PairPool(config.seed, config.chunks)), f"tiny-clip, seed {config.seed}"
+    loss, what = objective(method, PairPool(config.seed, config.chunks)), f"tiny-clip, {replace(config, out=Path())}"
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
     path = out / "tiny-clip.safetensors"
     save_tiny_clip(average.clip, config.model, path)
@@ -287,8 +293,8 @@ def glance(clip: OpenCLIP, categories: tuple[str, ...] | None = None, variants: 
             data = factory.test_set(category, variant)
             seen, normal = (clip.encode_image(clip.preprocess(x)) for x in (data.images, data.references))
             cosines = F.normalize(seen.pooled, dim=-1) @ texts.T
-            zero.append(roc_auc_score(data.labels, (cosines[:, 1] - cosines[:, 0]).float().numpy()))
+            zero.append(roc_auc_score(data.labels, (cosines[:, 1] - cosines[:, 0]).float().cpu().numpy()))
             a, bank = (F.normalize(t.patches[0], dim=-1) for t in (seen, normal))
             distance = 1 - (a @ bank.flatten(0, 1).T).amax(2)
-            few.append(roc_auc_score(data.labels, distance.amax(1).float().numpy()))
+            few.append(roc_auc_score(data.labels, distance.amax(1).float().cpu().numpy()))
     return {"zero_shot": sum(zero) / len(zero), "four_shot": sum(few) / len(few)}

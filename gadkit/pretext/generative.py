@@ -216,7 +216,7 @@ class Autoencoder(Pretext):
 def holes(
     count: int, size: int, kind: str, device: torch.device | None = None, generator: torch.Generator | None = None
 ) -> Bool[Tensor, "b 1 s s"]:
-    """Masks of the three kinds, True in the hole; each takes at most a quarter of the image."""
+    """Masks of the three kinds, True in the hole; each takes about a quarter of the image or less."""
     if kind == "centre":
         side = torch.arange(size, device=device)
         inside = (side >= size // 4) & (side < size // 4 + size // 2)

@@ -52,7 +52,7 @@ def rotate(images: Float[Tensor, "b 3 s s"], quarters: Int[Tensor, "b"], by: str
     """Turn each image anticlockwise by its own number of quarters."""
     turn = pivot if by == "resampling" else lambda x, k: torch.rot90(x, k, (2, 3))
     out = torch.empty_like(images)
-    for k in range(4):
+    for k in quarters.unique().tolist():  # those that occur: a grid of no images cannot be made
         out[quarters == k] = turn(images[quarters == k], k)
     return out
 

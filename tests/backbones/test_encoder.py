@@ -76,6 +76,14 @@ def test_an_image_is_encoded_alike_in_any_company(vit: ViT, images: torch.Tensor
     )
 
 
+def test_images_come_to_the_network(images: torch.Tensor) -> None:
+    """Preprocessed images lie where the photographs did; on a GPU kernel that is another place than the network's."""
+    elsewhere = Encoder(ViT().to("meta"))
+    assert elsewhere.encode_image(torch.zeros(1, 3, 96, 96)).pooled.device.type == "meta"
+    here, x = Encoder(ViT()), torch.rand(1, 3, 96, 96)
+    torch.testing.assert_close(here.encode_image(x.double()).pooled, here.encode_image(x).pooled)
+
+
 def test_what_it_says_of_itself(vit: ViT) -> None:
     encoder = Encoder(vit)
     assert (encoder.image_size, encoder.patch_size, encoder.embed_dim, encoder.depth) == (96, 8, 32, 3)

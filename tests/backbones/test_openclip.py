@@ -1,5 +1,7 @@
 """The adapter gives what open_clip's own model gives, and windows what one window alone would give."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from PIL import Image
@@ -168,6 +170,14 @@ def test_bfloat16_is_close(tiny: OpenCLIP, images: Tensor) -> None:
     assert has_bf16(torch.device("cpu")) in (True, False)
     with pytest.raises(ValueError, match="float32, bfloat16, got 'int8'"):
         tiny.encode_image(x, precision="int8")
+
+
+def test_an_emulated_bfloat16_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("torch.cuda.device", lambda where: asked.append(where) or nullcontext())
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not has_bf16(torch.device("cuda:1"))
+    assert asked == [torch.device("cuda:1")]
 
 
 def test_nothing_asks_for_gradients_but_features_can_be_trained_on(tiny: OpenCLIP, images: Tensor) -> None:

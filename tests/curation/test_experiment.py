@@ -10,6 +10,7 @@ import torch
 from gadkit.curation import experiment
 from gadkit.data.factory.sets import TEST_SEEDS
 from gadkit.data.pool import FIRST, RANDOMISED
+from gadkit.evaluation.results import merge, read
 
 SMALL = experiment.Setting(photographs=240, keep=130, steps=1, products=(1, 1))
 
@@ -60,7 +61,7 @@ def test_a_row_of_the_results(world: experiment.World, tmp_path: Path) -> None:
     out, run = tmp_path / "results" / "curation.json", tmp_path / "run"
     arguments = ["curated", "--out", str(out), "--run", str(run), "--seeds", "3"]
     assert experiment.main(arguments, SMALL) == 0
-    (row,) = experiment.read(out)
+    (row,) = read(out)
     assert (row["collection"], row["seed"], row["setting"]["steps"]) == ("curated", 3, 1)
     assert {"seconds", "training_seconds", "device", "processor", "threads", "versions"} <= row.keys()
     assert set(row["values"]) == {a + b for a in ("knn", "linear") for b in ("", "/head", "/middle", "/tail")}
@@ -71,9 +72,9 @@ def test_a_row_of_the_results(world: experiment.World, tmp_path: Path) -> None:
     assert torch.equal(kept.pool.images, world.pool.images)
     assert all(torch.equal(kept.rows[name], rows) for name, rows in world.rows.items())
 
-    experiment._write(out, row | {"seconds": 1.0})
-    experiment._write(out, row | {"seed": 4})
-    assert [(r["seed"], r["seconds"]) for r in experiment.read(out)] == [(3, 1.0), (4, row["seconds"])]
+    merge(out, [row | {"seconds": 1.0}], experiment.key)
+    merge(out, [row | {"seed": 4}], experiment.key)
+    assert [(r["seed"], r["seconds"]) for r in read(out)] == [(3, 1.0), (4, row["seconds"])]
     assert json.loads(out.read_text())["what"]
     assert [path.name for path in out.parent.iterdir()] == ["curation.json"]
 
@@ -95,6 +96,21 @@ def test_collections_of_another_setting_are_not_taken_for_one_s_own(tmp_path: Pa
         experiment.main(["--run", str(tmp_path), "--out", str(tmp_path / "x.json"), "--seeds", "5"], few)
 
 
+def test_a_method_is_asked_by_the_vector_that_it_has_trained(
+    world: experiment.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def answers(encoder, *_):
+        seen.append(encoder.pool)
+        return [("knn", 0.5)]
+
+    monkeypatch.setattr(experiment, "answers", answers)
+    for method in ("simclr", "mae"):
+        experiment.measure("curated", world, replace(SMALL, method=method))
+    assert seen == ["cls", "mean"]
+
+
 def test_unknown_collections(world: experiment.World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="collection: expected one of uncurated, random subset, curated, by labels"):
         experiment.measure("best", world, SMALL)
@@ -103,4 +119,4 @@ def test_unknown_collections(world: experiment.World, tmp_path: Path, capsys: py
     assert "error: COLLECTION: expected one of uncurated, random subset, curated, by labels, got 'best'" in (
         capsys.readouterr().err
     )
-    assert experiment.read(tmp_path / "x.json") == []
+    assert read(tmp_path / "x.json") == []

@@ -175,7 +175,7 @@ def test_the_nearest_are_others(generator: torch.Generator) -> None:
 
 def test_attention_is_what_the_class_token_looks_at() -> None:
     vit = ViT(image_size=16, patch_size=4, width=16, depth=2, heads=2, registers=2)
-    backbone = SimpleNamespace(vit=vit, preprocess=lambda images: images / 255)
+    backbone = SimpleNamespace(vit=vit, preprocess=lambda images: images / 255, device=torch.device("cpu"))
     images = torch.randint(256, (2, 3, 16, 24), dtype=torch.uint8)
     maps = attention_maps(backbone, images)
     assert maps.shape == (2, 2, 4, 6)

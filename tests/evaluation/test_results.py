@@ -1,6 +1,8 @@
 """The results file: rows merged by method and protocol, whole or not at all."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,17 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> Non
         merge(path, [row("random", "anomaly", {1, 2})])  # a set is no JSON
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_that_write_one_file_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    script = (
+        "import sys; from pathlib import Path; from gadkit.evaluation.results import merge\n"
+        "for i in range(30): merge(Path(sys.argv[1]), [dict(method=f'{sys.argv[2]}{i}', protocol='p', preset='t')])"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", script, str(path), name]) for name in "ab"]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(read(path)) == 60
 
 
 def test_a_row_says_what_was_measured_on_what(small: OpenCLIP) -> None:
@@ -92,6 +105,43 @@ def test_all_names_are_known_before_any_is_measured(
     assert message in capsys.readouterr().err
     assert not measured
     assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"what": "no rows"}'])
+def test_a_file_of_another_kind_is_found_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture, content: str
+) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        main("shapes", lambda backbone, seeds: pytest.fail("measured"), ["random", "--out", f"{tmp_path}/results.json"])
+    assert "expected a results file, JSON with rows" in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_text() == content
+
+
+def test_a_wrong_setting_is_found_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for variable, message in (("GADKIT_PRESET", "expected one of tiny, paper"), ("GADKIT_DEVICE", "got 'abacus'")):
+        monkeypatch.setenv(variable, "abacus")
+        with pytest.raises(SystemExit, match="2"):
+            main("shapes", lambda backbone, seeds: pytest.fail("measured"), ["random"])
+        monkeypatch.delenv(variable)
+        assert message in capsys.readouterr().err
+
+
+def test_what_was_measured_is_said_whatever_comes_after(capsys: pytest.CaptureFixture) -> None:
+    def once(backbone: OpenCLIP, seeds: list[int]) -> Iterator[tuple[str, float]]:
+        if "# measured" in seen:
+            raise ValueError("out of luck")
+        seen.append("# measured")
+        yield "a/b", 1.0
+
+    seen: list[str] = []
+    with pytest.raises(SystemExit, match="2"):
+        main("shapes", once, ["clip-random", "random"])
+    out, err = capsys.readouterr()
+    assert "| a/b | 1.000" in out
+    assert "out of luck" in err
 
 
 def test_all_that_can_be_loaded_is_known() -> None:

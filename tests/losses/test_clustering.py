@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn, swav_loss
+from gadkit.losses import dino_loss, ibot_loss, koleo, mae_loss, next_centre, sinkhorn, swav_loss
 
 
 def scores(n: int = 16, k: int = 5, seed: int = 0) -> torch.Tensor:
@@ -136,6 +136,18 @@ class TestIBOT:
         value = ibot_loss(teacher, student, mask, torch.zeros(6))
         assert torch.equal(value, ibot_loss(teacher, other, mask, torch.zeros(6)))
         assert ibot_loss(teacher, student, mask[1:2].expand(3, -1), torch.zeros(6)) == 0
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_mask_that_would_broadcast_is_refused() -> None:
+    x, mask = torch.randn(3, 4, 6), torch.ones(1, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"a mask \(n, p\), got \(3, 4, 6\), \(3, 4, 6\), \(1, 4\)"):
+        ibot_loss(x, x, mask, torch.zeros(6))
+    for wrong in (mask.float(), mask[0].float()):
+        with pytest.raises(ValueError, match=r"mae: expected prediction and target \(b, n, e\) and a mask \(b, n\)"):
+            mae_loss(x, x, wrong)
+    with pytest.raises(ValueError, match="a mask that hides a patch"):
+        mae_loss(x, x, torch.zeros(3, 4))
 
 
 class TestKoLeo:

@@ -122,6 +122,12 @@ def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
     assert 0 <= logged["zero_shot"] <= 1
 
 
+def test_one_of_several_processes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="clip: expected to train in one process, got one of 2"):
+        c.train(c.Config(steps=1, out=tmp_path))
+
+
 def test_no_steps_is_an_error() -> None:
     with pytest.raises(ValueError, match="steps: expected at least 1"):
         c.train(c.Config(steps=0))

@@ -173,13 +173,26 @@ def test_seams_solve_a_puzzle_without_gaps_and_a_gap_and_even_tiles_stop_that(pa
 
 
 def by_lens(tiles: torch.Tensor) -> float:
-    """How often fringes alone tell which of eight places a tile has."""
-    away = read_lens(tiles)
+    """How often fringes alone tell which of eight places a tile has; the lens pulls green towards the middle."""
+    away = -read_lens(tiles)
     away = away - away[:, 4:5]
     away = torch.cat([away[:, :4], away[:, 5:]], 1)
     places = torch.tensor([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y]).float()
     guess = (away @ torch.nn.functional.normalize(places, dim=1).T).argmax(-1)
     return (guess == torch.arange(8)).float().mean().item()
+
+
+def test_a_displacement_is_read_with_its_sign(parts) -> None:
+    grey = parts[:, :, 30:62, 29:62].float().mean(1) / 255
+    moved = torch.stack([grey[..., 1:], grey[..., :-1], grey[..., 1:]], 1)  # green a pixel to the right
+    right, down = read_lens(moved[:, None])[:, 0].median(0).values
+    assert 0.2 < right < 1.5
+    assert abs(down) < 0.1
+
+
+def test_turns_that_do_not_occur_are_not_made(parts) -> None:
+    upright = parts[:2].float()
+    assert torch.equal(rotate(upright, torch.tensor([0, 0]), "resampling"), upright)
 
 
 def test_a_lens_tells_where_tiles_were_until_its_colours_go(parts, small) -> None:
