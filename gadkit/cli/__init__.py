@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except BrokenPipeError:  # `gadkit detect ... | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's last flush
+        from gadkit.cli.outputs import silence
+
+        silence()
         return OK
     except KeyboardInterrupt:
         print("\ngadkit: interrupted", file=sys.stderr)

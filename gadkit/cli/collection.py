@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit.backbones import load_clip, load_encoder
+from gadkit import runtime
 from gadkit.cli import outputs, sources
-from gadkit.cli.inspection import usable
 from gadkit.cli.outputs import count
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
 from gadkit.data.folders import load_images
+from gadkit.evaluation import results
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
 
@@ -99,13 +99,14 @@ class Collection:
         names = [f"cluster_{i + 1}" for i in range(found.clusters.shape[1])]
         with outputs.atomic(self.out / sources.TABLE, newline="", encoding="utf-8", errors="backslashreplace") as file:
             lines = csv.writer(file)
-            lines.writerow(["path", "status", "duplicate_of", *names])
+            lines.writerow([*sources.HEADER, *names])
             for i, path in enumerate(self.read):
                 twin = self.read[found.twin[i]] if status[i] == "duplicate" else ""
                 lines.writerow([path, status[i], twin, *numbers[i].tolist()])
             lines.writerows([path, "unreadable", "", *[""] * len(names)] for path, _ in self.skipped)
         kept = (f"{self.read[i]}\n" for i in found.kept.tolist())
-        with outputs.atomic(self.out / "kept.txt", encoding="utf-8", errors="surrogateescape") as file:
+        kept = (f"./{line}" if line.startswith("-") else line for line in kept)  # or tools take it for an option
+        with outputs.atomic(self.out / sources.LIST, encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(kept)
         self._write_sheet(found, numbers[:, 0])
 
@@ -198,13 +199,13 @@ def check(arguments: argparse.Namespace) -> Collection:
         raise ValueError(
             f"--clusters: expected numbers that fall from at most {len(files)}, the images, got {arguments.clusters}"
         )
-    out, device = outputs.prepare(arguments.out, "--out"), str(usable(arguments.device))
-    if arguments.backbone == "clip":
-        backbone = load_clip(arguments.preset, device)
-    else:
-        backbone = load_encoder(arguments.backbone, arguments.preset, device)
+    if taken := sources.foreign(arguments.out):
+        raise ValueError(f"--out: expected a folder whose {taken[0]} is that of an earlier run, or none, got yours")
+    device = str(runtime.device(arguments.device))
+    results.check([arguments.backbone], arguments.preset, "--backbone")
+    out = outputs.prepare(arguments.out, "--out")
     return Collection(
-        backbone=backbone,
+        backbone=results.load(arguments.backbone, arguments.preset, device),
         files=files,
         keep=arguments.keep,
         clusters=arguments.clusters,

@@ -87,25 +87,27 @@ def run(arguments: argparse.Namespace) -> int:
     outputs.tell(*sources.unread(given), *sources.uncovered(given))
     detector = task.fit()
     outputs.tell(*words.before(task))
-    root = sources.common_root(arguments.images)
+    root, heard = sources.common_root(arguments.images), True
     page = nullcontext()
     if arguments.out is not None:
         maps = None if task.normal is None else task.normal.maps
         page = closing(Report(maps, ONE_SHOT if task.references else ZERO_SHOT))
     with page as report:
         for row, path, image, heat in task.score(detector):
-            if arguments.json:
-                outputs.say(row.json())
+            if arguments.json and heard:
+                heard = outputs.heard(row.json())
+                if not heard and arguments.out is arguments.maps is None:
+                    return 0  # the reader has seen enough, and nothing else was asked for
             if arguments.maps is not None:
                 outputs.write_map(arguments.maps, path, root, heat.cpu().numpy())
             if report is not None:
                 report.add(row.path, image, heat, row.score)
         if not task.rows:
             raise ValueError(f"IMAGES: none of the {len(task.files)} files could be read")
-        if not arguments.json:
-            outputs.say(*outputs.table(task.rows))
         if report is not None:
             outputs.write_csv(arguments.out / "scores.csv", task.rows)
             outputs.write_text(arguments.out / "report.html", report.pages(words.facts(task)))
+        if not arguments.json:
+            outputs.heard(*outputs.table(task.rows))
     outputs.tell(*words.after(task, arguments.out))
     return 1 if task.skipped else 0

@@ -89,8 +89,8 @@ def check(arguments: argparse.Namespace) -> Inspection:
     WINCLIP.texts(arguments.object)
     files = sources.files_to_score(arguments.images)
     normal = [] if arguments.normal is None else sources.normal_files(arguments.normal)
-    known = {os.path.abspath(path) for path in normal}
-    new = [path for path in files if os.path.abspath(path) not in known]
+    known = {os.path.realpath(path) for path in normal}  # through links, too
+    new = [path for path in files if os.path.realpath(path) not in known]
     if not new:
         raise ValueError("IMAGES: expected some that are not among the normal images; there is nothing left to score")
     for folder, option in ((arguments.out, "--out"), (arguments.maps, "--maps")):
@@ -99,7 +99,7 @@ def check(arguments: argparse.Namespace) -> Inspection:
     return Inspection(
         object_name=arguments.object.strip(),
         preset=weights.preset(arguments.preset),
-        device=usable(arguments.device),
+        device=runtime.device(arguments.device),
         files=new,
         normal_files=normal,
         labels=sources.labels(arguments.images),
@@ -119,14 +119,3 @@ def _load(preset: str, device: torch.device) -> OpenCLIP:
         return load_clip(preset, str(device))
     finally:
         logging.disable(logging.NOTSET)
-
-
-def usable(name: str | None) -> torch.device:
-    """The device, if this machine has it.  Raises ValueError."""
-    try:
-        return torch.empty(0, device=runtime.device(name)).device
-    except (RuntimeError, AssertionError, ValueError) as error:
-        asked = name or os.environ.get("GADKIT_DEVICE")
-        raise ValueError(
-            f"--device: expected cpu, cuda or mps, as far as this machine has them, got {asked!r}"
-        ) from error

@@ -1,4 +1,4 @@
-"""What `gadkit detect` leaves behind: lines on the terminal, and files that are never half-written.
+"""What a command leaves behind: lines on the terminal, and files that are never half-written.
 
 Book: intro/run-it
 """
@@ -107,6 +107,21 @@ def say(*lines: str) -> None:
     for line in lines:
         tqdm.write(line, file=sys.stdout)  # past the progress bar, if both meet on a terminal
     sys.stdout.flush()
+
+
+def heard(*lines: str) -> bool:
+    """As `say`; False, and no error, if nobody reads any more (`gadkit detect ... | head`), for files to be written."""
+    try:
+        say(*lines)
+    except BrokenPipeError:
+        silence()
+        return False
+    return True
+
+
+def silence() -> None:
+    """Nothing reaches standard output from here on, not even what the interpreter flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(*lines: str) -> None:

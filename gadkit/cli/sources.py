@@ -17,7 +17,8 @@ from gadkit.data.folders import BrokenImage, Entry, ImageFolder, images_in, load
 from gadkit.runtime import progress
 
 LAYOUTS = {"mvtec": "MVTec AD's layout", "visa": "VisA's layout"}
-SHEET, TABLE = "contact.png", "curation.csv"  # what `gadkit curate` writes, beside a list of names
+SHEET, TABLE, LIST = "contact.png", "curation.csv", "kept.txt"  # what `gadkit curate` writes
+HEADER = ("path", "status", "duplicate_of")  # how its table begins
 BATCH, PIXELS = 16, 2**24  # images at once, and pixels: together with its map, a pixel takes some 30 bytes on the way
 
 
@@ -56,6 +57,15 @@ def files_below(given: Sequence[Path], out: Path) -> tuple[list[Path], int]:
 def _is_inside(path: Path, folder: Path) -> bool:
     path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     return folder in path.parents
+
+
+def foreign(out: Path) -> list[str]:
+    """Names that `gadkit curate` would write to in a folder and that something else than an earlier run has taken."""
+    try:
+        ours = (out / TABLE).read_text(encoding="utf-8", errors="replace").startswith(",".join(HEADER))
+    except OSError:
+        ours = False
+    return [] if ours else [name for name in (SHEET, LIST, TABLE) if (out / name).exists()]
 
 
 def _is_sheet(path: Path) -> bool:

@@ -127,6 +127,7 @@ def test_an_interrupt_leaves_whole_files_alone(
     run: Run, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "contact.png").write_text("of an earlier run")
+    (tmp_path / "curation.csv").write_text("path,status,duplicate_of,cluster_1\n")
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -134,8 +135,29 @@ def test_an_interrupt_leaves_whole_files_alone(
     monkeypatch.setattr(os, "replace", stop)
     code, _, _ = run("curate", parts, "--keep", 4, "--out", tmp_path)
     assert code == 130
-    assert [path.name for path in tmp_path.iterdir()] == ["contact.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["contact.png", "curation.csv"]
     assert (tmp_path / "contact.png").read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize("name", ["contact.png", "kept.txt", "curation.csv"])
+def test_what_somebody_else_has_written_is_not_replaced(run: Run, parts: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    code, out, err = run("curate", parts, "--keep", 2, "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert f"--out: expected a folder whose {name} is that of an earlier run, or none, got yours" in err
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_name_that_looks_like_an_option_is_listed_as_a_path(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in (1, 2):
+        photograph(tmp_path / f"-{i}.png", seed=i)
+    monkeypatch.chdir(tmp_path)
+    assert run("curate", ".", "--keep", 2, "--duplicates", 1, "--out", "out")[0] == 0
+    listed = sorted((tmp_path / "out/kept.txt").read_text().splitlines())
+    assert listed == ["./-1.png", "./-2.png"]
+    assert all((tmp_path / path).is_file() for path in listed)
 
 
 def test_another_backbone(run: Run, parts: Path, tmp_path: Path) -> None:
@@ -153,7 +175,7 @@ def test_another_backbone(run: Run, parts: Path, tmp_path: Path) -> None:
         (["--duplicates", "1.5"], "--duplicates: expected a cosine"),
         (["--clusters", "4", "9"], "--clusters: expected numbers that fall from at most 6"),
         (["--clusters", "7"], "--clusters: expected numbers that fall from at most 6"),
-        (["--backbone", "nobody"], "nobody"),
+        (["--backbone", "nobody"], "--backbone: expected one of random, clip-random, clip,"),
         (["--preset", "huge"], "preset"),
     ],
 )
@@ -161,6 +183,7 @@ def test_wrong_questions(run: Run, parts: Path, tmp_path: Path, arguments: list[
     code, out, err = run("curate", parts / "b", *arguments, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
     assert message in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_to_look_at(run: Run, tmp_path: Path) -> None:

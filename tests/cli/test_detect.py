@@ -85,6 +85,10 @@ def test_good_parts_are_not_compared_with_themselves(run: Run, good: Path) -> No
     code, out, err = run("detect", good.parent, "--object", "nut", "--normal", good, "--json")
     assert [Path(json.loads(line)["path"]).name for line in out.splitlines()] == ["new.png"]
     assert "4 images left out" in err
+    (good.parent / "link").symlink_to(good)
+    code, _, err = run("detect", good, "--object", "nut", "--normal", good.parent / "link")
+    assert code == 2
+    assert "nothing left to score" in err
 
 
 def test_maps_at_the_images_own_size_under_names_that_differ(run: Run, parts: Path, tmp_path: Path) -> None:
@@ -224,3 +228,15 @@ def test_a_reader_who_has_seen_enough(parts: Path, monkeypatch: pytest.MonkeyPat
     with open(writer, "w") as out:
         monkeypatch.setattr(sys, "stdout", out)
         assert main(["detect", str(parts), "--object", "nut", "--json"]) == 0
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_files_are_written_whoever_reads_the_table(parts: Path, tmp_path: Path, form: list[str]) -> None:
+    command = [sys.executable, "-m", "gadkit", "detect", str(parts), "--object", "nut", "--out", str(tmp_path / "out")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*command, *form], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out/scores.csv").read_text().splitlines()) == 5
+    assert (tmp_path / "out/report.html").is_file()
