@@ -108,6 +108,12 @@ def test_a_chapter_is_as_long_as_an_evening_allows(page: str) -> None:
     assert fewest <= words(page) <= most
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_line_of_prose_is_swallowed_as_a_comment(page: str) -> None:
+    swallowed = [line for cell in cells(page, "markdown") for line in cell.source.splitlines() if line.startswith("%")]
+    assert not swallowed, "MyST takes a line that begins with % for a comment"
+
+
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_every_exercise_has_a_folded_solution(page: str) -> None:
     exercises = re.findall(r"\{exercise\}.*?\n:label: (\S+)", text_of(page))

@@ -55,6 +55,6 @@ class BYOL(SelfSupervised):
         return byol_loss(p[0], z[1]) + byol_loss(p[1], z[0])
 
     def after_step(self, progress: float) -> None:
-        """The teacher follows, ever more slowly; with `momentum` 0 it is the student of the step before."""
+        """The teacher follows, ever more slowly; with `momentum` 0 it has the student's own weights again."""
         momentum = cosine_momentum(progress, self.momentum) if self.momentum else 0.0
         ema_update(self.teacher, nn.Sequential(self.encoder, self.head), momentum)
