@@ -10,6 +10,7 @@ Book: anomaly/winclip, selfsup/simclr
 import copy
 import io
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from gadkit.protocols import Method
 from gadkit.runtime import progress
 
 LOG = "log.jsonl"
+said = logging.getLogger(__name__)  # for whoever has no terminal on which to see the bar
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ class _Run:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.plan.average:
             self.average.load_state_dict(state["average"])
+        if state["step"]:
+            said.info("%s: going on from step %d of %d", self.folder, state["step"], self.plan.steps)
         return state["step"], state["seconds"], state["smooth"]
 
     def _content(self) -> bytes | None:
@@ -241,6 +245,7 @@ class _Run:
         part = self.folder / "checkpoint.part"
         torch.save(self._state(step, seconds, smooth), part)
         part.replace(self.folder / "checkpoint.pt")
+        said.info("step %d of %d, loss %.4f", step, self.plan.steps, smooth)
 
     def _state(self, step: int, seconds: float, smooth: float) -> dict[str, Any]:
         state = {"of": self._identity(), "step": step, "seconds": seconds, "smooth": smooth}

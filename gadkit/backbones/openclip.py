@@ -190,6 +190,14 @@ class OpenCLIP:
         tokens = self.tokenizer(list(texts)).to(self.device)
         return torch.cat([self.encode_token_ids(t) for t in tokens.split(TEXTS)]).float()
 
+    def full(self, texts: Sequence[str]) -> int:
+        """How many of the texts fill the context to its end, so that their last words are probably cut off.
+
+        0 for a tokenizer that does not tell its end token.
+        """
+        end = getattr(self.tokenizer, "eot_token_id", None)
+        return 0 if end is None else int((self.tokenizer(list(texts))[:, -1] == end).sum())
+
     def encode_token_ids(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """`encode_text` from token ids on, open to gradients: what training calls."""
         text = getattr(self.model, "text", self.model)  # a CustomTextCLIP keeps its tower apart

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ class Inspection:
     quantile: float | None  # of the held-out scores, to draw the threshold at; None where it is given
     left_out: int = 0  # of the images asked for: those that are among the normal ones
     references: int = 0
+    prompts: tuple[int, int, int] = (0, 0, 0)  # that fill the model's context, all, and the tokens of that context
     normal: AnomalyResult | None = None  # of normal images, each held out
     rows: list[outputs.Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -54,7 +56,8 @@ class Inspection:
         fits into memory.
         """
         clip = _load(self.preset, self.device)
-        detector = WinCLIP(clip, self.object_name)
+        detector, texts = WinCLIP(clip, self.object_name), [*chain(*WINCLIP.texts(self.object_name))]
+        self.prompts = clip.full(texts), len(texts), clip.context_length
         images = [image for _, image in sources.read(self.normal_files, "normal", self.skip, clip.image_size)]
         if self.normal_files and not images:
             raise ValueError(f"--normal: none of the {len(self.normal_files)} files could be read")

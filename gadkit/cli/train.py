@@ -4,6 +4,8 @@ Book: intro/run-it
 """
 
 import argparse
+import logging
+import sys
 import textwrap
 from pathlib import Path
 
@@ -52,6 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     clip = arguments.name == "clip"
     if (arguments.photographs if clip else arguments.steps) is not None:
         raise ValueError("--steps belongs to the clip, and --photographs to every other method")
+    if not sys.stderr.isatty():  # where no bar shows how it goes
+        said = logging.getLogger("gadkit")
+        said.setLevel(logging.INFO)
+        said.handlers = [logging.StreamHandler()]
+        said.handlers[0].setFormatter(logging.Formatter("gadkit: %(message)s"))
     out = arguments.out or Path("tiny-clip" if clip else arguments.name)
     given = {name: value for name in ("steps", "photographs") if (value := getattr(arguments, name)) is not None}
     if clip:

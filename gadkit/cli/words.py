@@ -20,6 +20,12 @@ def before(run: Inspection) -> Iterator[str]:
     """Remarks that one wants to read before the work is done."""
     if run.left_out:
         yield f"{count(run.left_out, 'image')} left out: they are among the good parts to compare with"
+    if run.prompts[0]:
+        cut, every, tokens = run.prompts
+        yield (
+            f"the name fills this model's {tokens} tokens: {cut} of {every} prompts are probably cut off before they "
+            "say whether the part is damaged; use a short, common English name"
+        )
     if run.references == 1 and run.line is None:
         yield "no threshold: a single good part has no others to be compared with; give 2 or more, better 20"
 

@@ -200,7 +200,8 @@ class Views:
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"], generator: Generator = None) -> Float[Tensor, "b 3 s s"]:
         """One view of each image, normalised.  Raises ValueError for anything but uint8 RGB images."""
-        x = flip(crop(images, self.size, self.scale, self.ratio, generator), self.mirror, generator)
+        x = crop(check_images(images), self.size, self.scale, self.ratio, generator)
+        x = flip(x, self.mirror, generator)
         if self.strength:
             jitter = [self.strength * s for s in (0.4, 0.4, 0.4, 0.1)]
             x = colour_jitter(x, *jitter, share=0.8, generator=generator)

@@ -78,3 +78,13 @@ def test_it_explains_itself(run: Run, arguments: list[str], said: str) -> None:
     code, out, err = run(*arguments)
     assert (code, err) == (0, "")
     assert said in out
+
+
+def test_a_training_says_how_it_goes_where_there_is_no_terminal(run: Run, tmp_path: Path) -> None:
+    arguments = ["train", "rotation", "--photographs", 256, "--out", tmp_path]
+    code, out, err = run(*arguments)
+    assert (code, out) == (0, f"{tmp_path / 'rotation.safetensors'}\n")
+    assert "gadkit: step 2 of 2, loss 1." in err
+    code, _, err = run(*arguments)
+    assert code == 0
+    assert f"gadkit: {tmp_path}: going on from step 2 of 2" in err

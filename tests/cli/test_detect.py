@@ -91,6 +91,15 @@ def test_good_parts_are_not_compared_with_themselves(run: Run, good: Path) -> No
     assert "nothing left to score" in err
 
 
+def test_a_name_that_leaves_no_room_for_the_question_is_named(run: Run, parts: Path) -> None:
+    remark = "prompts are probably cut off before they say whether the part is damaged"
+    name = "Edelstahl-Sechskantschraube M8x40 DIN 933 mit Unterlegscheibe"
+    code, _, err = run("detect", parts, "--object", name)
+    assert code == 0
+    assert f"the name fills this model's 48 tokens: 242 of 242 {remark}" in err
+    assert remark not in run("detect", parts, "--object", "metal nut")[2]
+
+
 def test_maps_at_the_images_own_size_under_names_that_differ(run: Run, parts: Path, tmp_path: Path) -> None:
     photograph(parts / "a" / "0.jpg", 33, 71)
     code, _, _ = run("detect", parts, "--object", "nut", "--maps", tmp_path / "maps")
