@@ -73,7 +73,7 @@ def load_encoder(name: str, preset: str | None = None, device: str | None = None
     """
     where = runtime.device(device)
     if name == "random":
-        with torch.random.fork_rng():  # of every device, for `manual_seed` seeds them all
+        with torch.random.fork_rng(range(torch.cuda.device_count())):  # `manual_seed` seeds every device
             torch.manual_seed(0)
             return Encoder(ViT().to(where))
     if weights.preset(preset) == "paper" or name in ARCHITECTURES:
