@@ -89,7 +89,7 @@ TRAINED = {
     "frame-order": 2.5,
     "free-labels": 2.6,
     "sight-and-sound": 2.8,
-    "rgb-and-flow": 2.8,
+    "rgb-and-flow": 2.9,
     "vit": 2.5,
     "convnext": 2.5,
     "swin": 2.6,
