@@ -39,6 +39,7 @@ class Inspection:
     quantile: float | None  # of the held-out scores, to draw the threshold at; None where it is given
     left_out: int = 0  # of the images asked for: those that are among the normal ones
     references: int = 0
+    copies: int = 0  # among them, of others
     prompts: tuple[int, int, int] = (0, 0, 0)  # that fill the model's context, all, and the tokens of that context
     normal: AnomalyResult | None = None  # of normal images, each held out
     rows: list[outputs.Row] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Inspection:
         if self.normal_files and not images:
             raise ValueError(f"--normal: none of the {len(self.normal_files)} files could be read")
         self.references = len(images)
+        self.copies = len(images) - len({image.numpy().tobytes() for image in images})
         if not images:
             return detector.fit()
         detector.fit(torch.stack(images))

@@ -26,6 +26,11 @@ def before(run: Inspection) -> Iterator[str]:
             f"the name fills this model's {tokens} tokens: {cut} of {every} prompts are probably cut off before they "
             "say whether the part is damaged; use a short, common English name"
         )
+    if run.copies:
+        yield (
+            f"{run.copies} of {count(run.references, 'good part')} are copies of others: held out, a copy scores as if "
+            "nothing could be wrong, so a threshold drawn from them lies too low"
+        )
     if run.references == 1 and run.line is None:
         yield "no threshold: a single good part has no others to be compared with; give 2 or more, better 20"
 

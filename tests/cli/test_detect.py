@@ -70,6 +70,14 @@ def test_verdicts_by_a_threshold_of_ones_own(run: Run, parts: Path) -> None:
     assert "4 of 4 images above the threshold 0.0000" in err
 
 
+def test_copies_among_the_good_parts_are_named(run: Run, parts: Path, good: Path) -> None:
+    assert "copies" not in run("detect", parts, "--object", "nut", "--normal", good)[2]
+    (good / "copy.png").write_bytes((good / "0.png").read_bytes())
+    code, _, err = run("detect", parts, "--object", "nut", "--normal", good)
+    assert code == 0
+    assert "1 of 5 good parts are copies of others" in err
+
+
 def test_one_good_part_gives_no_threshold(run: Run, parts: Path, good: Path) -> None:
     code, out, err = run("detect", parts, "--object", "nut", "--normal", good / "0.png", "--json")
     assert code == 0
