@@ -63,7 +63,7 @@ class Inspection:
         if self.normal_files and not images:
             raise ValueError(f"--normal: none of the {len(self.normal_files)} files could be read")
         self.references = len(images)
-        self.copies = len(images) - len({image.numpy().tobytes() for image in images})
+        self.copies = len(images) - len({hash(image.numpy().tobytes()) for image in images})
         if not images:
             return detector.fit()
         detector.fit(torch.stack(images))

@@ -233,6 +233,11 @@ def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int
     setting = replace(setting, steps=given.steps)
     if unknown := set(given.names) - set(COLLECTIONS):
         parser.error(f"COLLECTION: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
+    what = "one method on a long-tailed collection and on parts of it"
+    try:
+        merge(given.out, [], key, what)  # whether it can be written, before anything is trained for it
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     for seed in given.seeds:
         try:
             compared = world(setting, seed, given.run)
@@ -242,7 +247,7 @@ def main(argv: Sequence[str] | None = None, setting: Setting = Setting()) -> int
             run = given.run and given.run / f"{name.replace(' ', '-')}-{seed}"
             row = measure(name, compared, setting, run)
             if distributed.rank() == 0:
-                merge(given.out, [row], key, "one method on a long-tailed collection and on parts of it")
+                merge(given.out, [row], key, what)
             sys.stderr.write(f"{name}, seed {seed}: {row['values']}\n")
     return 0
 

@@ -37,7 +37,9 @@ def load(name: str, preset: str | None = None, device: str | None = None) -> Bac
     if name == "clip-random":
         from gadkit.backbones.tiny import load_tiny_clip
 
-        return load_tiny_clip(random=True)
+        clip = load_tiny_clip(random=True)
+        clip.model.to(runtime.device(device))
+        return clip
     return backbones.load_encoder(name, preset, device)
 
 
@@ -153,12 +155,15 @@ def main(protocol: str, evaluate: Evaluate, argv: Sequence[str] | None = None) -
         runtime.device()
         if given.out:
             merge(given.out, [])
+    except (ValueError, OSError, weights.WeightsUnavailable) as error:
+        parser.error(str(error))
+    try:
         for name in given.names:
             rows.append(measure(name, protocol, evaluate, load(name, given.preset), given.seeds, given.preset))
             if given.out:
                 merge(given.out, rows[-1:])
             sys.stderr.write(f"{name}: {rows[-1]['seconds']} s\n")
-    except (ValueError, OSError, weights.WeightsUnavailable) as error:
+    except weights.WeightsUnavailable as error:  # published ones, which only loading can find missing
         parser.error(str(error))
     finally:
         if rows:  # what was measured is said, whatever came after

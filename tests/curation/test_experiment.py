@@ -120,3 +120,7 @@ def test_unknown_collections(world: experiment.World, tmp_path: Path, capsys: py
         capsys.readouterr().err
     )
     assert read(tmp_path / "x.json") == []
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(SystemExit, match="2"):
+        experiment.main(["curated", "--out", str(tmp_path / "list.json")], SMALL)
+    assert "expected a results file" in capsys.readouterr().err
