@@ -90,9 +90,10 @@ def line_between(
     where that line does not hold either, copies alone.
     """
     centre, z = centre_of(x), prepare(x)
-    again, saved = (retaken(backbone, images, features, centre, again=way) for way in (taken_again, saved_again))
+    again = retaken(backbone, images, features, centre)
     if holds(z, again):
         return Line(again, "taken again", again)
+    saved = retaken(backbone, images, features, centre, again=saved_again)
     return Line(saved, "saved again", again) if holds(z, saved) else Line(1.0, "copies", again)
 
 
