@@ -107,16 +107,16 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
 def training_data(needs: str, seed: int = 0) -> Tensor | Mapping[str, Tensor]:
     """What a method learns from, by the word in its `needs`."""
     if needs in ("images", "labels"):
-        from gadkit.data.pool import unlabelled
+        from gadkit.factory.pool import unlabelled
 
         pool = unlabelled(seed=seed)
         return pool.images if needs == "images" else {"images": pool.images, "labels": pool.labels}
     if needs == "geometry":
-        from gadkit.data import geometry
+        from gadkit.factory import geometry
 
         return geometry.unlabelled(seed=seed).columns()
     if needs in ("videos", "sound"):
-        from gadkit.data import mechanics, motion, sound
+        from gadkit.factory.films import mechanics, motion, sound
 
         if needs == "videos":
             return motion.clips(CLIPS, seed).columns()

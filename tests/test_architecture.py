@@ -15,7 +15,7 @@ BOOK = ROOT / "book"
 
 FLOORS = """
 0  protocols runtime weights checks distributed
-1  losses neighbors kmeans data nn
+1  losses nn search factory data
 2  backbones train pretext selfsup supervised methods evaluation
 3  multimodal objects curation
 4  anomaly

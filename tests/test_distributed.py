@@ -107,8 +107,8 @@ def learners() -> dict[str, nn.Module]:
 
 def steps(first: int, step: int) -> dict[str, torch.Tensor]:
     """The loss, the gradients and the buffers of methods, from rows first, first + step, ... of the same views."""
-    from gadkit.data import motion, sound
-    from gadkit.data.pool import unlabelled
+    from gadkit.factory.films import motion, sound
+    from gadkit.factory.pool import unlabelled
 
     images, found, clips = unlabelled(16, size=48).images, {}, motion.clips(16, size=48)
     data = {"sound": {"frames": clips.frames, "sound": sound.hear(clips)}, "videos": clips.columns(), "images": images}

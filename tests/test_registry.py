@@ -50,7 +50,7 @@ def test_a_checkpoint_is_small_and_comes_back(name: str, tmp_path: Path) -> None
 
 def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gadkit.cli import main
-    from gadkit.data.pool import unlabelled
+    from gadkit.factory.pool import unlabelled
 
     few = unlabelled(128)
     monkeypatch.setattr(methods, "training_data", lambda needs, seed: few.images)
@@ -66,7 +66,7 @@ def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("needs", ["images", "labels"])
 def test_the_data_are_the_standard_pool(needs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gadkit.data import pool
+    from gadkit.factory import pool
 
     whole = pool.unlabelled
     monkeypatch.setattr(pool, "unlabelled", lambda seed: whole(64, seed))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from gadkit.backbones.timm_models import ARCHITECTURES
-from gadkit.data import pool
 from gadkit.data.views import normalise, resize
+from gadkit.factory import pool
 from gadkit.supervised import CLASSES, Supervised
 from gadkit.train import Plan, learn
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from gadkit import viz
+from gadkit import factory, viz
 from gadkit.anomaly.thresholds import held_out
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import load_clip
-from gadkit.data import factory
 from gadkit.report import ONE_SHOT
 
 

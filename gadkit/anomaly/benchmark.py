@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+from gadkit import factory
 from gadkit.anomaly.metrics import aupro, auroc
-from gadkit.data import factory
 from gadkit.protocols import Detector
 from gadkit.runtime import progress
 

@@ -15,12 +15,11 @@ from statistics import mean
 
 import torch
 
-from gadkit import runtime
+from gadkit import factory, runtime
 from gadkit.anomaly.benchmark import Result, evaluate, summarise
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.backbones.tiny import load_tiny_clip
-from gadkit.data import factory
 
 MEASURES = ("image_auroc", "pixel_auroc", "aupro")
 

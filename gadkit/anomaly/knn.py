@@ -20,8 +20,8 @@ from torch import Tensor
 
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import check_images, describe
-from gadkit.neighbors import k_centre, topk
 from gadkit.protocols import AnomalyResult, Backbone
+from gadkit.search.neighbors import k_centre, topk
 
 CHUNK = 16  # images encoded at once
 

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gadkit import factory
 from gadkit.anomaly.knn import distances, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
-from gadkit.data import factory
 from gadkit.evaluation.features import depth
 from gadkit.evaluation.results import main
 from gadkit.protocols import Backbone

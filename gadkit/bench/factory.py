@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
+from gadkit import factory
 from gadkit.bench import Row
-from gadkit.data import factory
 
 
 def rows() -> Iterator[Row]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.bench import Row, best
-from gadkit.kmeans import KMeans, lloyd
+from gadkit.search.kmeans import KMeans, lloyd
 
 
 def rows(

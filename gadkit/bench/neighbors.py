@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gadkit import runtime
 from gadkit.bench import Row, best
-from gadkit.neighbors import topk
+from gadkit.search.neighbors import topk
 
 
 def rows(

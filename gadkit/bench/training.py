@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gadkit import methods, runtime
 from gadkit.bench import Row, best
-from gadkit.data.pool import unlabelled
+from gadkit.factory.pool import unlabelled
 from gadkit.selfsup.base import SelfSupervised
 from gadkit.train import Plan, fit, learn
 

@@ -56,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the images; 0 when all is written."""
-    from gadkit.data import factory  # imported late: --help need not wait for torch
+    from gadkit import factory  # imported late: --help need not wait for torch
 
     known = {split: factory.split(split) for split in SPLITS}
     names = tuple(dict.fromkeys(arguments.category or known[arguments.split]))

@@ -19,7 +19,7 @@ from torch import Tensor
 from gadkit.curation.duplicates import twins
 from gadkit.curation.sampling import CHOICES, quotas, sample, waterfall
 from gadkit.curation.tree import Tree, everybody, hierarchical_kmeans, levels, nearest_members
-from gadkit.neighbors import check_features
+from gadkit.search.neighbors import check_features
 
 __all__ = [
     "CHOICES",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gadkit.neighbors import check_features, topk
+from gadkit.search.neighbors import check_features, topk
 
 NEIGHBOURS = 64  # that are looked at of each row, as in DINOv2
 

@@ -23,20 +23,19 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from gadkit import distributed, methods, runtime
+from gadkit import distributed, factory, methods, runtime
 from gadkit.backbones import Encoder, load_encoder
 from gadkit.curation import Curated, curate, waterfall
 from gadkit.curation.likeness import line_between
-from gadkit.data import factory
-from gadkit.data.pool import FIRST, RANDOMISED, Pool
 from gadkit.evaluation.features import look
 from gadkit.evaluation.probes import accuracy, fit_linear
 from gadkit.evaluation.results import merge
 from gadkit.evaluation.sets import parts
-from gadkit.neighbors import knn_vote
+from gadkit.factory.pool import RANDOMISED, Pool
+from gadkit.factory.seeds import FIRST_COLLECTION
+from gadkit.search.neighbors import knn_vote
 from gadkit.train import learn
 
-ORIGIN = FIRST + (1 << 37)  # of the seeds: above all pools, below all tests
 AGAIN = (0.985, 0.97, 0.955, 0.94)  # nuisance of a repeat: the same pose and light, very slightly less of both
 HEAD = 9  # a third of the categories is the head, and as many the tail
 COLLECTIONS = ("uncurated", "random subset", "curated", "by labels")
@@ -66,7 +65,7 @@ def long_tail(setting: Setting = Setting(), seed: int = 0, size: int = 96) -> tu
     counts = _counts(setting, seed)
     images, labels, products = [], [], []
     for label, (category, count) in enumerate(counts.items()):
-        first = ORIGIN + (seed << 24) + (label << 18)
+        first = FIRST_COLLECTION + (seed << 24) + (label << 18)
         known = category not in RANDOMISED
         originals = max(1, round(count * (1 - setting.again))) if known else count
         draw = torch.Generator().manual_seed(first)
@@ -76,7 +75,7 @@ def long_tail(setting: Setting = Setting(), seed: int = 0, size: int = 96) -> tu
             if len(numbers):
                 seeds = first + numbers
                 images.append(factory.render(category, seeds, seeds, size=size, nuisance=nuisance).images)
-                products.append(seeds - ORIGIN)
+                products.append(seeds - FIRST_COLLECTION)
         labels.append(torch.full((count,), label))
     order = torch.randperm(sum(counts.values()), generator=torch.Generator().manual_seed(seed))
     every = Pool(torch.cat(images)[order], torch.cat(labels)[order], torch.full_like(order, -1), tuple(counts))

@@ -13,7 +13,7 @@ from torch import Tensor
 from gadkit.checks import describe
 from gadkit.curation.shared import least, place
 from gadkit.curation.tree import Tree
-from gadkit.kmeans import distances
+from gadkit.search.kmeans import distances
 
 CHOICES = ("random", "closest", "furthest")
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gadkit.curation.shared import join, least, part, place
 from gadkit.distributed import total
-from gadkit.kmeans import assign, distances, kmeans
-from gadkit.neighbors import check_features
+from gadkit.search.kmeans import assign, distances, kmeans
+from gadkit.search.neighbors import check_features
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Images: a procedural factory that makes them and readers for folders that hold them."""
+"""Images from elsewhere: readers for folders, and the views that training makes of images."""

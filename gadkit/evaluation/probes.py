@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit.checks import check_finite
-from gadkit.neighbors import knn_vote
+from gadkit.search.neighbors import knn_vote
 
 STRENGTH = 10.0  # scikit-learn's C: the data's weight against that of the squared weights
 TOLERANCE = 3e-4  # the gradient's largest entry, where curvature is about one, at which the search for the optimum ends

@@ -16,8 +16,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gadkit.checks import check_finite
-from gadkit.neighbors import topk
 from gadkit.protocols import Backbone
+from gadkit.search.neighbors import topk
 
 ROUNDING = 10  # machine epsilons: a collapsed ViT of float32 leaves about 2 to its features, a healthy one millions
 

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from gadkit.data import factory, motion
-from gadkit.data.factory.sets import TEST_SEEDS
+from gadkit import factory
+from gadkit.factory.films import motion
+from gadkit.factory.seeds import FIRST_TEST
 
 BACKGROUND, PART, DEFECT = range(3)
 ON_PLATES = ("washer", "gear", "key", "bottle", "resistor", "leaf")  # told apart by their outline
@@ -75,7 +76,7 @@ class Films:
 
 def seeds(what: str, count: int) -> Int[Tensor, "count"]:
     """`count` factory seeds that belong to a purpose and to no other; training seeds are smaller than all of them."""
-    return TEST_SEEDS + zlib.crc32(f"evaluation/{what}".encode()) * 4096 + torch.arange(count)
+    return FIRST_TEST + zlib.crc32(f"evaluation/{what}".encode()) * 4096 + torch.arange(count)
 
 
 def generator(what: str) -> torch.Generator:

@@ -20,12 +20,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gadkit import runtime
+from gadkit import factory, runtime
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save_tiny_clip, tokenizer
-from gadkit.data import factory
-from gadkit.data.factory.captions import BY_DEFECT, caption
-from gadkit.data.pairs import PairPool, Pairs
+from gadkit.factory.captions import BY_DEFECT, caption
+from gadkit.factory.pairs import PairPool, Pairs
 from gadkit.losses import balanced_sigmoid
 from gadkit.train import Plan, fit
 

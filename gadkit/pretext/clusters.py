@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from gadkit import distributed
 from gadkit.checks import check_images
 from gadkit.data.views import colour_jitter, denormalise, grey, greyscale, normalise, resize, to_float
-from gadkit.kmeans import assign, kmeans
 from gadkit.nn.ema import ema_update, teacher_of
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import Pretext, one_of, weighted_cross_entropy
+from gadkit.search.kmeans import assign, kmeans
 
 
 class DeepCluster(Pretext):

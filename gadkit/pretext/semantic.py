@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gadkit import distributed
 from gadkit.checks import check_images
-from gadkit.data.geometry import MATERIALS, edges, normals
 from gadkit.data.views import crop, normalise
+from gadkit.factory.geometry import MATERIALS, edges, normals
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import Pretext, calm, unexplained, weighted_cross_entropy
 
@@ -51,7 +51,7 @@ class FreeLabels(Pretext):
     def views(self, data: Mapping[str, Tensor]) -> list[Tensor]:
         """Photographs, and every label beside them in the order of `labels`, cut out of the same places.
 
-        `data` holds `images`, `height` and `materials` as `gadkit.data.geometry` gives them.
+        `data` holds `images`, `height` and `materials` as `gadkit.factory.geometry` gives them.
         """
         images, height, materials = check_images(data["images"]), data["height"].float(), data["materials"].long()
         known = {

@@ -46,8 +46,8 @@ def test_the_weights_stay_small() -> None:
 
 
 def test_a_benchmark_row_is_what_scoring_by_hand_gives() -> None:
+    from gadkit import factory
     from gadkit.anomaly.metrics import auroc
-    from gadkit.data import factory
 
     clip = load_tiny_clip()
     (row,) = evaluate(lambda noun: WinCLIP(clip, noun), ("mesh",), shots=(2,), variants=1, seeds=(0,), quiet=True)

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from gadkit import factory
 from gadkit.anomaly import benchmark
 from gadkit.anomaly.knn import KNN, PatchKNN, _turned, distances, top_mean
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, load_tiny_clip, tokenizer
-from gadkit.data import factory
 from gadkit.protocols import AnomalyResult
 
 

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 import torch
 
+from gadkit import factory
 from gadkit.anomaly.knn import KNN, PatchKNN
 from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.anomaly.representations import _judge, evaluate, patch_distances
 from gadkit.backbones.tiny import load_tiny_clip
-from gadkit.data import factory
 
 
 def test_a_row_is_what_the_detectors_find() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gadkit.bench import kmeans, neighbors, peak
-from gadkit.kmeans import lloyd
-from gadkit.neighbors import topk
 from gadkit.nn import ViT
+from gadkit.search.kmeans import lloyd
+from gadkit.search.neighbors import topk
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from gadkit import methods
 from gadkit.bench import best
 from gadkit.bench._lightly import EXAMPLES, loader
 from gadkit.bench.training import rows
-from gadkit.data.pool import unlabelled
+from gadkit.factory.pool import unlabelled
 from gadkit.losses import mae_loss
 from gadkit.nn import ViT, patchify
 

@@ -10,7 +10,7 @@ import torch
 from photographs import Run, photograph
 from PIL import Image
 
-from gadkit.data import factory
+from gadkit import factory
 from gadkit.evaluation.features import look
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from photographs import Run
 
-from gadkit.data import factory
+from gadkit import factory
 from gadkit.data.folders import ImageFolder
 
 FEW = ["--category", "gear", "--per-class", "3", "--size", "32"]

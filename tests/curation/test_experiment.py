@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gadkit.curation import experiment
-from gadkit.data.factory.sets import TEST_SEEDS
-from gadkit.data.pool import FIRST, RANDOMISED
 from gadkit.evaluation.results import merge, read
+from gadkit.factory.pool import RANDOMISED
+from gadkit.factory.seeds import FIRST_COLLECTION, FIRST_POOL, FIRST_TEST
 
 SMALL = experiment.Setting(photographs=240, keep=130, steps=1, products=(1, 1))
 
@@ -33,8 +33,8 @@ def test_a_long_tail(world: experiment.World) -> None:
     assert torch.equal(again.images, world.pool.images)
     assert torch.equal(products, world.products)
     assert experiment.long_tail(SMALL, 4)[0].classes != world.pool.classes
-    first = experiment.ORIGIN + int(world.products.min())
-    assert FIRST + (1 << 36) <= first < experiment.ORIGIN + int(world.products.max()) < TEST_SEEDS
+    first = FIRST_COLLECTION + int(world.products.min())
+    assert FIRST_POOL + (1 << 36) <= first < FIRST_COLLECTION + int(world.products.max()) < FIRST_TEST
 
 
 def test_repeats_are_nearly_the_same_and_never_the_same(world: experiment.World) -> None:

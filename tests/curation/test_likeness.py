@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gadkit import factory
 from gadkit.backbones import Encoder, load_encoder
 from gadkit.curation import curate, prepare, twins
 from gadkit.curation.likeness import Line, holds, line_between, saved_again
-from gadkit.data import factory
 from gadkit.evaluation.features import look
 
 

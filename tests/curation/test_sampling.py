@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gadkit.curation import Tree, hierarchical_kmeans, quotas, sample, waterfall
-from gadkit.kmeans import distances
+from gadkit.search.kmeans import distances
 
 vessels = st.lists(st.integers(0, 60), min_size=1, max_size=12)
 

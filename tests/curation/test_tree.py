@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 
 from gadkit.curation import hierarchical_kmeans, levels, nearest_members
 from gadkit.curation.simulation import divergence, points
-from gadkit.kmeans import assign, kmeans
+from gadkit.search.kmeans import assign, kmeans
 
 
 @given(st.integers(0, 100), st.sampled_from([(9,), (12, 4), (20, 7, 2), (5, 5, 1)]), st.sampled_from([None, 0, 2]))

@@ -237,7 +237,7 @@ def test_normalise_and_back(picture: Tensor) -> None:
 
 
 def test_the_factorys_photographs_are_roughly_standard_once_normalised() -> None:
-    from gadkit.data.pool import unlabelled
+    from gadkit.factory.pool import unlabelled
 
     x = views.normalise(views.to_float(unlabelled(60, size=32).images))
     assert abs(x.mean()) < 0.1

@@ -6,9 +6,10 @@ from itertools import combinations
 import pytest
 import torch
 
-from gadkit.data import factory, motion
-from gadkit.data.factory.sets import TEST_SEEDS
+from gadkit import factory
 from gadkit.evaluation import sets
+from gadkit.factory.films import motion
+from gadkit.factory.seeds import FIRST_TEST
 
 Rendered = tuple[set[tuple[str, int]], set[tuple[str, int]]]
 
@@ -52,7 +53,7 @@ def test_no_product_is_in_two_splits_nor_in_any_training(rendered: Callable[...,
     for kind in zip(*found, strict=True):  # products, then photographs
         assert all(len(some) >= least for some in kind)
         assert not any(one & other for one, other in combinations(kind, 2))
-        assert min(number for some in kind for _, number in some) >= TEST_SEEDS, "no training seed is that large"
+        assert min(number for some in kind for _, number in some) >= FIRST_TEST, "no training seed is that large"
 
 
 def test_no_clip_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,14 +70,14 @@ def test_no_clip_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
             sets.clips.__wrapped__(seed, split, 8)
     assert [len(some) for some in found] == [8] * 4
     assert not any(one & other for one, other in combinations(found, 2))
-    assert min(map(min, found)) >= TEST_SEEDS
+    assert min(map(min, found)) >= FIRST_TEST
 
 
 def test_seeds_of_different_purposes_are_far_apart() -> None:
     names = [f"parts/{s}/{c}{what}" for s in ("train", 0, 1) for c in ("gear", "key") for what in ("", "/products")]
     drawn = torch.cat([sets.seeds(name, 100) for name in names])
     assert len(drawn.unique()) == len(drawn)
-    assert int(drawn.min()) >= TEST_SEEDS, "no training seed is that large"
+    assert int(drawn.min()) >= FIRST_TEST, "no training seed is that large"
 
 
 def test_parts_to_learn_from_and_parts_to_be_tested_on_are_other_products() -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gadkit import factory
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, load_tiny_clip, tokenizer
-from gadkit.data import factory
-from gadkit.data.factory.captions import agrees, caption
-from gadkit.data.pairs import PairPool
+from gadkit.factory.captions import agrees, caption
+from gadkit.factory.pairs import PairPool
 from gadkit.multimodal import contrastive as c
 
 SMALL = TinyConfig(width=32, layers=1, head_width=16, text_width=32, text_layers=1, embed=16)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gadkit.data import factory, geometry
+from gadkit import factory
+from gadkit.factory import geometry
 
 
 @pytest.fixture(scope="session")

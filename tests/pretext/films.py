@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from gadkit.data import mechanics, motion, sound
+from gadkit.factory.films import mechanics, motion, sound
 
 
 @cache

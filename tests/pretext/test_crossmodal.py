@@ -6,7 +6,7 @@ import pytest
 import torch
 from films import everything, landing
 
-from gadkit.data import mechanics, motion, sound
+from gadkit.factory.films import mechanics, motion, sound
 from gadkit.pretext.crossmodal import RGBAndFlow, SightAndSound, tuned
 from gadkit.pretext.video import read_gain, read_place
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gadkit.data.geometry import MATERIALS, edges, normals
+from gadkit.factory.geometry import MATERIALS, edges, normals
 from gadkit.pretext.base import unexplained
 from gadkit.pretext.semantic import CHANNELS, COLLAPSE, FreeLabels
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from films import everything
 
-from gadkit.data import motion
+from gadkit.factory.films import motion
 from gadkit.pretext.temporal import FrameOrder, arrows, shuffled
 from gadkit.pretext.video import read_lamp
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gadkit.data.pool import unlabelled
+from gadkit.factory.pool import unlabelled
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""The categories: each file registers some in the catalogue."""

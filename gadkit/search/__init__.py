@@ -1,0 +1,1 @@
+"""Finding what is alike: nearest neighbours, a k-centre subset, k-means."""
