@@ -3,6 +3,9 @@
 Book: anomaly/measuring
 """
 
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -45,3 +48,33 @@ def check_finite(values: Tensor, what: str) -> Tensor:
     if bad:
         raise ValueError(f"{what}: expected finite numbers, got {bad} NaN or infinite of {values.numel()}")
     return values
+
+
+def one_of(what: str, value: Any, known: Iterable[str]) -> str:
+    """Return `value` if it is known.  Raises ValueError naming all that are, and what came."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
+    return value
+
+
+def whole(what: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """Return `value` if it is a whole number from `low` to `high`.  Raises ValueError naming both and what came."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low or (high is not None and value > high):
+        upto = "" if high is None else f" to {high}"
+        raise ValueError(f"{what}: expected a whole number from {low}{upto}, got {describe(value)}")
+    return int(value)
+
+
+def positive(what: str, value: Any) -> float:
+    """Return `value` if it is a finite number above 0.  Raises ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise ValueError(f"{what}: expected a number above 0, got {describe(value)}")
+    return float(value)
+
+
+def share(what: str, value: Any, zero: bool = False) -> float:
+    """Return `value` if it is a share: in (0, 1], or in [0, 1] where `zero` may be.  Raises ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not (value >= 0 if zero else value > 0) or value > 1:
+        raise ValueError(f"{what}: expected a share in {'[' if zero else '('}0, 1], got {describe(value)}")
+    return float(value)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "book"
 
 FLOORS = """
-0  protocols runtime weights checks distributed
+0  protocols checks runtime distributed files weights
 1  losses nn search factory data
 2  backbones train pretext selfsup supervised methods evaluation
 3  multimodal objects curation
