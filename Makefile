@@ -27,7 +27,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m gadkit.bench
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -1,16 +1,12 @@
-"""Every method by its name: it is built, trained, kept and found again, and the card tells the truth about it."""
+"""Every method by its name: it is built, trained, kept and found again."""
 
-import json
-import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from gadkit import methods, weights
 from gadkit.cli.train import METHODS
-from gadkit.evaluation import card
 
 every_method = pytest.mark.parametrize("name", methods.RECIPES)
 
@@ -87,27 +83,3 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         methods.load("simclr", tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no file y\.safetensors"):
         methods.load("mae", tmp_path / "y.safetensors")
-
-
-class TestCard:
-    """The model card of the shipped representations."""
-
-    text = card.CARD.read_text(encoding="utf-8")
-
-    def test_it_lists_what_is_shipped(self) -> None:
-        assert re.findall(r"^\| `([\w-]+)` \|", self.text, re.M) == card.shipped()
-
-    @pytest.mark.parametrize("name", card.shipped())
-    def test_it_repeats_the_header_and_the_sample(self, name: str) -> None:
-        cells = re.search(rf"^\| `{name}` \| (.*) \|$", self.text, re.M)[1].split(" | ")
-        facts = methods.facts(weights.ASSETS / f"{name}.safetensors")
-        assert cells[:2] == [f"{facts['photographs']:,}", str(facts["steps"])]
-        assert card.sample(name) == pytest.approx(float(cells[-1]), abs=0.011)  # one photograph of 108 may change sides
-
-    @pytest.mark.parametrize("name", card.shipped())
-    def test_a_checkpoint_holds_no_teacher_and_no_optimiser(self, name: str) -> None:
-        with safe_open(weights.ASSETS / f"{name}.safetensors", "pt") as file:
-            keys = list(file.keys())
-            assert json.loads(file.metadata()["options"]) == dict(methods.RECIPES[name].options)
-        transient = tuple(methods.build(name).transient)
-        assert not any(key.startswith(transient) for key in keys if transient)

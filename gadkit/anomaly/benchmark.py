@@ -12,6 +12,8 @@ from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.protocols import Detector
 from gadkit.runtime import progress
 
+MEASURES = ("image_auroc", "pixel_auroc", "aupro")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -66,3 +68,12 @@ def summarise(results: Sequence[Result], measure: str) -> tuple[float, float]:
     seeds = sorted({r.seed for r in results})
     means = [mean(getattr(r, measure) for r in results if r.seed == seed) for seed in seeds]
     return mean(means), stdev(means) if len(means) > 1 else 0.0
+
+
+def table(rows: list[dict]) -> str:
+    """Rows of "weights", "regime", "shots" and (mean, deviation) of every measure, as a Markdown table."""
+    lines = ["| weights | regime | shots | image AUROC | pixel AUROC | AUPRO |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = [f"{value:.3f} ± {spread:.3f}" for value, spread in (row[m] for m in MEASURES)]
+        lines.append(f"| {row['weights']} | {row['regime']} | {row['shots']} | {' | '.join(cells)} |")
+    return "\n".join(lines)

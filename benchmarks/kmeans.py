@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit.bench import Row, best
+from benchmarks import Row, best
 from gadkit.search.kmeans import KMeans, lloyd
 
 

@@ -1,4 +1,4 @@
-"""The other side of `gadkit.bench.training`: lightly's page-long examples of SimCLR, DINO and MAE, on our encoder.
+"""The other side of `benchmarks.training`: lightly's page-long examples of SimCLR, DINO and MAE, on our encoder.
 
 Each keeps the shape of its example: a model, a transform of PIL images, a `DataLoader`, a loop.  Heads, decoder,
 losses, transforms and helpers are lightly's own; sizes, temperatures, strengths and the initial weights are those of

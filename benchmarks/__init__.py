@@ -1,4 +1,4 @@
-"""Measured speed: `python -m gadkit.bench [NAME ...]` runs what is asked for, or everything, and prints one table.
+"""Measured speed: `python -m benchmarks [NAME ...]` runs what is asked for, or everything, and prints one table.
 
 Each module of this package has `rows()`, which yields (what, value, unit) as it measures.  Whatever is compared runs in
 the same process on the same input, so the ratios hold on any machine even though the seconds do not.
@@ -49,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the named benchmarks, or all.  Returns 0; 1 when one failed (the others still run); 2 for a wrong name."""
     asked = list(sys.argv[1:] if argv is None else argv)
     if unknown := [name for name in asked if name not in names()]:
-        print(f"bench: expected names among {', '.join(names())}, got {', '.join(unknown)}", file=sys.stderr)
+        print(f"benchmarks: expected names among {', '.join(names())}, got {', '.join(unknown)}", file=sys.stderr)
         return 2
     table, failed = [], False
     for name in asked or names():
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         try:
-            for row in importlib.import_module(f"gadkit.bench.{name}").rows():
+            for row in importlib.import_module(f"benchmarks.{name}").rows():
                 table.append((name, *row))
         except Exception as error:  # whatever it was, the other figures are still wanted
             traceback.print_exc()

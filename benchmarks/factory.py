@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import torch
 
+from benchmarks import Row
 from gadkit import factory
-from gadkit.bench import Row
 
 
 def rows() -> Iterator[Row]:

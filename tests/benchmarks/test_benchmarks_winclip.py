@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from benchmarks.winclip import Plain, _contest
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
-from gadkit.bench.winclip import Plain, _contest
 
 
 @pytest.mark.parametrize("shots", [0, 2])

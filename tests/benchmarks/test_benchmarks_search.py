@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from gadkit.bench import kmeans, neighbors, peak
+from benchmarks import kmeans, neighbors, peak
 from gadkit.nn import ViT
 from gadkit.search.kmeans import lloyd
 from gadkit.search.neighbors import topk

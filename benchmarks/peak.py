@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from benchmarks import Row, best
 from gadkit import runtime
-from gadkit.bench import Row, best
 from gadkit.nn import ViT
 
 VIT_S16 = {"image_size": 224, "patch_size": 16, "width": 384, "depth": 12, "heads": 6}

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from benchmarks import Row, best
 from gadkit import runtime
-from gadkit.bench import Row, best
 from gadkit.search.neighbors import topk
 
 

@@ -14,12 +14,11 @@ from unittest import mock
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from gadkit.anomaly.metrics import aupro
+from gadkit.anomaly.plain import plain_aupro, sample
 
 LIMIT = 0.3
-Stack = tuple[Float[np.ndarray, "b h w"], Bool[np.ndarray, "b h w"]]
 
 
 def rows(count: int = 80, size: int = 256, repeats: int = 5) -> Iterator[tuple[str, float, str]]:
@@ -29,7 +28,7 @@ def rows(count: int = 80, size: int = 256, repeats: int = 5) -> Iterator[tuple[s
     maps, masks = sample(count, size)
     exact, seconds = timed(lambda: aupro(maps, masks, LIMIT), repeats)
     yield f"gadkit, {count} maps of {size} x {size}", seconds, f"s, value {exact:.6f}"
-    value, slow = timed(lambda: plain_aupro(maps, masks), 1)
+    value, slow = timed(lambda: plain_aupro(maps, masks, LIMIT), 1)
     yield "plain, 200 thresholds", slow, f"s, value {value:.6f}"
     yield "plain / gadkit", slow / seconds, "x"
     if find_spec("adeval") is None:
@@ -48,35 +47,6 @@ def timed(function: Callable[[], float], repeats: int) -> tuple[float, float]:
         value = function()
         seconds.append(time.perf_counter() - start)
     return value, statistics.median(seconds)
-
-
-def sample(count: int, size: int, seed: int = 0) -> Stack:
-    """Smooth random maps, a little higher on round defects, which every second image has one to three of."""
-    random = np.random.default_rng(seed)
-    maps = ndimage.gaussian_filter(random.standard_normal((count, size, size), dtype=np.float32), (0, 8, 8))
-    masks = np.zeros(maps.shape, bool)
-    y, x = np.ogrid[:size, :size]
-    for mask in masks[::2]:
-        for _ in range(random.integers(1, 4)):
-            row, column, radius = random.uniform((0.1, 0.1, 0.02), (0.9, 0.9, 0.1)) * size
-            mask |= (y - row) ** 2 + (x - column) ** 2 < radius**2
-    return maps + 0.1 * masks.astype(np.float32), masks
-
-
-def plain_aupro(maps: Float[np.ndarray, "b h w"], masks: Bool[np.ndarray, "b h w"], thresholds: int = 200) -> float:
-    """AUPRO as usually written: at evenly spaced thresholds, the false-positive rate and the overlap of each region."""
-    regions = []
-    for index in np.flatnonzero(masks.any(axis=(1, 2))):
-        labels, count = ndimage.label(masks[index], np.ones((3, 3)))
-        regions += [(index, *np.nonzero(labels == region)) for region in range(1, count + 1)]
-    rates, overlaps = [0.0], [0.0]
-    for threshold in np.linspace(maps.max(), maps.min(), thresholds):
-        marked = maps >= threshold
-        rates.append(float(marked[~masks].mean()))
-        overlaps.append(float(np.mean([marked[index, rows, columns].mean() for index, rows, columns in regions])))
-    end = float(np.interp(LIMIT, rates, overlaps))
-    inside = sum(rate < LIMIT for rate in rates)
-    return float(np.trapezoid([*overlaps[:inside], end], [*rates[:inside], LIMIT]) / LIMIT)
 
 
 def adeval_aupro(maps: Float[np.ndarray, "b h w"], masks: Bool[np.ndarray, "b h w"]) -> float:

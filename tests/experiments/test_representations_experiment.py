@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 import torch
 
+from experiments.representations import _judge, evaluate, patch_distances
 from gadkit import factory
 from gadkit.anomaly.knn import KNN, PatchKNN
 from gadkit.anomaly.metrics import aupro, auroc
-from gadkit.anomaly.representations import _judge, evaluate, patch_distances
 from gadkit.backbones.tiny import load_tiny_clip
 
 

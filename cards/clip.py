@@ -1,27 +1,23 @@
 """The figures on the tiny CLIP's card: one protocol for the trained model and for the same network untrained.
 
-`python -m gadkit.anomaly.card [RESULTS.json]` measures them all and prints the card's table; a test repeats the small
+`python -m cards.clip [RESULTS.json]` measures them all and prints the card's table; a test repeats the small
 fixed sample and holds the card to it.
 
 Book: anomaly/winclip
 """
 
 import json
-import platform
 import sys
 import time
 from pathlib import Path
 from statistics import mean
 
-import torch
-
 from gadkit import factory, runtime
-from gadkit.anomaly.benchmark import Result, evaluate, summarise
+from gadkit.anomaly.benchmark import MEASURES, Result, evaluate, summarise, table
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.backbones.tiny import load_tiny_clip
-
-MEASURES = ("image_auroc", "pixel_auroc", "aupro")
+from gadkit.files import provenance, replacing
 
 
 def measure(
@@ -58,16 +54,12 @@ def main(path: Path | None = None) -> None:
         "rows": rows,
         "image_auroc_by_category": details,
         "sample": sample(load_tiny_clip()),
-        "device": str(runtime.device()),
-        "processor": platform.machine(),
         "seconds": round(time.monotonic() - began),
         "seeds": [0, 1, 2],
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     if path:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(record, indent=1) + "\n")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(record | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(table(rows) + "\n")
 
 
@@ -77,14 +69,5 @@ def by_category(results: list[Result]) -> dict[str, float]:
     return {n: round(mean(r.image_auroc for r in results if r.category == n), 3) for n in names}
 
 
-def table(rows: list[dict]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| weights | regime | shots | image AUROC | pixel AUROC | AUPRO |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        cells = [f"{value:.3f} ± {spread:.3f}" for value, spread in (row[m] for m in MEASURES)]
-        lines.append(f"| {row['weights']} | {row['regime']} | {row['shots']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main(Path(sys.argv[1]) if sys.argv[1:] else None)

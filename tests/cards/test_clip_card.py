@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gadkit.anomaly import card
+from cards import clip as card
 from gadkit.anomaly.benchmark import Result, evaluate, summarise
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones.tiny import WEIGHTS, load_tiny_clip

@@ -1,6 +1,6 @@
 """Every representation against anomaly detection: nearest neighbours on categories that no network has seen.
 
-`python -m gadkit.anomaly.representations NAME... --out book/results/representations.json` adds its rows to the same
+`python -m experiments.representations NAME... --out book/results/representations.json` adds its rows to the same
 table as `python -m gadkit.evaluation`.
 
 Book: anomaly/representations, selfsup/comparison

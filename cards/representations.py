@@ -1,6 +1,6 @@
 """The model card of the shipped representations: what they are, how each was made, and a number that a test repeats.
 
-`python -m gadkit.evaluation.card` writes it anew from the checkpoints' own headers.
+`python -m cards.representations` writes it anew from the checkpoints' own headers.
 
 Book: selfsup/comparison
 """
@@ -14,6 +14,7 @@ from gadkit.backbones import load_encoder
 from gadkit.evaluation.features import look
 from gadkit.evaluation.probes import knn_accuracy
 from gadkit.evaluation.sets import parts
+from gadkit.files import replacing
 
 CARD = weights.ASSETS / "representations.md"
 TEXT = """# Model card: the representations of Parts I and II
@@ -95,5 +96,6 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    CARD.write_text(text(), encoding="utf-8")
+    with replacing(CARD) as part:
+        part.write_text(text(), encoding="utf-8")
     sys.stdout.write(f"{CARD}\n")

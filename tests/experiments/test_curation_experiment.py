@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gadkit.curation import experiment
+from experiments import curation as experiment
 from gadkit.evaluation.results import merge, read
 from gadkit.factory.pool import RANDOMISED
 from gadkit.factory.seeds import FIRST_COLLECTION, FIRST_POOL, FIRST_TEST

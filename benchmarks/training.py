@@ -19,8 +19,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from benchmarks import Row, best
 from gadkit import methods, runtime
-from gadkit.bench import Row, best
 from gadkit.factory.pool import unlabelled
 from gadkit.selfsup.base import SelfSupervised
 from gadkit.train import Plan, fit, learn
@@ -66,7 +66,7 @@ def _contests(
     name: str, images: UInt8[Tensor, "n 3 h w"], plan: Plan, workers: tuple[int, ...]
 ) -> Iterator[tuple[str, Run, dict[str, Run]]]:
     """What is compared, our run of an epoch of it, and lightly's runs."""
-    from gadkit.bench._lightly import EXAMPLES, loader, train
+    from benchmarks._lightly import EXAMPLES, loader, train
 
     where = runtime.device()
     with torch.random.fork_rng():

@@ -1,0 +1,33 @@
+"""The model card of the shipped representations tells the truth about them."""
+
+import json
+import re
+
+import pytest
+from safetensors import safe_open
+
+from cards import representations as card
+from gadkit import methods, weights
+
+TEXT = card.CARD.read_text(encoding="utf-8")
+
+
+def test_it_lists_what_is_shipped() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", TEXT, re.M) == card.shipped()
+
+
+@pytest.mark.parametrize("name", card.shipped())
+def test_it_repeats_the_header_and_the_sample(name: str) -> None:
+    cells = re.search(rf"^\| `{name}` \| (.*) \|$", TEXT, re.M)[1].split(" | ")
+    facts = methods.facts(weights.ASSETS / f"{name}.safetensors")
+    assert cells[:2] == [f"{facts['photographs']:,}", str(facts["steps"])]
+    assert card.sample(name) == pytest.approx(float(cells[-1]), abs=0.011)  # one photograph of 108 may change sides
+
+
+@pytest.mark.parametrize("name", card.shipped())
+def test_a_checkpoint_holds_no_teacher_and_no_optimiser(name: str) -> None:
+    with safe_open(weights.ASSETS / f"{name}.safetensors", "pt") as file:
+        keys = list(file.keys())
+        assert json.loads(file.metadata()["options"]) == dict(methods.RECIPES[name].options)
+    transient = tuple(methods.build(name).transient)
+    assert not any(key.startswith(transient) for key in keys if transient)
