@@ -19,7 +19,7 @@ FLOORS = """
 2  backbones train pretext selfsup supervised methods evaluation
 3  multimodal objects curation
 4  anomaly
-5  viz cli report survey __main__
+5  viz cli report __main__
 """
 FLOOR = {name: int(line.split()[0]) for line in FLOORS.strip().splitlines() for name in line.split()[1:]}
 GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}

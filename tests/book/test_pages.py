@@ -11,7 +11,7 @@ import jupytext
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
 NO_CHAPTERS = ("index", "references")
 # part -> fewest and most of a chapter

@@ -1,19 +1,29 @@
 """The survey's tables: data with a citation in every cell, checked when it is read, and shown on the page.
 
 A table is a file `book/survey/NAME.yml`, a list of records; a cell is a pair of what is said and where.  What could not
-be found out says `unknown`, with the place where it was looked for.
+be found out says `unknown`, with the place where it was looked for.  A page shows a table by a directive:
 
-Book: selfsup/comparison
+    ```{survey}
+    :columns: year, venue
+    ```
 """
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-BOOK = Path(__file__).parent.parent / "book"
+import yaml
+from docutils import nodes
+from jinja2 import Environment, StrictUndefined
+from pybtex.database import Entry, parse_file
+from pybtex.richtext import Text
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+BOOK = Path(__file__).parent.parent
+TEMPLATE = Path(__file__).with_name("survey.html")
+BIBLIOGRAPHY = "book/references"  # the page that lists the references
 UNKNOWN = "unknown"
 SUPERVISION = ("self", "cross-modal", "synthetic", "labels", "text")
 FAMILIES = (
@@ -54,34 +64,23 @@ class Record:
 
 def references(path: Path = BOOK / "references.bib") -> dict[str, str]:
     """The keys of the bibliography, each with a short name such as "Chen et al. 2020"."""
-    found = {}
-    for entry in re.split(r"^@", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        key = entry.split("{", 1)[1].split(",", 1)[0].strip()
-        authors, year = (re.search(rf"^\s*{field}\s*=\s*{{(.*)}}", entry, re.MULTILINE) for field in ("author", "year"))
-        found[key] = f"{_who(authors[1] if authors else key)} {year[1] if year else ''}".strip()
-    return found
+    return {key: f"{_authors(entry)} {entry.fields['year']}" for key, entry in parse_file(path).entries.items()}
 
 
-def _who(authors: str) -> str:
-    names = [_plain(name).split(", ")[0].strip() for name in authors.split(" and ")]
-    return names[0] if len(names) == 1 else " and ".join(names) if len(names) == 2 else f"{names[0]} et al."
-
-
-def _plain(name: str) -> str:
-    """A name without LaTeX; accents are dropped, the bibliography has them."""
-    return re.sub(r"\\[a-zA-Z]+\s*|\\.|[{}]", "", name)
+def _authors(entry: Entry) -> str:
+    people = entry.persons["author"]
+    names = [str(Text.from_latex(" ".join(person.prelast_names + person.last_names))) for person in people]
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
 
 
 def load(name: str = "methods", book: Path = BOOK) -> list[Record]:
     """The records of `survey/NAME.yml` beside the bibliography of a book.
 
-    Raises FileNotFoundError where there is no such table (the book is not part of the installed package), ValueError
-    naming the record and the field for data that break a rule: a field that is missing or too much, a blank cell, a
-    number out of range, a word that is none of the choices, a key that the bibliography does not hold, a name twice,
-    families that are not together or records of one that are not in order of time.
+    Raises FileNotFoundError where there is no such table, ValueError naming the record and the field for data that
+    break a rule: a field that is missing or too much, a blank cell, a number out of range, a word that is none of the
+    choices, a key that the bibliography does not hold, a name twice, families that are not together or records of one
+    that are not in order of time.
     """
-    import yaml
-
     path = book / "survey" / f"{name}.yml"
     if not path.is_file():
         raise FileNotFoundError(f"survey: no table {name!r} in {path.parent}")
@@ -128,72 +127,58 @@ def _cell(raw: Any, field: str, name: str, known: Mapping[str, str]) -> Cell:
     return Cell(value, cite)
 
 
-@dataclass(frozen=True)
-class Page:
-    """A piece of HTML that a notebook shows wherever it is the last value of a cell."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-
-STYLE = """<style>
-.survey { overflow-x: auto; max-width: 100%; border: 1px solid var(--pst-color-border, #8886); border-radius: 4px; }
-.survey table { border-collapse: collapse; font-size: 0.85rem; line-height: 1.35; margin: 0; }
-.survey :is(th, td) { padding: 0.35rem 0.6rem; text-align: left; vertical-align: top; min-width: 5rem; }
-.survey .number { text-align: right; font-variant-numeric: tabular-nums; min-width: 3rem; }
-.survey td.gives { min-width: 15rem; }
-.survey tr > * { border-top: 1px solid var(--pst-color-border, #8886); border-bottom: 0; background: none; }
-.survey thead tr > * { border-top: 0; }
-.survey th:first-child { position: sticky; left: 0; background: var(--pst-color-background, Canvas); max-width: 8rem; }
-.survey tbody th[colspan] { font-weight: 600; color: var(--pst-color-text-muted, GrayText); }
-.survey td a { color: inherit; text-underline-offset: 0.2em;
-  text-decoration: underline dotted var(--pst-color-border, #8888); }
-.survey td a:is(:hover, :focus) { color: var(--pst-color-link, LinkText); text-decoration: underline; }
-.survey a.unknown { color: var(--pst-color-text-muted, GrayText); font-style: italic; }
-</style>"""
-
-
 def table(
-    *families: str,
+    families: Sequence[str] = FAMILIES,
     columns: Sequence[str] = tuple(COLUMNS),
     name: str = "methods",
-    bibliography: str = "../references.html",
+    bibliography: str = "references.html",
     book: Path = BOOK,
-) -> Page:
-    """A table of the survey, for the last line of a cell: all families or those named, all columns or those chosen.
+) -> str:
+    """A table of the survey as HTML: all families or those named, all columns or those chosen.
 
     Every entry links to the reference that says so, in the page `bibliography`.  On a narrow screen the table scrolls
-    inside its frame and the names stay.  Raises ValueError for unknown families and columns, and what `load` raises.
+    inside its frame and the names stay (`_static/book.css`).  Raises ValueError for unknown families and columns, and
+    what `load` raises.
     """
     for what, given, known in (("family", families, FAMILIES), ("column", columns, COLUMNS)):
         if unknown := [x for x in given if x not in known]:
             raise ValueError(f"{what}: expected some of {', '.join(known)}, got {', '.join(unknown)}")
-    names = references(book / "references.bib")
-    chosen = [record for record in load(name, book) if not families or record.family in families]
-    head = "".join(f'<th scope="col" class="{_kind(column)}">{COLUMNS[column]}</th>' for column in columns)
-    bodies = []
-    for family in [f for f in FAMILIES if any(record.family == f for record in chosen)]:
-        rows = "\n".join(_row(r, columns, names, bibliography) for r in chosen if r.family == family)
-        title = f'<tr><th scope="rowgroup" colspan="{len(columns) + 1}">{family.capitalize()}</th></tr>'
-        bodies.append(f"<tbody>\n{title}\n{rows}\n</tbody>")
-    return Page(
-        f'{STYLE}\n<div class="survey" role="region" aria-label="Survey of methods" tabindex="0">\n<table>\n'
-        f'<thead><tr><th scope="col">Method</th>{head}</tr></thead>\n' + "\n".join(bodies) + "\n</table>\n</div>"
+    records = [record for record in load(name, book) if record.family in families]
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        records=records,
+        columns={column: COLUMNS[column] for column in columns},
+        numbers=NUMBERS,
+        unknown=UNKNOWN,
+        names=references(book / "references.bib"),
+        bibliography=bibliography,
     )
 
 
-def _kind(column: str) -> str:
-    return "number" if column in NUMBERS else column
+def _words(argument: str | None) -> list[str]:
+    """The words of an option, which commas separate."""
+    return [word.strip() for word in (argument or "").split(",") if word.strip()]
 
 
-def _row(record: Record, columns: Sequence[str], names: Mapping[str, str], bibliography: str) -> str:
-    cells = []
-    for column in columns:
-        cell = record.cells[column]
-        says = html.escape("; ".join(names[key] for key in cell.cite))
-        link = f'<a href="{html.escape(bibliography)}#ref-{html.escape(cell.cite[0])}" title="{says}"'
-        known = "" if cell.value != UNKNOWN else ' class="unknown"'
-        cells.append(f'<td class="{_kind(column)}">{link}{known}>{html.escape(f"{cell.value}")}</a></td>')
-    return f'<tr><th scope="row">{html.escape(record.name)}</th>{"".join(cells)}</tr>'
+class Survey(SphinxDirective):
+    """`{survey}`: a table of the survey, drawn when the page is read and again when the data have changed."""
+
+    option_spec: ClassVar = {"families": _words, "columns": _words, "name": str}
+
+    def run(self) -> list[nodes.Node]:
+        """The table as a node.  Data that break a rule are an error of the page."""
+        chosen = {option: value for option, value in self.options.items() if value}
+        bibliography = self.env.app.builder.get_relative_uri(self.env.docname, BIBLIOGRAPHY)
+        for path in (BOOK / "references.bib", BOOK / "survey" / f"{chosen.get('name', 'methods')}.yml", TEMPLATE):
+            self.env.note_dependency(str(path))
+        try:
+            page = table(**chosen, bibliography=bibliography)
+        except (ValueError, FileNotFoundError) as error:
+            raise self.error(str(error)) from error
+        return [nodes.raw("", page, format="html")]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.add_directive("survey", Survey)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
