@@ -1,16 +1,40 @@
-"""Files that are whole or not there, and the facts that every saved result carries.
+"""Files that are whole or not there, folders that one run has to itself, and the facts that every result carries.
 
 Book: intro/run-it
 """
 
+import errno
 import os
 import platform
+import secrets
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+
+LOCK = ".gadkit.lock"  # lies in a folder as long as a run has it
+PROBE = bytes(2**20)  # what a disk that is not full still takes
+PART, OLD = ".*.????????.part", 3600  # what a kill leaves of a file, and seconds after which nobody writes to it
+WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the user's share of the disk is full",
+    errno.EFBIG: "the file is larger than the file system or a limit of the system allows",
+    errno.ENAMETOOLONG: "the name is longer than the file system allows",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "the file system can only be read",
+    errno.EIO: "the disk could not be read or written",
+    errno.EMFILE: "too many files are open",
+    errno.ENOENT: "no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "this is a folder, not a file",
+    errno.ENOTEMPTY: "the folder is not empty",
+    errno.EEXIST: "it is already there",
+}
 
 
 @contextmanager
@@ -19,16 +43,42 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
     After an error or a kill the old file is as it was, and after an error nothing is left beside it.  The new file has
     the rights that the user's umask gives, or those of the file that it replaces.  Several processes may write one
-    file: each has a part of its own, and the last to end wins.  Raises OSError as writing does.
+    file: each has a part of its own, and the last to end wins.  Raises OSError as writing does, with the name `path`,
+    also where a library hides a full disk behind an error of its own; ValueError where `path` is no file.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")  # a name may have 255 bytes, the path's may be full
+    if path.exists() and not path.is_file():  # a rename would put a file in the place of /dev/null
+        raise ValueError(f"{path}: expected a name for a file, got that of a folder or a device")
+    part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")  # at most 255 bytes, in any alphabet
     try:
         yield part
         part.chmod(_rights(path))  # some libraries write for the owner only
         os.replace(part, path)
+    except OSError as error:
+        if error.errno is None:
+            _raise_if_full(part, path, error)
+        elif error.errno in WORDS and error.filename in (None, part, str(part)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    except Exception as error:
+        _raise_if_full(part, path, error)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that counts is on its way
+            part.unlink()
+
+
+def _raise_if_full(part: Path, path: Path, error: Exception) -> None:
+    """Raise the system's error where a library has hidden it: safetensors quotes it, torch only says that it failed."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(number) in str(error):
+            raise OSError(number, os.strerror(number), str(path)) from error
+    if part.exists():
+        try:
+            with open(part, "ab") as file:
+                file.write(PROBE)
+        except OSError as full:
+            raise OSError(full.errno, full.strerror, str(path)) from error
 
 
 def _rights(path: Path) -> int:
@@ -38,6 +88,72 @@ def _rights(path: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def writable(folder: Path | str, what: str = "folder") -> Path:
+    """Make a folder and try to write there, before any work is done for it; return its path.
+
+    Raises ValueError, which calls the folder `what`, where it cannot be made or written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise ValueError(f"{what}: expected a folder that can be written to, got {folder} ({_words(error)})") from error
+    return folder
+
+
+@contextmanager
+def claimed(folder: Path | str, what: str = "folder") -> Iterator[Path]:
+    """Try a folder as `writable` does, and keep it for this process until the block ends, so that no runs mix files.
+
+    Claims of one thread may be nested.  A kill gives the folder free, and the next claim takes away what the kill left
+    of half-written files, once these are an hour old.  Raises ValueError, which calls the folder
+    `what`, where it cannot be written to and where another run has it.
+    """
+    from filelock import FileLock, Timeout  # imported late: the ground floor needs torch only
+
+    folder = writable(folder, what)
+    file = folder.resolve() / LOCK
+    lock = FileLock(file, timeout=1, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"{what}: expected a folder that no other run writes to, but one has {folder} at this moment "
+            f"({file} is locked): wait for its end, or take another folder"
+        ) from None
+    try:
+        _sweep(folder)
+        yield folder
+    finally:
+        if lock.lock_counter == 1:
+            with suppress(OSError):  # Windows keeps a file that is open
+                file.unlink()
+        lock.release()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the parts that killed runs have left in a folder."""
+    for part in folder.glob(PART):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > OLD:
+                part.unlink()
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong, in words: for an error of the operating system the file's name, and no number."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error) or type(error).__name__
+    name = error.filename2 or error.filename
+    name = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else ""
+    return f"{name}: {_words(error)}" if name else _words(error)
+
+
+def _words(error: OSError) -> str:
+    return WORDS.get(error.errno, error.strerror or str(error))
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:
