@@ -7,7 +7,7 @@ import pytest
 
 import gadkit.bench
 from gadkit.anomaly.metrics import aupro
-from gadkit.bench.aupro import plain_aupro, rows, sample
+from gadkit.bench.aupro import RANKED, plain_aupro, rows, sample
 
 
 @pytest.fixture
@@ -21,6 +21,8 @@ def extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_compared_computes_the_same_thing() -> None:
     maps, masks = sample(6, 48)
     assert aupro(maps, masks) == pytest.approx(plain_aupro(maps, masks, thresholds=2000), abs=2e-3)
+    for ours, theirs in RANKED.values():
+        assert ours(maps, masks) == pytest.approx(theirs(masks.ravel(), maps.ravel()), abs=1e-12)
 
 
 def test_rows_hold_times_and_their_ratio() -> None:
@@ -28,6 +30,9 @@ def test_rows_hold_times_and_their_ratio() -> None:
     assert values["plain / gadkit"] == pytest.approx(
         values["plain, 200 thresholds"] / values["gadkit, 4 maps of 48 x 48"]
     )
+    for name in RANKED:
+        ratio = values[f"scikit-learn, {name}"] / values[f"gadkit, {name}"]
+        assert values[f"scikit-learn / gadkit, {name}"] == pytest.approx(ratio)
     with pytest.raises(ValueError, match="expected at least 1 each, got 0, 48, 1"):
         next(rows(count=0, size=48, repeats=1))
 
