@@ -8,13 +8,13 @@ any device; results are Python floats.  Every function raises ValueError for NaN
 Book: anomaly/measuring
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Shaped
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from gadkit.checks import describe
 
@@ -30,16 +30,15 @@ def auroc(scores: Array, labels: Array) -> float:
 
     `scores` and `labels` have one shape, any shape: (b,) for image AUROC, (b, h, w) for pixel AUROC.
     """
-    scores, labels = _check(scores, labels)
-    with np.errstate(over="ignore"):  # scikit-learn subtracts neighbours to find ties; an infinite gap is no tie either
-        return float(roc_auc_score(labels.ravel(), scores.ravel()))
+    rank = _rank(*_check(scores, labels))
+    pairs = rank.normal * len(rank.scores)
+    return float(1 - (rank.above.sum() + rank.reached.sum()) / (2 * pairs))  # sums of whole numbers, so they are exact
 
 
 def average_precision(scores: Array, labels: Array) -> float:
     """The mean of the precision at each true positive (step-wise, without interpolation); chance is the share of 1s."""
-    scores, labels = _check(scores, labels)
-    with np.errstate(over="ignore"):
-        return float(average_precision_score(labels.ravel(), scores.ravel()))
+    rank = _rank(*_check(scores, labels))
+    return float((rank.hits / (rank.hits + rank.reached)).mean())
 
 
 def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
@@ -48,13 +47,10 @@ def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
     Of several thresholds equally good it is the lowest, which misses the fewest defects.  The threshold was chosen with
     the labels in hand: a ceiling to compare methods by, not an operating point for new images.
     """
-    scores, labels = _check(scores, labels)
-    with np.errstate(over="ignore"):
-        precision, recall, thresholds = precision_recall_curve(labels.ravel(), scores.ravel())
-    total = (precision + recall)[:-1]  # the last point of the curve, recall 0, has no threshold
-    f1 = np.divide(2 * (precision * recall)[:-1], total, out=np.zeros_like(total), where=total > 0)
-    best = int(f1.argmax())
-    return float(f1[best]), float(thresholds[best])
+    rank = _rank(*_check(scores, labels))
+    f1 = 2 * rank.hits / (rank.hits + rank.reached + len(rank.scores))
+    best = int(f1.argmax())  # the scores rise, so the first of several is the lowest
+    return float(f1[best]), float(rank.scores[best])
 
 
 def aupro(maps: Array, masks: Array, limit: float = 0.3) -> float:
@@ -74,18 +70,43 @@ def aupro(maps: Array, masks: Array, limit: float = 0.3) -> float:
         raise ValueError(f"maps: expected shape (b, h, w), got {maps.shape}")
     if not 0 < limit <= 1:
         raise ValueError(f"limit: expected a false-positive rate above 0 and at most 1, got {limit}")
-    normal = np.sort(maps[~masks])  # values only: several times faster than an argsort of everything
-    anomalous, region = maps[masks], _regions(masks)  # (n,) each, n defect pixels
-    order = anomalous.argsort()  # searchsorted is fast when it walks forward
-    anomalous, region = anomalous[order], region[order]
-    above = len(normal) - np.searchsorted(normal, anomalous, "right")  # (n,) false positives just before a pixel counts
-    reached = len(normal) - np.searchsorted(normal, anomalous, "left")  # (n,) and once it counts in full
-    end = limit * len(normal)
+    rank, order = _rank(maps, masks), maps[masks].argsort()
+    above, reached, region = rank.above, rank.reached, _regions(masks)[order]  # (n,) each, n defect pixels
+    end = limit * rank.normal
     full = np.maximum(end - reached, 0.0)  # counted in full from `reached` to the limit
     ramp = np.minimum(reached, end) - np.minimum(above, end)  # the part of a tie on this side of the limit
     height = np.divide(ramp, reached - above, out=np.zeros_like(ramp), where=reached > above)  # and its rise there
     share = (full + ramp * height / 2) / end  # (n,) in [0, 1], so the means below are exactly 1 for a perfect map
     return float((np.bincount(region, share)[1:] / np.bincount(region)[1:]).mean())
+
+
+@dataclass(frozen=True)
+class _Rank:
+    """Where each of the n anomalous scores, in rising order, stands among all: counts at the threshold that it gives.
+
+    `hits` are the anomalous scores at or above it, `reached` the normal ones at or above it, `above` the normal ones
+    above it, and `normal` is how many normal ones there are.  Only thresholds at anomalous scores matter: between two
+    of them a lower one adds false positives and nothing else.
+    """
+
+    scores: Shaped[np.ndarray, " n"]
+    hits: Int[np.ndarray, " n"]
+    reached: Int[np.ndarray, " n"]
+    above: Int[np.ndarray, " n"]
+    normal: int
+
+
+def _rank(scores: Shaped[np.ndarray, "*s"], labels: Bool[np.ndarray, "*s"]) -> _Rank:
+    """One sort of the normal scores that any threshold reaches: values only, several times faster than an argsort."""
+    normal, anomalous = scores[~labels], np.sort(scores[labels])
+    count, normal = len(normal), np.sort(normal[normal >= anomalous[0]])
+    return _Rank(
+        anomalous,
+        len(anomalous) - np.searchsorted(anomalous, anomalous, "left"),
+        len(normal) - np.searchsorted(normal, anomalous, "left"),  # fast, for it walks forward
+        len(normal) - np.searchsorted(normal, anomalous, "right"),
+        count,
+    )
 
 
 def _regions(masks: Bool[np.ndarray, "b h w"]) -> Int[np.ndarray, " n"]:

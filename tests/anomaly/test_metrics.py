@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
 
@@ -167,6 +167,28 @@ def test_average_precision_is_the_mean_precision_at_each_hit(stack: tuple[np.nda
     assert average_precision(maps, masks) == pytest.approx(np.mean(at))
 
 
+@pytest.mark.parametrize("digits", [1, 2, 9])
+def test_ranks_of_smooth_maps_are_scikit_learn_s_to_the_last_digit(digits: int) -> None:
+    random = np.random.default_rng(3)
+    masks = random.random((6, 40, 50)) < 0.07
+    maps = (random.standard_normal(masks.shape) + masks).round(digits)  # one digit: nearly all scores are tied
+    flat, truth = maps.ravel(), masks.ravel()
+    assert auroc(maps, masks) == pytest.approx(roc_auc_score(truth, flat), rel=0, abs=1e-15)
+    assert average_precision(maps, masks) == pytest.approx(average_precision_score(truth, flat), rel=0, abs=1e-15)
+    precision, recall, thresholds = precision_recall_curve(truth, flat)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+    assert f1_max(maps, masks) == (pytest.approx(f1.max(), rel=0, abs=1e-15), thresholds[f1.argmax()])
+
+
+def test_of_thresholds_that_are_equally_good_f1_max_takes_the_lowest() -> None:
+    # 1 of 1 marked rightly at 4, and 3 of 5 at 0: F1 is 2/4 for the one and 6/8 for the other; at 1 it is 4/6
+    scores, labels = np.array([4.0, 3, 2, 1, 0]), np.array([1, 0, 0, 1, 1])
+    assert f1_max(scores, labels) == (0.75, 0.0)
+    # 2 of 4 found with no false alarm, and all with 4 of them: F1 is 4/6 and 8/12
+    scores, labels = np.array([9.0, 8, 7, 7, 7, 7, 6, 5]), np.array([1, 1, 0, 0, 0, 0, 1, 1])
+    assert f1_max(scores, labels) == (pytest.approx(2 / 3), 5.0)
+
+
 def test_scores_far_outside_the_unit_interval_are_ranked_as_they_stand() -> None:
     scores, labels = np.array([20.0, 30.0, 40.0, 50.0]), np.array([0, 0, 0, 1])
     assert auroc(scores, labels) == 1
@@ -198,6 +220,8 @@ WITH_NAN = np.where(MAPS == 3, np.nan, MAPS)
         (np.where(MASKS, np.inf, MAPS), MASKS, "expected finite numbers, got 4"),
         (MAPS.astype(str), MASKS, "expected real numbers, got ndarray of dtype <U"),
         (MAPS > 3, MASKS, "expected real numbers, got ndarray of dtype bool"),
+        (MAPS + 0j, MASKS, "expected real numbers, got ndarray of dtype complex"),
+        (MAPS, MASKS[..., None], r"expected one shape, got \(1, 4, 4\) and \(1, 4, 4, 1\)"),
         (MAPS, MASKS[:, :3], r"expected one shape, got \(1, 4, 4\) and \(1, 3, 4\)"),
         (MAPS[:0], MASKS[:0], r"expected at least one value, got an empty array of shape \(0, 4, 4\)"),
         (MAPS, MASKS * 255, "expected booleans or 0 and 1, got ndarray of dtype int64.* from 0 to 255"),

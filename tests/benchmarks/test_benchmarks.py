@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from benchmarks.aupro import rows
+from benchmarks.aupro import RANKED, rows
+from gadkit.anomaly.plain import sample
 
 
 @pytest.fixture
@@ -17,11 +18,20 @@ def extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
 
 
+def test_what_is_compared_computes_the_same_thing() -> None:
+    maps, masks = sample(6, 48)
+    for ours, theirs in RANKED.values():
+        assert ours(maps, masks) == pytest.approx(theirs(masks.ravel(), maps.ravel()), abs=1e-12)
+
+
 def test_rows_hold_times_and_their_ratio() -> None:
     values = {what: value for what, value, _ in rows(count=4, size=48, repeats=1)}
     assert values["plain / gadkit"] == pytest.approx(
         values["plain, 200 thresholds"] / values["gadkit, 4 maps of 48 x 48"]
     )
+    for name in RANKED:
+        ratio = values[f"scikit-learn, {name}"] / values[f"gadkit, {name}"]
+        assert values[f"scikit-learn / gadkit, {name}"] == pytest.approx(ratio)
     with pytest.raises(ValueError, match="expected at least 1 each, got 0, 48, 1"):
         next(rows(count=0, size=48, repeats=1))
 
