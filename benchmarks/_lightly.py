@@ -99,18 +99,19 @@ class DINOExample(nn.Module):
             local_crop_scale=(0.05, 0.3),
             n_local_views=like.small,
             cj_strength=1.0,
-            gaussian_blur=(0.5, 0.5, 0.5),
-            solarization_prob=0.0,
+            gaussian_blur=(1.0, 0.1, 0.5),
+            solarization_prob=0.2,
             normalize=NORMAL,
-            **COLOURS,
+            **COLOURS | {"cj_sat": 0.2},
         )
 
     def forward(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The loss of two large views and some small ones."""
         with torch.no_grad():
-            teacher = [self.teacher_head(self.teacher_backbone(x)[:, 0]) for x in views[:2]]
-        student = [self.student_head(self.student_backbone(x)[:, 0]) for x in views]
-        return self.criterion(teacher, student)
+            seen = torch.cat([self.teacher_backbone(x)[:, 0] for x in views[:2]])
+            teacher = self.teacher_head(seen).chunk(2)  # the head sees all views at once, as ours does
+        tokens = torch.cat([self.student_backbone(x)[:, 0] for x in views])
+        return self.criterion(list(teacher), list(self.student_head(tokens).chunk(len(views))))
 
     def after_step(self) -> None:
         """The teacher follows the student."""

@@ -76,11 +76,11 @@ def _contests(
     shifts = {f"lightly, {n or 'no'} workers": loader(images, example, plan.batch, n) for n in workers}
     yield (
         "whole loop",
-        lambda: learn(method, images, plan),
+        lambda: learn(method, {"images": images}, plan),
         {side: lambda some=some: train(example, some, method, plan.weight_decay) for side, some in shifts.items()},
     )
     some = images[: plan.batch].to(where)
-    views = method.views(some)
+    views = method.views({"images": some})
     yield (
         "network only",
         lambda: fit(method, lambda _: _loss(method, views), plan, after=method.after_step),
@@ -89,7 +89,7 @@ def _contests(
     batches = images.split(plan.batch)
     yield (
         "views only",
-        lambda: [method.views(part.to(where)) for part in batches],
+        lambda: [method.views({"images": part.to(where)}) for part in batches],
         {side: lambda some=some: sum(1 for _ in some) for side, some in shifts.items()},
     )
 

@@ -127,8 +127,10 @@ def measure(name: str, world: World, setting: Setting, run: Path | None = None) 
     runtime.seed_everything(world.seed)
     method = methods.build(setting.method).to(distributed.start() or runtime.device())
     plan = replace(methods.plan_of(setting.method, method), steps=setting.steps, warmup=max(1, setting.steps // 10))
-    seconds = learn(method, world.pool.images[rows], replace(plan, save_every=8), run, world.seed, setting.method)
-    eyes = Encoder(method.encoder.eval(), pool=getattr(method, "pool", "cls"))
+    seconds = learn(
+        method, {"images": world.pool.images[rows]}, replace(plan, save_every=8), run, world.seed, setting.method
+    )
+    eyes = Encoder(method.encoder.eval(), pool=method.pool)
     values = dict(answers(eyes, world.pool, setting, world.seed))
     return {
         "collection": name,

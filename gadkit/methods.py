@@ -9,7 +9,7 @@ Book: selfsup/comparison
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,9 @@ def _recipe(name: str) -> Recipe:
 
 
 def plan_of(name: str, method: Method, photographs: int = PHOTOGRAPHS) -> Plan:
-    """The plan that shows a method so many photographs, at the learning rate of its class."""
+    """The plan that shows a method so many photographs, by the recipe of its class."""
     recipe = _recipe(name)
-    steps = max(1, photographs // (recipe.batch * recipe.frames))
-    return Plan(steps=steps, lr=method.lr, warmup=max(1, steps // 10), weight_decay=0.05, batch=recipe.batch)
+    return Plan.of(method, max(1, photographs // (recipe.batch * recipe.frames)), recipe.batch)
 
 
 def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -> Path:
@@ -104,25 +103,29 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     return path
 
 
-def training_data(needs: str, seed: int = 0) -> Tensor | Mapping[str, Tensor]:
-    """What a method learns from, by the word in its `needs`."""
-    if needs in ("images", "labels"):
+def training_data(needs: Sequence[str], seed: int = 0) -> Mapping[str, Tensor]:
+    """What a method learns from, by the columns in its `needs`."""
+    asked = {*needs}
+    if asked and asked <= {"images", "labels"}:
         from gadkit.factory.pool import unlabelled
 
         pool = unlabelled(seed=seed)
-        return pool.images if needs == "images" else {"images": pool.images, "labels": pool.labels}
-    if needs == "geometry":
+        return {"images": pool.images, "labels": pool.labels}
+    if asked == {"images", "height", "materials"}:
         from gadkit.factory import geometry
 
         return geometry.unlabelled(seed=seed).columns()
-    if needs in ("videos", "sound"):
+    if asked in ({"frames"}, {"frames", "flow"}, {"frames", "sound"}):
         from gadkit.factory.films import mechanics, motion, sound
 
-        if needs == "videos":
+        if "sound" not in asked:
             return motion.clips(CLIPS, seed).columns()
         clips = motion.clips(CLIPS, seed, actions=mechanics.HEARD)  # of the others there is nothing to hear
         return {"frames": clips.frames, "sound": sound.hear(clips)}
-    raise ValueError(f"needs: expected images, labels, geometry, videos or sound, got {needs!r}")
+    raise ValueError(
+        "needs: expected images, with or without labels, images with height and materials, or frames, alone or with "
+        f"flow or sound, got {', '.join(needs) or 'nothing'}"
+    )
 
 
 def save(method: Method, name: str, path: Path, facts: Mapping[str, Any] | None = None) -> None:

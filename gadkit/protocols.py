@@ -6,7 +6,7 @@ for a published one, or one detector for another, without changing a line.
 Book: anomaly/winclip
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -43,18 +43,39 @@ class Backbone(Protocol):
         """Encode preprocessed images; `layers` counts blocks from 0, or from the end when negative."""
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """The constants of AdamW with which a method is trained: data, from which `gadkit.train.Plan.of` makes a plan.
+
+    `lr` is the peak learning rate at `batch` samples a step; another batch scales it in proportion.  `weight_decay`
+    goes along half a cosine to `weight_decay_end`, if there is one.  `warmup` is a share of the steps.
+    """
+
+    lr: float = 1e-3
+    batch: int = 128
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.05
+    weight_decay_end: float | None = None
+    clip: float = 1.0  # the longest gradient; infinite: none is shortened
+    warmup: float = 0.1
+
+
 @runtime_checkable
 class Method(Protocol):
-    """A way to learn an encoder without labels: an `nn.Module` with its own views and its own loss."""
+    """A way to learn an encoder: an `nn.Module` with its own views and its own loss."""
 
     encoder: nn.Module
-    collapse: float  # the loss of a network that tells nothing apart, to be shown beside the loss
+    needs: tuple[str, ...]  # the columns of a batch that `views` takes, such as "images"
+    pool: str  # what stands for an image afterwards: "cls", the class token, or "mean", that of the patch tokens
     lr: float  # the peak learning rate of its recipe
-    needs: str  # what it learns from: "images", or more than them
-    transient: tuple[str, ...]  # the parts that serve learning only, and are not shipped
+    recipe: Recipe
+    transient: tuple[str, ...]  # prefixes of the parts that serve learning only, and are not shipped
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Make the views that the loss compares."""
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """Make the views that the loss compares, from a mapping that holds a tensor (b, ...) for each of `needs`."""
+
+    def collapse(self, batch_size: int) -> float:
+        """The loss of a network that tells nothing apart, to be shown beside the loss; NaN where it depends on data."""
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The objective of one step."""

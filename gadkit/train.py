@@ -8,27 +8,23 @@ Book: anomaly/winclip, selfsup/simclr
 """
 
 import copy
-import io
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import distributed, runtime
+from gadkit.method import columns
 from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
+from gadkit.runs import LOG, Run
 from gadkit.runtime import progress
-
-LOG = "log.jsonl"
-said = logging.getLogger(__name__)  # for whoever has no terminal on which to see the bar
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,8 @@ class Plan:
     lr: float = 1e-3
     warmup: int = 200
     floor: float = 0.02  # the last steps' learning rate, as a share of `lr`
-    weight_decay: float = 0.1  # on matrices only
+    weight_decay: float = 0.1  # of what layers multiply by, see `_groups`
+    weight_decay_end: float | None = None  # where half a cosine leads the decay; None: it stays
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     average: float = 0.998  # decay of the running average that is kept in the end; 0 keeps the last weights
@@ -47,14 +44,35 @@ class Plan:
     save_every: int = 200
     collapse: float = math.nan  # the loss of a network that tells nothing apart, shown beside the loss
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, then half a cosine."""
-        share = min(1.0, step / max(1, self.steps))
-        return (
-            self.lr
-            * min(1, (step + 1) / max(1, self.warmup))
-            * (self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2)
+    @classmethod
+    def of(cls, method: Method, steps: int, batch: int | None = None) -> "Plan":
+        """The plan of a method's recipe, over so many steps, with the learning rate in proportion to the batch."""
+        recipe = method.recipe
+        batch = recipe.batch if batch is None else batch
+        return cls(
+            steps=steps,
+            lr=recipe.lr * batch / recipe.batch,
+            warmup=max(1, int(steps * recipe.warmup)),
+            weight_decay=recipe.weight_decay,
+            weight_decay_end=recipe.weight_decay_end,
+            betas=recipe.betas,
+            clip=recipe.clip,
+            batch=batch,
         )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: it rises in a line to `lr`, and half a cosine from there leads to the floor.
+
+        The last step of the warm-up and the one after it have the whole of `lr`; the end, `steps`, has the floor.
+        """
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        return self.lr * _cosine(1.0, float(self.floor), (step - self.warmup) / max(1, self.steps - self.warmup))
+
+    def decay(self, step: int) -> float:
+        """The weight decay of a step, which is not warmed up."""
+        end = self.weight_decay if self.weight_decay_end is None else self.weight_decay_end
+        return _cosine(self.weight_decay, end, step / max(1, self.steps))
 
 
 def fit(
@@ -77,8 +95,8 @@ def fit(
     another plan or of something else than `what`.
     """
     average = copy.deepcopy(model).eval().requires_grad_(False) if plan.average else model
-    optimiser = torch.optim.AdamW(_groups(model, plan.weight_decay), lr=plan.lr, betas=plan.betas, fused=True)
-    held = _Run(run, plan, what, model, average, optimiser)
+    optimiser = torch.optim.AdamW(_groups(model), lr=plan.lr, betas=plan.betas, fused=True)
+    held = Run(run, plan, what, model, average, optimiser)
     start, before, smooth = held.resume()
     held.forget(start)
     began = time.monotonic()
@@ -86,6 +104,7 @@ def fit(
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = plan.rate(step)
+            group["weight_decay"] = plan.decay(step) if group["shrinks"] else 0.0
         value = loss(step)
         optimiser.zero_grad()
         value.backward()
@@ -113,20 +132,21 @@ def fit(
 
 def learn(
     method: Method,
-    data: Tensor | Mapping[str, Tensor],
+    data: Mapping[str, Tensor],
     plan: Plan,
     run: Path | None = None,
     seed: int = 0,
     name: str = "",
 ) -> float:
-    """Train a self-supervised `method` in place on `data` and return the seconds it took.
+    """Train a `method` in place on `data` and return the seconds it took.
 
-    `data` holds one row a sample: images, or whatever tensors the method's `views` asks for by name.  An epoch is a
+    `data` holds the columns that the method `needs`, one row a sample; others are left where they are.  An epoch is a
     permutation of the rows; every process takes its share of a batch.  A folder `run` is for one `name` (of the class,
-    if none is given), seed and number of rows.  Raises ValueError for less than one batch and for unequal columns.
+    if none is given), seed and number of rows.  Raises ValueError for columns that are missing or not equally long, and
+    for less than one batch.
     """
-    whole = data if isinstance(data, Mapping) else {"": data}
-    count, where = len(next(iter(whole.values()))), next(method.parameters()).device
+    whole = dict(zip(method.needs, columns(data, method.needs), strict=True))
+    count, where = len(whole[method.needs[0]]), next(method.parameters()).device
     if any(len(column) != count for column in whole.values()):
         lengths = ", ".join(f"{name} {len(column)}" for name, column in whole.items())
         raise ValueError(f"data: expected columns of one length, got {lengths}")
@@ -140,12 +160,12 @@ def learn(
         rows = batch_rows(count, plan.batch, step, seed)[distributed.rank() :: distributed.world()]
         torch.manual_seed((seed * 1_000_003 + step) * distributed.world() + distributed.rank())
         batch = {name: column[rows].to(where, non_blocking=True) for name, column in whole.items()}
-        views = method.views(batch if isinstance(data, Mapping) else batch[""])  # in full precision
+        views = method.views(batch)  # in full precision
         with runtime.autocast(where):
             return method.loss(views)
 
     method.train()
-    plan = replace(plan, collapse=method.collapse, average=0.0)
+    plan = replace(plan, collapse=method.collapse(plan.batch), average=0.0)
     what = f"{name or type(method).__name__}, seed {seed}, {count} rows"
     return fit(method, loss, plan, run, after=method.after_step, what=what)[1]
 
@@ -157,13 +177,31 @@ def batch_rows(count: int, batch: int, step: int, seed: int = 0) -> Int[Tensor, 
     return order[place * batch : (place + 1) * batch]
 
 
-def _groups(model: nn.Module, decay: float) -> list[dict]:
-    """Matrices shrink; gains, biases, embeddings and learnt tokens (of shape (1, n, width)) do not."""
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    shrinks = [p.ndim >= 2 and len(p) > 1 and "embedding" not in n and "bias" not in n for n, p in named]
-    matrix = [p for (_, p), yes in zip(named, shrinks, strict=True) if yes]
-    other = [p for (_, p), yes in zip(named, shrinks, strict=True) if not yes]
-    return [{"params": matrix, "weight_decay": decay}, {"params": other, "weight_decay": 0.0}]
+def _cosine(start: float, end: float, share: float) -> float:
+    """Half a cosine from start to end; it stays at the end."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, *_CONVOLUTIONS)
+
+
+def _groups(model: nn.Module) -> list[dict]:
+    """What shrinks and what does not, by its kind: the weights of linear layers, convolutions and attention do.
+
+    Biases, norms, embeddings, learnt tokens and tables of positions do not.  A parameter that stands by itself in a
+    module of another kind, such as prototypes or a projection, shrinks if it is a matrix of more than one row.
+    """
+    shrinking, other, known = [], [], set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in known:
+                continue
+            known.add(id(parameter))
+            matrix = parameter.ndim >= 2 and "bias" not in name and "embedding" not in name
+            alone = matrix and len(parameter) > 1 and not isinstance(module, nn.Embedding)
+            (shrinking if alone or (matrix and isinstance(module, LAYERS)) else other).append(parameter)
+    return [{"params": shrinking, "shrinks": True}, {"params": other, "shrinks": False}]
 
 
 def _finite(loss: float, length: float, step: int) -> float:
@@ -173,86 +211,3 @@ def _finite(loss: float, length: float, step: int) -> float:
     if not math.isfinite(length):
         raise FloatingPointError(f"gradient: expected one of finite length, got {length} at step {step}")
     return loss
-
-
-@dataclass
-class _Run:
-    """What a folder knows of a training: the state of everything that moves, and whose it is."""
-
-    folder: Path | None
-    plan: Plan
-    what: str
-    model: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.Optimizer
-
-    def resume(self) -> tuple[int, float, float]:
-        """Take up the first process's state: the steps it has done, their seconds, and the smoothed loss.
-
-        Only that process need see the folder, and only it need have begun with the right weights.
-        """
-        content = self._content() if distributed.rank() == 0 else None
-        content = distributed.from_first(content)
-        if content is None:
-            return 0, 0.0, math.nan
-        where = next(self.model.parameters()).device
-        try:
-            state = torch.load(io.BytesIO(content), weights_only=True, map_location=where)
-            found, own = state["of"], self._identity()
-        except Exception as error:  # torn, empty, or another program's: torch raises what its readers happen to
-            raise ValueError(
-                f"{self.folder}: expected the checkpoint of a training by this package, got {type(error).__name__}: "
-                "delete it or take another folder"
-            ) from error
-        if different := [key for key in own if found.get(key) != own[key]]:
-            expected, came = ({key: held.get(key) for key in different} for held in (own, found))
-            raise ValueError(
-                f"{self.folder}: expected the checkpoint of this training, {expected}, got one of another, {came}: "
-                "delete it or take another folder"
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.plan.average:
-            self.average.load_state_dict(state["average"])
-        if state["step"]:
-            said.info("%s: going on from step %d of %d", self.folder, state["step"], self.plan.steps)
-        return state["step"], state["seconds"], state["smooth"]
-
-    def _content(self) -> bytes | None:
-        """The checkpoint's bytes; without one, for other processes, those that one of this moment would have."""
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if (file := self.folder / "checkpoint.pt").is_file():
-                return file.read_bytes()
-        if distributed.world() == 1:
-            return None
-        content = io.BytesIO()
-        torch.save(self._state(0, 0.0, math.nan), content)
-        return content.getvalue()
-
-    def forget(self, start: int) -> None:
-        """Take out of the log what was written after the checkpoint, and a last line that was cut short."""
-        if distributed.rank() or not self.folder or not (log := self.folder / LOG).is_file():
-            return
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
-        part = log.with_suffix(".part")
-        part.write_text("".join(kept), encoding="utf-8")
-        part.replace(log)
-
-    def save(self, step: int, seconds: float, smooth: float) -> None:
-        """Write the checkpoint, whole or not at all."""
-        part = self.folder / "checkpoint.part"
-        torch.save(self._state(step, seconds, smooth), part)
-        part.replace(self.folder / "checkpoint.pt")
-        said.info("step %d of %d, loss %.4f", step, self.plan.steps, smooth)
-
-    def _state(self, step: int, seconds: float, smooth: float) -> dict[str, Any]:
-        state = {"of": self._identity(), "step": step, "seconds": seconds, "smooth": smooth}
-        state |= {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-        return state | ({"average": self.average.state_dict()} if self.plan.average else {})
-
-    def _identity(self) -> dict[str, Any]:
-        """What a run may not change half-way: all but what is shown and how often it is saved."""
-        plan = {key: value for key, value in asdict(self.plan).items() if key not in ("collapse", "save_every")}
-        return {"what": self.what, **plan}

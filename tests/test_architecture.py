@@ -16,7 +16,7 @@ BOOK = ROOT / "book"
 FLOORS = """
 0  protocols checks runtime distributed files weights
 1  losses nn search factory data
-2  backbones train pretext selfsup supervised methods evaluation
+2  backbones method runs train pretext selfsup supervised methods evaluation
 3  multimodal objects curation
 4  anomaly
 5  viz cli report __main__

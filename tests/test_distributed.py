@@ -111,10 +111,10 @@ def steps(first: int, step: int) -> dict[str, torch.Tensor]:
     from gadkit.factory.pool import unlabelled
 
     images, found, clips = unlabelled(16, size=48).images, {}, motion.clips(16, size=48)
-    data = {"sound": {"frames": clips.frames, "sound": sound.hear(clips)}, "videos": clips.columns(), "images": images}
+    data = clips.columns() | {"images": images, "sound": sound.hear(clips)}
     for name, method in learners().items():
         torch.manual_seed(3)
-        views = [view[first::step] for view in method.views(data[method.needs])]
+        views = [view[first::step] for view in method.views(data)]
         if name == "deepcluster":
             torch.manual_seed(4)
             method.recluster(torch.randn(16, 32))

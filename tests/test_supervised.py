@@ -28,8 +28,8 @@ def stripes() -> dict[str, Tensor]:
 def test_it_knows_the_standard_pool() -> None:
     assert len(pool.unlabelled(1, size=32).classes) == CLASSES
     method = Supervised()
-    assert method.collapse == pytest.approx(math.log(CLASSES))
-    assert method.needs == "labels"
+    assert method.collapse(32) == pytest.approx(math.log(CLASSES))
+    assert method.needs == ("images", "labels")
     assert sum(p.numel() for p in method.parameters()) < 1.3e6
 
 
@@ -50,7 +50,7 @@ def test_a_network_that_tells_nothing_apart_loses_what_collapse_says(
     method = Supervised("swin", classes=7, smoothing=smoothing)
     nn.init.zeros_(method.head.weight)
     nn.init.zeros_(method.head.bias)
-    assert method.loss(method.views(stripes)).item() == pytest.approx(method.collapse, rel=1e-6)
+    assert method.loss(method.views(stripes)).item() == pytest.approx(method.collapse(32), rel=1e-6)
 
 
 def test_views_are_normalised_crops_that_differ(stripes: dict[str, Tensor]) -> None:
@@ -106,9 +106,9 @@ def test_bad_batches_are_named(stripes: dict[str, Tensor], change: dict[str, Ten
 @pytest.mark.usefixtures("untyped")
 def test_what_is_no_labelled_batch_is_named(stripes: dict[str, Tensor]) -> None:
     method = Supervised("convnext", classes=3)
-    with pytest.raises(ValueError, match=r"columns images and labels, got images$"):
+    with pytest.raises(ValueError, match=r"columns images, labels, got images$"):
         method.views({"images": stripes["images"]})
-    with pytest.raises(ValueError, match="columns images and labels, got Tensor"):
+    with pytest.raises(ValueError, match="columns images, labels, got Tensor"):
         method.views(stripes["images"])
 
 

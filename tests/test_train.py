@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from gadkit.protocols import Recipe
 from gadkit.train import Plan, fit, learn
 
 
@@ -163,16 +164,51 @@ def test_a_step_stands_in_the_log_once_however_often_the_run_was_cut(tmp_path) -
 
 def test_the_rate_warms_up_and_ends_at_its_floor() -> None:
     plan = Plan(steps=1000, lr=1.0, warmup=100, floor=0.02)
-    assert plan.rate(0) == pytest.approx(0.01, rel=1e-3)
-    assert plan.rate(99) == pytest.approx(1.0, abs=0.03)
+    assert plan.rate(0) == 0.01
+    assert plan.rate(99) == plan.rate(100) == 1.0
+    assert plan.rate(550) == pytest.approx(0.51)
     assert plan.rate(1000) == pytest.approx(0.02)
     assert all(plan.rate(s) >= plan.rate(s + 1) for s in range(100, 1000))
+    assert Plan(steps=20, lr=1.0, warmup=10, floor=0.0).rate(10) == 1.0
+    assert Plan(steps=3, lr=1.0, warmup=0).rate(0) == Plan(steps=0, lr=1.0, warmup=0).rate(0) == 1.0
+
+
+def test_the_rate_is_lightlys() -> None:
+    from lightly.utils.scheduler import CosineWarmupScheduler
+
+    plan = Plan(steps=21, lr=1.0, warmup=5, floor=0.1)
+    theirs = CosineWarmupScheduler(torch.optim.SGD([nn.Parameter(torch.zeros(1))]), 5, 22, end_value=0.1)
+    for step in range(22):  # lightly reaches its end at the last step, we after it
+        assert plan.rate(step) == pytest.approx(theirs.scale_lr(step), rel=1e-6)
+
+
+def test_the_decay_goes_along_half_a_cosine_if_it_goes_anywhere() -> None:
+    plan = Plan(steps=100, weight_decay=0.04, weight_decay_end=0.4)
+    assert [plan.decay(s) for s in (0, 50, 100)] == pytest.approx([0.04, 0.22, 0.4])
+    assert Plan(weight_decay=0.1).decay(77) == 0.1
+    model, seen = nn.Linear(2, 2, bias=False), []
+    spy = lambda step: seen.append(model.weight[0, 0].item()) or model.weight.sum() * 0  # noqa: E731
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    plan = Plan(steps=3, lr=0.1, warmup=0, floor=1.0, weight_decay=1.0, weight_decay_end=0.0, average=0.0)
+    fit(model, spy, plan)
+    assert seen == pytest.approx([1.0, 0.9, 0.9 * (1 - 0.1 * 0.75)])
+
+
+def test_a_plan_takes_a_methods_recipe_and_scales_its_rate() -> None:
+    method = Denoise()
+    method.recipe = Recipe(2e-3, 128, (0.8, 0.9), 0.04, 0.4, 3.0, 0.2)
+    plan = Plan.of(method, 50, 64)
+    assert (plan.steps, plan.lr, plan.batch, plan.warmup) == (50, 1e-3, 64, 10)
+    assert (plan.betas, plan.weight_decay, plan.weight_decay_end, plan.clip) == ((0.8, 0.9), 0.04, 0.4, 3.0)
+    assert Plan.of(method, 50).lr == 2e-3
 
 
 class Denoise(nn.Module):
     """A method of two numbers: its views are noisy rows, its loss their distance to a learnt shift."""
 
-    collapse, lr, needs, transient = 1.0, 1e-2, "images", ()
+    pool, recipe, needs, transient = "cls", Recipe(lr=1e-2), ("images",), ()
+    lr = recipe.lr
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +216,11 @@ class Denoise(nn.Module):
         self.register_buffer("steps", torch.zeros(()))
         self.rows: list[list[float]] = []
 
-    def views(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def collapse(self, batch_size: int) -> float:
+        return 1.0 / batch_size
+
+    def views(self, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        images = batch["images"]
         self.rows.append(images[:, 0].tolist())
         return [images + torch.randn_like(images), images]
 
@@ -196,7 +236,7 @@ class Denoise(nn.Module):
 class TestLearn:
     """The loop that every self-supervised method goes through."""
 
-    data = torch.arange(20.0).view(10, 2)
+    data = property(lambda self: {"images": torch.arange(20.0).view(10, 2)})
 
     def method(self) -> Denoise:
         torch.manual_seed(0)
@@ -207,7 +247,7 @@ class TestLearn:
         learn(method, self.data, Plan(steps=4, batch=5))
         assert [len(rows) for rows in method.rows] == [5] * 4
         for epoch in (method.rows[:2], method.rows[2:]):
-            assert sorted(epoch[0] + epoch[1]) == self.data[:, 0].tolist()
+            assert sorted(epoch[0] + epoch[1]) == self.data["images"][:, 0].tolist()
         assert method.rows[:2] != method.rows[2:]  # in another order
         assert (method.steps, method.progress) == (4, 1.0)
 
@@ -232,16 +272,31 @@ class TestLearn:
         assert seen == [("views", False), ("loss", True)]
 
     def test_named_columns_stay_together(self) -> None:
-        method, seen = self.method(), []
+        method, seen, x = self.method(), [], self.data["images"]
+        method.needs = ("x", "y")
         method.views = lambda batch: seen.append(batch) or [batch["x"], batch["x"]]
-        learn(method, {"x": self.data, "y": self.data[:, 0]}, Plan(steps=2, batch=4))
+        learn(method, {"x": x, "y": x[:, 0], "unasked": x}, Plan(steps=2, batch=4))
         assert all(torch.equal(batch["x"][:, 0], batch["y"]) for batch in seen)
+        assert all(set(batch) == {"x", "y"} for batch in seen)
+
+    def test_the_collapsed_loss_is_that_of_the_plans_batch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shown = []
+        monkeypatch.setattr("gadkit.train.fit", lambda model, loss, plan, *_, **__: shown.append(plan) or (model, 0.0))
+        learn(self.method(), self.data, Plan(steps=1, batch=5))
+        assert shown[0].collapse == 1 / 5
 
     def test_too_little_data(self) -> None:
         with pytest.raises(ValueError, match=r"at least a batch of 11 rows.*got 10"):
             learn(self.method(), self.data, Plan(steps=1, batch=11))
+        method, x = self.method(), self.data["images"]
+        method.needs = ("x", "y")
         with pytest.raises(ValueError, match=r"one length, got x 10, y 8"):
-            learn(self.method(), {"x": self.data, "y": self.data[:8]}, Plan(steps=1, batch=4))
+            learn(method, {"x": x, "y": x[:8]}, Plan(steps=1, batch=4))
+
+    @pytest.mark.parametrize(("data", "came"), [({"labels": torch.zeros(9)}, "labels"), (torch.zeros(9, 2), "Tensor")])
+    def test_columns_that_are_missing_are_named(self, data: object, came: str) -> None:
+        with pytest.raises(ValueError, match=f"a mapping of tensors with the columns images, got {came}"):
+            learn(self.method(), data, Plan(steps=1, batch=5))
 
     def test_another_seed_needs_another_folder(self, tmp_path) -> None:
         learn(self.method(), self.data, Plan(steps=2, batch=5), tmp_path)
@@ -263,3 +318,22 @@ def test_learnt_tokens_and_gains_do_not_shrink() -> None:
     model = nn.ParameterDict({name: torch.ones(shape) for name, shape in SHAPES.items()})
     fit(model, lambda step: sum(p.sum() for p in model.values()) * 0, Plan(steps=5, lr=0.1, warmup=1, average=0.0))
     assert {name for name, p in model.items() if (p < 1).any()} == {"weight", "kernel"}
+
+
+class Parts(nn.Module):
+    """A parameter of every kind, all of them 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one_row, self.kernel = nn.Linear(3, 1), nn.Conv2d(1, 1, 3)
+        self.attention, self.table, self.norm = nn.MultiheadAttention(4, 2), nn.Embedding(5, 2), nn.LayerNorm([1, 2])
+        self.positions, self.scale = nn.Parameter(torch.ones(1, 4, 2)), nn.Parameter(torch.ones(()))
+        for parameter in self.parameters():
+            nn.init.ones_(parameter)
+
+
+def test_what_shrinks_is_told_by_its_kind() -> None:
+    model = Parts()
+    fit(model, lambda step: sum(p.sum() for p in model.parameters()) * 0, Plan(steps=2, lr=0.1, warmup=1, average=0.0))
+    shrunk = {name for name, p in model.named_parameters() if (p < 1).any()}
+    assert shrunk == {"one_row.weight", "kernel.weight", "attention.in_proj_weight", "attention.out_proj.weight"}

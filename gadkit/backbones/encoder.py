@@ -81,4 +81,4 @@ def load_encoder(name: str, preset: str | None = None, device: str | None = None
     from gadkit import methods  # which builds on the backbones
 
     method = methods.load(name)
-    return Encoder(method.encoder.to(where), pool=getattr(method, "pool", "cls"))
+    return Encoder(method.encoder.to(where), pool=method.pool)

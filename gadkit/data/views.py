@@ -3,14 +3,15 @@
 Whole-batch tensor operations on whatever device the images are on.  torchvision's transforms draw one set of parameters
 a call, so a batch would get the same crop throughout.
 
-Source: the recipes are SimCLR's (Chen et al. 2020, appendix A) and, for many crops, SwAV's (Caron et al. 2020), with
-two gentler settings: crops begin at 20 % of the area and not at 8 %, and colours at strength 1 are shaken half as hard.
+Source: the recipes are SimCLR's (Chen et al. 2020, appendix A), BYOL's (Grill et al. 2020, table 6) and, for many
+crops, SwAV's (Caron et al. 2020).  Two settings are gentler: crops begin at 20 % of the area and not at 8 %, and
+colours at strength 1 are shaken half as hard as SimCLR's, which is as hard as BYOL's.
 Book: selfsup/simclr
 """
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -187,13 +188,15 @@ class Views:
     """The recipe of a view: crop, mirror, shake colours, lose colour, blur, normalise.
 
     `strength` scales everything but crop and mirror, 1 being SimCLR's 1/2; at 0, with `scale` (1, 1), `ratio` (1, 1)
-    and `mirror` 0, a view is the whole image.  `blurred` and `solarised` are shares of the images.
+    and `mirror` 0, a view is the whole image.  `jitter` holds brightness, contrast, saturation and hue, `blurred` and
+    `solarised` are shares of the images.
     """
 
     size: int = 64
     scale: tuple[float, float] = (0.2, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     strength: float = 1.0
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
     mirror: float = 0.5
     blurred: float = 0.5
     solarised: float = 0.0
@@ -203,12 +206,24 @@ class Views:
         x = crop(check_images(images), self.size, self.scale, self.ratio, generator)
         x = flip(x, self.mirror, generator)
         if self.strength:
-            jitter = [self.strength * s for s in (0.4, 0.4, 0.4, 0.1)]
+            jitter = [self.strength * s for s in self.jitter]
             x = colour_jitter(x, *jitter, share=0.8, generator=generator)
             x = greyscale(x, 0.2 * min(1, self.strength), generator)
             x = blur(x, (0.1, 1 + self.size / 64), self.blurred * min(1, self.strength), generator)
             x = solarise(x, self.solarised * min(1, self.strength), generator=generator) if self.solarised else x
         return normalise(x)
+
+
+_PALE = (0.4, 0.4, 0.2, 0.1)  # half the saturation's change
+ASYMMETRIC = (  # BYOL's table 6, which MoCo v3 and, for its large views, DINO take over
+    Views(jitter=_PALE, blurred=1.0),
+    Views(jitter=_PALE, blurred=0.1, solarised=0.2),
+)
+
+
+def pair(size: int) -> tuple[Views, Views]:
+    """The two recipes of `ASYMMETRIC` for views of `size` pixels a side."""
+    return tuple(replace(recipe, size=size) for recipe in ASYMMETRIC)
 
 
 def multi_crop(
@@ -218,12 +233,15 @@ def multi_crop(
     sizes: tuple[int, int] = (64, 32),
     share: float = 0.3,
     strength: float = 1.0,
+    recipes: tuple[Views, ...] = (Views(),),
     generator: Generator = None,
 ) -> list[Float[Tensor, "b 3 _ _"]]:
     """Large views that hold at least a `share` of the area, then small ones that hold at most that.
 
-    Of images longer than about 1 : 2.5 the large views may hold less.  SwAV, section 3.3.
+    The large ones follow `recipes` in turn; of the small ones, which shake colours like the first recipe, half are
+    blurred.  Of images longer than about 1 : 2.5 the large views may hold less.  SwAV, section 3.3.
     """
-    large = Views(sizes[0], (share, 1.0), strength=strength)
-    small = Views(sizes[1], (0.05, share), strength=strength)
-    return [recipe(images, generator) for recipe, count in ((large, globals_), (small, locals_)) for _ in range(count)]
+    large = [replace(recipe, size=sizes[0], scale=(share, 1.0), strength=strength) for recipe in recipes]
+    small = replace(recipes[0], size=sizes[1], scale=(0.05, share), strength=strength, blurred=0.5, solarised=0.0)
+    order = [large[i % len(large)] for i in range(globals_)] + [small] * locals_
+    return [recipe(images, generator) for recipe in order]

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gadkit.distributed import gather, mean, rank, total, world
+from gadkit.checks import positive, whole
+from gadkit.distributed import gather, mean, rank, world
 from gadkit.losses.precision import precisely
+from gadkit.losses.shapes import check_alike
 
 
 @precisely
@@ -21,8 +23,11 @@ def sinkhorn(scores: Float[Tensor, "n k"], epsilon: float = 0.05, iterations: in
     """Soft assignments that use all prototypes equally: rows sum to 1, columns tend to n / k each.
 
     Columns and rows are scaled in turn, rows last, in the log domain, where nothing overflows.  Adding a constant to
-    all scores changes nothing.  Caron et al. 2020, eq. 3 and 4, after Cuturi 2013.
+    all scores changes nothing.  Raises ValueError for an `epsilon` that is not positive and for less than one
+    iteration.  Caron et al. 2020, eq. 3 and 4, after Cuturi 2013.
     """
+    positive("epsilon", epsilon)
+    whole("iterations", iterations)
     log = gather(scores) / epsilon  # (m, k): all rows share the prototypes
     for _ in range(iterations):
         log = log - log.logsumexp(0, keepdim=True)
@@ -32,18 +37,29 @@ def sinkhorn(scores: Float[Tensor, "n k"], epsilon: float = 0.05, iterations: in
 
 @precisely
 def swav_loss(
-    scores: Sequence[Float[Tensor, "n k"]], temperature: float = 0.1, epsilon: float = 0.05, iterations: int = 3
+    scores: Sequence[Float[Tensor, "n k"]],
+    temperature: float = 0.1,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+    queue: Sequence[Float[Tensor, "m k"]] = (),
 ) -> Float[Tensor, ""]:
     """Predict each large view's assignment from every other view: cross-entropy with Sinkhorn's targets.
 
-    `scores` are cosines with the prototypes, the two large views first.  Uniform predictions give log k.
-    Caron et al. 2020, eq. 2 and 6.
+    `scores` are cosines with the prototypes, the two large views first.  `queue` holds scores of earlier images for
+    each large view: they take part in the balancing, and nothing predicts them.  Uniform predictions give log k.
+    Raises ValueError for less than two views, views of different shapes, and a temperature that is not positive.
+    Caron et al. 2020, eq. 2 and 6, and section 4.1 for the queue.
     """
+    positive("temperature", temperature)
     if len(scores) < 2:
         raise ValueError(f"scores: expected those of two large views at least, got {len(scores)}")
+    check_alike("scores", **{f"view {i}": s for i, s in enumerate(scores)})
+    if queue and len(queue) != 2:
+        raise ValueError(f"queue: expected earlier scores for each of the two large views, got {len(queue)}")
     terms = []
     for i in range(2):
-        target = sinkhorn(scores[i].detach(), epsilon, iterations)
+        known = torch.cat([scores[i].detach(), *(q.detach() for q in queue[i : i + 1])])
+        target = sinkhorn(known, epsilon, iterations)[: len(scores[i])]
         terms += [_cross(target, s / temperature) for j, s in enumerate(scores) if j != i]
     return torch.stack(terms).mean()
 
@@ -62,9 +78,15 @@ def dino_loss(
 ) -> Float[Tensor, ""]:
     """Match the student's distribution on every view to the teacher's on the large ones, never on the same view.
 
-    The teacher's logits are centred and sharpened, and carry no gradient.  Uniform outputs give log k.
+    The teacher's logits are centred and sharpened, and carry no gradient.  Uniform outputs give log k.  Raises
+    ValueError for views of different shapes, one view in all, and temperatures that are not positive.
     Caron et al. 2021, eq. 2 and 3 and algorithm 1.
     """
+    positive("teacher_temperature", teacher_temperature)
+    positive("student_temperature", student_temperature)
+    views = {"teacher's": teacher, "student's": student}
+    if teacher and student:
+        check_alike("logits", **{f"the {side} view {i}": x for side, held in views.items() for i, x in enumerate(held)})
     targets = [F.softmax((t.detach() - centre) / teacher_temperature, 1) for t in teacher]
     terms = [_cross(t, s / student_temperature) for i, t in enumerate(targets) for j, s in enumerate(student) if i != j]
     if not terms:
@@ -93,26 +115,30 @@ def ibot_loss(
     teacher_temperature: float = 0.04,
     student_temperature: float = 0.1,
 ) -> Float[Tensor, ""]:
-    """Predict what the teacher sees in the patches that were hidden from the student; mean over them, image by image.
+    """Predict the teacher's distributions on the patches that were hidden from the student.
 
-    An image without hidden patches does not count; the processes may have different numbers of them.  Raises
-    ValueError for shapes that do not fit.  Zhou et al. 2022, eq. 2.
+    The mean over an image's hidden patches, then over all images: one without hidden patches counts as 0, as in
+    DINOv2's code.  Raises ValueError for shapes that do not fit and temperatures that are not positive.
+    Zhou et al. 2022, eq. 2.
     """
+    positive("teacher_temperature", teacher_temperature)
+    positive("student_temperature", student_temperature)
     if mask.shape != student.shape[:2] or student.shape != teacher.shape:
         shapes = ", ".join(str(tuple(x.shape)) for x in (teacher, student, mask))
         raise ValueError(f"ibot: expected logits (n, p, k) of both and a mask (n, p), got {shapes}")
     targets = F.softmax((teacher.detach() - centre) / teacher_temperature, 2)
     each = -(targets * F.log_softmax(student / student_temperature, 2)).sum(2)  # (n, p)
     hidden = mask.sum(1)
-    by_image = (each * mask).sum(1) / hidden.clamp(min=1)
-    return by_image.sum() * world() / total((hidden > 0).sum()).clamp(min=1)
+    return ((each * mask).sum(1) / hidden.clamp(min=1)).mean()
 
 
 @precisely
 def koleo(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Minus the mean log distance of each unit vector to its nearest neighbour: large where two coincide.
 
-    Raises ValueError for fewer than two rows in all.  Sablayrolles et al. 2019, eq. 2; Oquab et al. 2024, section 4.
+    Rows that coincide exactly send back no gradient, where DINOv2's code sends one of about 5e6: nothing says in which
+    direction they should part.  Raises ValueError for fewer than two rows in all.
+    Sablayrolles et al. 2019, eq. 2; Oquab et al. 2024, section 4.
     """
     if len(z) * world() < 2:
         raise ValueError(f"koleo: expected at least 2 rows, for a nearest neighbour, got {len(z)}")

@@ -87,7 +87,8 @@ class DINOHead(nn.Module):
                     nn.init.zeros_(layer.bias)
         self.direction = nn.Parameter(torch.randn(prototypes, bottleneck))
 
-    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n k"]:
-        """Logits, between -1 and 1, before any temperature."""
+    def forward(self, x: Float[Tensor, "*n d"], still: bool = False) -> Float[Tensor, "*n k"]:
+        """Logits, between -1 and 1, before any temperature; while it is `still`, the last layer gets no gradient."""
         z = self.mlp(x.flatten(0, -2)).unflatten(0, x.shape[:-1])  # all rows are one batch to be normalised over
-        return F.normalize(z, dim=-1) @ F.normalize(self.direction, dim=1).T
+        direction = self.direction.detach() if still else self.direction
+        return F.normalize(z, dim=-1) @ F.normalize(direction, dim=1).T

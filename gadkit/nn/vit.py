@@ -11,22 +11,23 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit.checks import positive
 from gadkit.nn.patches import patchify
 
 
 def sincos_positions(rows: int, columns: int, width: int, scale: float = 1.0) -> Float[Tensor, "n w"]:
     """Positions as waves, row-major: [sin x, cos x, sin y, cos y] with frequencies 10000 ** (-i / (width / 4)).
 
-    Coordinates count patches and are multiplied by `scale`, so that a finer grid spans the range of a coarser one.
-    Raises ValueError for a width that is no multiple of 4.
+    Coordinates are those of the patches' centres, in patches of a grid at scale 1, whose first centre is at 0; `scale`
+    is the side of a patch in that unit, so that a finer or a coarser grid covers the same area.  Raises ValueError for
+    a width that is no multiple of 4 and a scale that is not positive.
     """
+    positive("scale", scale)
     if width % 4:
         raise ValueError(f"width: expected a multiple of 4, got {width}")
     omega = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     y, x = torch.meshgrid(
-        torch.arange(rows, dtype=torch.float64) * scale,
-        torch.arange(columns, dtype=torch.float64) * scale,
-        indexing="ij",
+        *((torch.arange(count, dtype=torch.float64) + 0.5) * scale - 0.5 for count in (rows, columns)), indexing="ij"
     )
     waves = [wave(c.flatten()[:, None] * omega) for c in (x, y) for wave in (torch.sin, torch.cos)]
     return torch.cat(waves, 1).float()  # (rows * columns, width)

@@ -14,20 +14,18 @@ from torch import Tensor, nn
 from gadkit import distributed
 from gadkit.checks import check_images
 from gadkit.data.views import crop, flip
+from gadkit.method import MethodBase
 from gadkit.nn.vit import ViT
 
 
-class Pretext(nn.Module):
+class Pretext(MethodBase):
     """An encoder and how it sees photographs; a task adds `views`, `loss` and `collapse`.
 
-    `size` is the side of a view in pixels, `scale` the share of a photograph's area that a random crop keeps.
+    `size` is the side of a view in pixels, `scale` the share of a photograph's area that a random crop keeps.  The
+    papers train convolutional networks by SGD or Adam; the recipes are AdamW's for this transformer.
     """
 
-    needs = "images"
-    lr: float = 1e-3
     pool = "mean"  # no task trains the class token, so the mean over patches stands for the image
-    transient: tuple[str, ...] = ()
-    collapse: float
 
     def __init__(self, encoder: ViT | None = None, size: int = 64, scale: tuple[float, float] = (0.4, 1.0)) -> None:
         super().__init__()
@@ -56,11 +54,8 @@ class Pretext(nn.Module):
         grid = views.shape[2] // patch, views.shape[3] // patch
         return F.pixel_shuffle(outputs.transpose(1, 2).unflatten(2, grid), patch // cell).float()
 
-    def after_step(self, progress: float) -> None:
-        """Nothing follows a step, except where a task says so."""
 
-
-def calm(module: nn.Module) -> nn.Module:
+def init_small(module: nn.Module) -> nn.Module:
     """Draw a head's matrices small and its biases zero, as the encoder's are: it starts by knowing nothing."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -94,10 +89,3 @@ def weighted_cross_entropy(
     """Cross-entropy in which a label counts by its `weight`, over the sum of weights in the batch of all processes."""
     error = F.cross_entropy(logits.float(), labels, weight.float(), reduction="sum")
     return error * distributed.world() / distributed.total(weight.float()[labels].sum())
-
-
-def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
-    """Return `value` if it is known.  Raises ValueError naming what was expected and what came."""
-    if value not in known:
-        raise ValueError(f"{what}: expected one of {', '.join(known)}, got {value!r}")
-    return value

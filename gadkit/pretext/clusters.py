@@ -4,7 +4,7 @@ Book: pretext/context
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +12,11 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gadkit import distributed
-from gadkit.checks import check_images
+from gadkit.checks import check_images, one_of
 from gadkit.data.views import colour_jitter, denormalise, grey, greyscale, normalise, resize, to_float
 from gadkit.nn.ema import ema_update, teacher_of
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, one_of, weighted_cross_entropy
+from gadkit.pretext.base import Pretext, weighted_cross_entropy
 from gadkit.search.kmeans import assign, kmeans
 
 
@@ -52,7 +52,6 @@ class DeepCluster(Pretext):
             )
         self.colour, self.balance = one_of("colour", colour, ("keep", "grey")), balance
         self.head = nn.Linear(width, clusters)
-        self.collapse = math.log(clusters)
         self.sorter = teacher_of(self.encoder)  # the network that made the present clusters
         self.register_buffer("bank", torch.zeros(bank, 3, size, size, dtype=torch.uint8))
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
@@ -62,8 +61,9 @@ class DeepCluster(Pretext):
         self.register_buffer("centres", torch.zeros(clusters, components))
         self.register_buffer("sizes", torch.ones(clusters))
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Each photograph whole, whose cluster is the label, and a crop of it to learn from."""
+        (images,) = self.columns(batch)
         first, second = resize(check_images(images), self.size), self.photographs(images)
         if self.colour == "grey":
             first, second = grey(first).expand_as(first), greyscale(colour_jitter(second))
@@ -88,6 +88,10 @@ class DeepCluster(Pretext):
         weight = self.sizes.clamp(min=1).reciprocal() if self.balance else None
         logits = self.head(self.features(second)).float()
         return F.cross_entropy(logits, labels) if weight is None else weighted_cross_entropy(logits, labels, weight)
+
+    def collapse(self, batch_size: int) -> float:
+        """Log k: all clusters alike."""
+        return math.log(len(self.centres))
 
     def after_step(self, progress: float) -> Sequence[nn.Parameter]:
         """Cluster again when the bank is full, and tell whose training begins anew: the classifier's."""

@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gadkit import distributed
-from gadkit.checks import check_finite, describe
+from gadkit.checks import check_finite, describe, one_of, positive, whole
 from gadkit.losses import clip_loss
 from gadkit.nn.heads import BatchNorm, mlp
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import one_of
 from gadkit.pretext.video import Frames, InARow, Video, convolutions, mirrored, some
+from gadkit.protocols import Recipe
 
 Sounds = Float[Tensor, "b 1 bins columns"]
 Flows = Float[Tensor, "b u 2 s s"]
@@ -34,8 +34,7 @@ class SightAndSound(Video):
     bright clips loud; `level=False` leaves it open.
     """
 
-    needs = "sound"
-    collapse = math.log(2)
+    needs = ("frames", "sound")
     least = 2  # frames between two moments of a clip that count as different
 
     def __init__(
@@ -78,6 +77,10 @@ class SightAndSound(Video):
         heard = [sound.movedim(3, 1)[rows, start * each + span].movedim(1, 3) for start in (now, then)]
         return [self.seen(film), *(tuned(x, self.level) for x in heard)]
 
+    def collapse(self, batch_size: int) -> float:
+        """Log 2: both answers alike."""
+        return math.log(2)
+
     def see(self, film: Frames) -> Float[Tensor, "b h"]:
         """A unit vector a film."""
         return F.normalize(self.spread[0](self.eyes.whole(self.encode(film)).mean(1)).float(), dim=1)
@@ -109,12 +112,13 @@ class RGBAndFlow(Video):
     """Two streams, what it looks like and how it moves: find each film's flow among the batch's, and back.
 
     Sayed et al. 2018 bring both vectors of a clip together and hold those of two clips apart; here all clips of a batch
-    are held apart (Tian et al. 2020).  `collapse` is the logarithm of the `batch`.
+    are held apart (Tian et al. 2020).
     `apart` cuts film and flow at places of their own; `apart=False` opens the shortcut: who knows where in the picture
     the part is finds its flow, and need not see how anything moves.
     """
 
-    lr = 3e-3
+    needs = ("frames", "flow")
+    recipe = Recipe(lr=3e-3, batch=16)
     fast = 4.0  # pixels a frame that count as 1
 
     def __init__(
@@ -125,15 +129,9 @@ class RGBAndFlow(Video):
         temperature: float = 0.2,
         size: int = 56,
         apart: bool = True,
-        batch: int = 16,
     ) -> None:
         super().__init__(encoder, size, even=False)
-        if shown < 2 or batch < 2 or not temperature > 0:
-            raise ValueError(
-                f"rgb and flow: expected at least 2 frames, 2 clips and a positive temperature, got {shown}, {batch} "
-                f"and {temperature}"
-            )
-        self.shown, self.temperature, self.apart, self.collapse = shown, temperature, apart, math.log(batch)
+        self.shown, self.temperature, self.apart = whole("shown", shown, 2), positive("temperature", temperature), apart
         self.eyes, self.motion = InARow(self.encoder.width, shown, out), convolutions(2 * (shown - 1), out)
         # normalised at their ends, or all films become one vector and all flows another
         self.heads = nn.ModuleList(mlp((out, 4 * out, out), last_norm=True) for _ in range(2))
@@ -154,6 +152,10 @@ class RGBAndFlow(Video):
         here = self.corners(film)
         there = self.corners(flow) if self.apart else here
         return [self.seen(self.window(film, here)), self.window(flow, there) / self.fast]
+
+    def collapse(self, batch_size: int) -> float:
+        """The logarithm of the number of clips: all are as near."""
+        return math.log(batch_size)
 
     def project(self, film: Frames, flow: Flows) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """Both streams in the space in which they meet."""

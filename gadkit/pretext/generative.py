@@ -6,18 +6,20 @@ Book: pretext/generation
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gadkit import distributed
+from gadkit.checks import one_of
 from gadkit.data.views import denormalise, normalise
 from gadkit.nn.heads import BatchNorm
 from gadkit.nn.vit import ViT
 from gadkit.pretext.adversarial import Decoder, adversarial, critic, value_of
-from gadkit.pretext.base import Pretext, calm, one_of, unexplained, weighted_cross_entropy
+from gadkit.pretext.base import Pretext, init_small, unexplained, weighted_cross_entropy
 from gadkit.pretext.colour import lab_to_rgb, nearest, palette, rgb_to_lab
 from gadkit.pretext.shortcuts import mosaic
 
@@ -55,15 +57,19 @@ class Colourisation(Pretext):
         self.register_buffer("colours", palette(STEP))
         self.register_buffer("frequency", torch.full((len(self.colours),), 1 / len(self.colours)))
         self.outputs = len(self.colours) if answer == "classes" else 2
-        self.head = calm(nn.Linear(self.encoder.width, (patch // cell) ** 2 * self.outputs))
-        self.collapse = math.log(self.outputs) if answer == "classes" else 1.0
+        self.head = init_small(nn.Linear(self.encoder.width, (patch // cell) ** 2 * self.outputs))
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """The grey images (three equal channels, normalised), and Lab (b, 3, rows, columns), one value a cell."""
+        (images,) = self.columns(batch)
         photographs = self.photographs(images)
         lab = rgb_to_lab(photographs)
         grey = mosaic(photographs) if self.source == "mosaic" else lab[:, :1] / 100
         return [normalise(grey.expand(-1, 3, -1, -1)), F.avg_pool2d(lab, self.cell)]
+
+    def collapse(self, batch_size: int) -> float:
+        """Every colour alike likely, or the batch's mean colour everywhere."""
+        return math.log(self.outputs) if self.answer == "classes" else 1.0
 
     def answers(self, grey: Images) -> Float[Tensor, "b o r c"]:
         """Logits of the palette, or a and b in steps of the palette, for every cell."""
@@ -116,15 +122,19 @@ class Inpainting(Pretext):
         super().__init__(encoder, size)
         self.hole, self.adversary = one_of("hole", hole, ("blocks", "centre", "specks")), adversary
         width, outputs = self.encoder.width, 3 * self.encoder.patch_size**2
-        self.head = calm(nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, outputs)))
+        self.head = init_small(nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, outputs)))
         self.critic = critic() if adversary else None
-        self.collapse = 1.0
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Photographs with a hole of the mean colour, the whole ones, and the hole (b, 1, s, s), True inside."""
+        (images,) = self.columns(batch)
         whole = normalise(self.photographs(images))
         hole = holes(len(whole), self.size, self.hole, whole.device)
         return [whole.masked_fill(hole, 0.0), whole, hole]
+
+    def collapse(self, batch_size: int) -> float:
+        """1: the hole's mean colour everywhere."""
+        return 1.0
 
     def fill(self, views: list[Tensor]) -> Images:
         """What the network puts into the hole, and the photograph round it, normalised."""
@@ -171,17 +181,21 @@ class Autoencoder(Pretext):
             raise ValueError(f"autoencoder: expected noise >= 0 and a code of at least 1, got {noise} and {code}")
         self.code, self.noise, self.adversary = code, noise, adversary
         if code is None:
-            self.head = calm(nn.Linear(self.encoder.width, 3 * self.encoder.patch_size**2))
+            self.head = init_small(nn.Linear(self.encoder.width, 3 * self.encoder.patch_size**2))
         else:  # standardised, so that normal numbers are codes too
             self.squeeze = nn.Sequential(nn.Linear(self.encoder.width, code), BatchNorm(code, affine=False))
             self.decoder = Decoder(code, size)
         self.critic = critic() if adversary else None
-        self.collapse = 1.0
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Noisy photographs and clean ones."""
+        (images,) = self.columns(batch)
         clean = normalise(self.photographs(images))
         return [clean + self.noise * torch.randn_like(clean), clean]
+
+    def collapse(self, batch_size: int) -> float:
+        """1: the batch's mean colour everywhere."""
+        return 1.0
 
     def reconstruct(self, noisy: Images) -> Images:
         """The network's copies, normalised."""

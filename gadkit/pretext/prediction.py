@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit.checks import one_of
 from gadkit.data.views import denormalise
 from gadkit.nn.vit import Block, ViT
-from gadkit.pretext.base import calm, one_of, unexplained
+from gadkit.pretext.base import init_small, unexplained
 from gadkit.pretext.video import Frames, InARow, Video, mirrored, some
 
 
@@ -23,17 +24,15 @@ class NextFrame(Video):
     `collapse`: no change at all, or one mean colour everywhere.
     """
 
-    collapse = 1.0
-
     def __init__(self, encoder: ViT | None = None, shown: int = 3, target: str = "change", size: int = 56) -> None:
         super().__init__(encoder, size, even=False)
         if shown < 1:
             raise ValueError(f"shown: expected at least 1 frame, got {shown}")
         self.shown, self.target = shown, one_of("target", target, ("change", "frame"))
         width = self.encoder.width
-        self.read = calm(InARow(width, shown, width))
-        self.mix = calm(Block(width, self.encoder.blocks[0].heads))  # things move from place to place
-        self.draw = calm(nn.Linear(width, 3 * self.encoder.patch_size**2))
+        self.read = init_small(InARow(width, shown, width))
+        self.mix = init_small(Block(width, self.encoder.blocks[0].heads))  # things move from place to place
+        self.draw = init_small(nn.Linear(width, 3 * self.encoder.patch_size**2))
         nn.init.trunc_normal_(self.draw.weight, std=0.002)  # changes are small: to begin with, nothing moves
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
@@ -43,6 +42,10 @@ class NextFrame(Video):
             raise ValueError(f"frames: expected clips of at least {self.shown + 1} frames, got {frames.shape[1]}")
         frames = self.window(frames, self.corners(frames))
         return [self.seen(mirrored(frames, some(frames)))]
+
+    def collapse(self, batch_size: int) -> float:
+        """1: no change at all, or one mean colour everywhere."""
+        return 1.0
 
     def answer(self, frames: Frames) -> Float[Tensor, "b u 3 s s"]:
         """What is asked for, the frames or their changes, of the u = t - shown frames that have enough before them."""

@@ -16,7 +16,7 @@ from gadkit.checks import check_images
 from gadkit.data.views import crop, normalise
 from gadkit.factory.geometry import MATERIALS, edges, normals
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, calm, unexplained, weighted_cross_entropy
+from gadkit.pretext.base import Pretext, init_small, unexplained, weighted_cross_entropy
 
 CHANNELS = {"depth": 1, "normals": 2, "edges": 1, "segmentation": len(MATERIALS)}
 COLLAPSE = {"depth": 1.0, "normals": 1.0, "edges": math.log(2), "segmentation": math.log(len(MATERIALS))}
@@ -31,7 +31,7 @@ class FreeLabels(Pretext):
     of a mean map that looks at nothing; random crops close it.
     """
 
-    needs = "geometry"
+    needs = ("images", "height", "materials")
 
     def __init__(
         self,
@@ -45,15 +45,17 @@ class FreeLabels(Pretext):
             raise ValueError(f"labels: expected some of {', '.join(CHANNELS)}, got {labels}")
         self.labels = tuple(labels)
         area = self.encoder.patch_size**2
-        self.heads = nn.ModuleDict({k: calm(nn.Linear(self.encoder.width, area * CHANNELS[k])) for k in self.labels})
-        self.collapse = sum(COLLAPSE[k] for k in self.labels)
+        self.heads = nn.ModuleDict(
+            {k: init_small(nn.Linear(self.encoder.width, area * CHANNELS[k])) for k in self.labels}
+        )
 
-    def views(self, data: Mapping[str, Tensor]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Photographs, and every label beside them in the order of `labels`, cut out of the same places.
 
-        `data` holds `images`, `height` and `materials` as `gadkit.factory.geometry` gives them.
+        `batch` holds `images`, `height` and `materials` as `gadkit.factory.geometry` gives them.
         """
-        images, height, materials = check_images(data["images"]), data["height"].float(), data["materials"].long()
+        images, height, materials = self.columns(batch)
+        images, height, materials = check_images(images), height.float(), materials.long()
         known = {
             "depth": height[:, None],
             "normals": normals(height)[:, :2],
@@ -64,6 +66,10 @@ class FreeLabels(Pretext):
         views = _crop_together(planes, self.size, self.scale)
         photographs, *maps = views.split([3, *(CHANNELS[k] for k in self.labels)], 1)
         return [normalise(photographs), *maps]
+
+    def collapse(self, batch_size: int) -> float:
+        """The sum of the labels' own: the best constant everywhere."""
+        return sum(COLLAPSE[k] for k in self.labels)
 
     def maps(self, photographs: Float[Tensor, "b 3 s s"]) -> dict[str, Float[Tensor, "b c s s"]]:
         """What the heads read: standardised depth and normals, logits of edges and materials."""

@@ -4,16 +4,19 @@ Book: pretext/context
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from gadkit.checks import one_of
 from gadkit.data.views import normalise
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, calm, one_of
+from gadkit.pretext.base import Pretext, init_small
 from gadkit.pretext.shortcuts import drop_colour, lens, pivot, project_colour, standardise
+from gadkit.protocols import Recipe
 
 Tiles = Float[Tensor, "b n 3 t t"]
 
@@ -26,17 +29,16 @@ class Rotation(Pretext):
     tells the angle.
     """
 
-    collapse = math.log(4)
-
     def __init__(self, encoder: ViT | None = None, turns: int = 4, by: str = "rot90", size: int = 64) -> None:
         super().__init__(encoder, size)
         if not 1 <= turns <= 4:
             raise ValueError(f"turns: expected 1 to 4 rotations a photograph, got {turns}")
         self.turns, self.by = turns, one_of("by", by, ("rot90", "resampling"))
-        self.head = calm(nn.Linear(self.encoder.width, 4))
+        self.head = init_small(nn.Linear(self.encoder.width, 4))
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """The turned photographs, (turns * b, 3, s, s), and by how many quarters each was turned, (turns * b)."""
+        (images,) = self.columns(batch)
         upright = self.photographs(images)
         first = torch.randint(4, (len(upright),), device=upright.device)  # where each photograph's turns begin
         quarters = torch.cat([(first + i) % 4 for i in range(self.turns)])  # (turns * b)
@@ -46,6 +48,10 @@ class Rotation(Pretext):
         """Cross-entropy over the four angles."""
         turned, quarters = views
         return F.cross_entropy(self.head(self.features(turned)), quarters)
+
+    def collapse(self, batch_size: int) -> float:
+        """Log 4: all angles alike."""
+        return math.log(4)
 
 
 def rotate(images: Float[Tensor, "b 3 s s"], quarters: Int[Tensor, "b"], by: str = "rot90") -> Tensor:
@@ -67,7 +73,7 @@ class Puzzle(Pretext):
     own; "keep" leaves it open.  `even` standardises each tile's brightness.
     """
 
-    lr = 2e-3
+    recipe = Recipe(lr=2e-3)
     spread = 2
 
     def __init__(
@@ -114,11 +120,13 @@ class Jigsaw(Puzzle):
         super().__init__(encoder, **options)
         self.register_buffer("permutations", permutation_set(self.grid**2, permutations))
         side_by_side = self.grid**2 * self.encoder.width
-        self.head = calm(nn.Sequential(nn.Linear(side_by_side, hidden), nn.GELU(), nn.Linear(hidden, permutations)))
-        self.collapse = math.log(permutations)
+        self.head = init_small(
+            nn.Sequential(nn.Linear(side_by_side, hidden), nn.GELU(), nn.Linear(hidden, permutations))
+        )
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """The tiles (b, n, 3, t, t) out of order, and which permutation it was: tile i was number perm[i] before."""
+        (images,) = self.columns(batch)
         tiles = self.tiles(images)
         which = torch.randint(len(self.permutations), (len(tiles),), device=tiles.device)
         rows = torch.arange(len(tiles), device=tiles.device)[:, None]
@@ -129,6 +137,10 @@ class Jigsaw(Puzzle):
         tiles, which = views
         return F.cross_entropy(self.head(self.encode(tiles).flatten(1)), which)
 
+    def collapse(self, batch_size: int) -> float:
+        """The logarithm of the number of permutations: all alike."""
+        return math.log(len(self.permutations))
+
 
 class RelativePosition(Puzzle):
     """Where does this tile lie, seen from the one in the middle (Doersch et al. 2015): `collapse` is log 8.
@@ -136,16 +148,17 @@ class RelativePosition(Puzzle):
     Each photograph asks for all eight neighbours.  For the options see `Puzzle`; the paper drops or projects colour.
     """
 
-    collapse = math.log(8)
-
     def __init__(
         self, encoder: ViT | None = None, hidden: int = 128, colour: str = "project", **options: object
     ) -> None:
         super().__init__(encoder, 3, colour=colour, **options)
-        self.head = calm(nn.Sequential(nn.Linear(2 * self.encoder.width, hidden), nn.GELU(), nn.Linear(hidden, 8)))
+        self.head = init_small(
+            nn.Sequential(nn.Linear(2 * self.encoder.width, hidden), nn.GELU(), nn.Linear(hidden, 8))
+        )
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """The nine tiles, (b, 9, 3, t, t); number 4 is the one in the middle."""
+        (images,) = self.columns(batch)
         return [self.tiles(images)]
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
@@ -155,6 +168,10 @@ class RelativePosition(Puzzle):
         pairs = torch.cat([tiles[:, 4:5].expand_as(around), around], 2)  # (b, 8, 2w)
         places = torch.arange(8, device=pairs.device).repeat(len(pairs))
         return F.cross_entropy(self.head(pairs).flatten(0, 1), places)
+
+    def collapse(self, batch_size: int) -> float:
+        """Log 8: all places alike."""
+        return math.log(8)
 
 
 def cut(

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gadkit.checks import one_of
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import calm, one_of
+from gadkit.pretext.base import init_small
 from gadkit.pretext.video import Frames, InARow, Video, mirrored, some
 
 
@@ -28,8 +29,6 @@ class FrameOrder(Video):
     `even=False` leaves the shortcut open: light that drifts, as a lamp's that warms up, is a clock in the picture.
     """
 
-    collapse = math.log(2)
-
     def __init__(
         self,
         encoder: ViT | None = None,
@@ -43,8 +42,8 @@ class FrameOrder(Video):
         if tuples < 1:
             raise ValueError(f"tuples: expected at least 1 a clip, got {tuples}")
         self.question, self.tuples = one_of("question", question, ("order", "arrow")), tuples
-        self.read = calm(InARow(self.encoder.width, 3, hidden))
-        self.head = calm(nn.Linear(hidden, 1))
+        self.read = init_small(InARow(self.encoder.width, 3, hidden))
+        self.head = init_small(nn.Linear(hidden, 1))
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Each clip's `frames` (b, t, 3, s, s), the tuples' frame numbers (b, q, 3), and 1 or 0: in order, or not."""
@@ -53,6 +52,10 @@ class FrameOrder(Video):
         rows, answer = (x.unflatten(0, (-1, self.tuples)) for x in ask(len(frames) * self.tuples, frames.shape[1]))
         frames = self.window(frames, self.corners(frames))
         return [self.seen(mirrored(frames, some(frames))), rows.to(frames.device), answer.to(frames)]
+
+    def collapse(self, batch_size: int) -> float:
+        """Log 2: both answers alike."""
+        return math.log(2)
 
     def judge(self, frames: Frames, rows: Int[Tensor, "b q 3"]) -> Float[Tensor, "b q"]:
         """The logits of "in order"."""

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from gadkit.checks import check_finite, describe
 from gadkit.data.views import denormalise, normalise
+from gadkit.method import columns
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import Pretext
 from gadkit.pretext.shortcuts import standardise
+from gadkit.protocols import Recipe
 
 Frames = Float[Tensor, "b t 3 s s"]
 
@@ -28,7 +30,8 @@ class Video(Pretext):
     `even` brings every frame to mean 0 and deviation 1 by itself: a lamp or a camera that drifts tells nothing then.
     """
 
-    needs = "videos"
+    needs = ("frames",)
+    recipe = Recipe(batch=16)
 
     def __init__(self, encoder: ViT | None = None, size: int = 56, even: bool = True) -> None:
         super().__init__(encoder, size)
@@ -39,10 +42,7 @@ class Video(Pretext):
 
         Raises ValueError where it is missing, of another shape or smaller than the window.
         """
-        if not isinstance(batch, Mapping) or not isinstance(batch.get(name), Tensor):
-            had = sorted(batch) if isinstance(batch, Mapping) else describe(batch)
-            raise ValueError(f"clips: expected a mapping of tensors with {name!r} among them, got {had}")
-        x = batch[name]
+        (x,) = columns(batch, [name])
         if x.ndim != 5 or not len(x) or x.shape[2] != channels or min(x.shape[3:]) < self.size:
             raise ValueError(
                 f"{name}: expected shape (b, t, {channels}, h, w) of at least {self.size} x {self.size} pixels, "

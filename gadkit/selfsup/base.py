@@ -4,19 +4,16 @@ Book: selfsup/simclr
 """
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from gadkit.method import MethodBase
 from gadkit.nn import ViT
 
 
-class SelfSupervised(nn.Module):
-    """An encoder and nothing to do after a step; a method adds its head, `views`, `loss` and `collapse`."""
+class SelfSupervised(MethodBase):
+    """An encoder and the sizes of its views; a method adds its head, `views`, `loss` and `collapse`."""
 
-    needs = "images"
     pool = "cls"
-    lr: float
-    collapse: float
-    transient: tuple[str, ...] = ()
 
     def __init__(self, encoder: ViT | None = None) -> None:
         super().__init__()
@@ -27,6 +24,3 @@ class SelfSupervised(nn.Module):
     def represent(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b w"]:
         """The class token: what stays when the head is gone."""
         return self.encoder(views)[:, 0]
-
-    def after_step(self, progress: float) -> None:
-        """Nothing follows a step, except where a method says so."""

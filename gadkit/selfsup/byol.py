@@ -4,13 +4,16 @@ Source: Grill et al. 2020, section 3.
 Book: selfsup/byol
 """
 
+from collections.abc import Mapping
+
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from gadkit.data.views import Views
+from gadkit.data.views import pair
 from gadkit.losses import byol_loss
 from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
+from gadkit.protocols import Recipe
 from gadkit.selfsup.base import SelfSupervised
 
 
@@ -19,10 +22,12 @@ class BYOL(SelfSupervised):
 
     `predictor` False and `momentum` 0 are the two ways to let it collapse.  The value shown as `collapse` is
     0: this loss cannot tell, so watch the representation's rank.
+
+    Made for runs of minutes: the teacher's momentum starts from 0.95 and not from the paper's 0.99 or 0.996, the heads
+    end in batch norm, and AdamW takes the place of LARS, at this transformer's rate and decay.
     """
 
-    lr = 2e-3
-    collapse = 0.0
+    recipe = Recipe(lr=2e-3)
     transient = ("teacher.",)
 
     def __init__(
@@ -39,13 +44,17 @@ class BYOL(SelfSupervised):
         self.head = mlp((self.encoder.width, width, out), last_norm=True)
         self.predictor = mlp((out, width, out)) if predictor else nn.Identity()
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
-        # the recipes differ as in table 6, which blurs every first view
-        self.view = Views(self.size), Views(self.size, blurred=0.1, solarised=0.2)
+        self.view = pair(self.size)
         self.momentum = momentum
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Two views, by recipes that differ a little."""
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """Two views of each of `batch["images"]`: the first always blurred, the second seldom (table 6)."""
+        (images,) = self.columns(batch)
         return [view(images) for view in self.view]
+
+    def collapse(self, batch_size: int) -> float:
+        """0, at every batch: a network that tells nothing apart predicts perfectly."""
+        return 0.0
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Each view's prediction of the teacher's projection of the other: eq. 2, symmetrised, so from 0 to 8."""

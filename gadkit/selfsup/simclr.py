@@ -5,10 +5,12 @@ Book: selfsup/simclr
 """
 
 import math
+from collections.abc import Mapping
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
+from gadkit.checks import positive
 from gadkit.data.views import Views
 from gadkit.losses import nt_xent
 from gadkit.nn import ViT, mlp
@@ -18,10 +20,9 @@ from gadkit.selfsup.base import SelfSupervised
 class SimCLR(SelfSupervised):
     """Two views of each photograph; every view picks its partner out of all others.
 
-    `strength` scales the colour distortion, which with the crop decides what may not be used for recognition.
+    `strength` scales the colour distortion, which with the crop decides what may not be used for recognition.  The
+    paper trains a ResNet by LARS, with a decay of 1e-6; the recipe is AdamW's for this transformer.
     """
-
-    lr = 1e-3
 
     def __init__(
         self,
@@ -31,16 +32,20 @@ class SimCLR(SelfSupervised):
         width: int = 256,
         out: int = 128,
         strength: float = 1.0,
-        batch: int = 128,
     ) -> None:
         super().__init__(encoder)
         self.head = mlp((self.encoder.width, width, out), last_norm=True)
         self.view = Views(self.size, strength=strength)
-        self.temperature, self.collapse = temperature, math.log(2 * batch - 1)
+        self.temperature = positive("temperature", temperature)
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Two random views of each image."""
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """Two random views of each of `batch["images"]` (uint8, b x 3 x h x w)."""
+        (images,) = self.columns(batch)
         return [self.view(images), self.view(images)]
+
+    def collapse(self, batch_size: int) -> float:
+        """Log(2n - 1): every other view is as near as the partner."""
+        return math.log(2 * batch_size - 1)
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """NT-Xent (eq. 1) of the heads' outputs."""

@@ -5,11 +5,14 @@ Book: selfsup/swav
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
+from gadkit.checks import positive, whole
 from gadkit.data.views import multi_crop
 from gadkit.losses import swav_loss
 from gadkit.nn import Prototypes, ViT, mlp
@@ -19,10 +22,13 @@ from gadkit.selfsup.base import SelfSupervised
 class SwAV(SelfSupervised):
     """Prototypes, Sinkhorn's balanced assignments, and many small crops beside two large ones.
 
-    `frozen` is the share of training at whose beginning the prototypes do not move.
+    `frozen` is the share of training at whose beginning the prototypes do not move.  `queue` keeps the projections of
+    so many earlier images for each large view; from the share `queue_from` of training on, once it is full, they take
+    part in the balancing, which a batch that is small beside the number of prototypes needs.  The paper trains a ResNet
+    by LARS, with a decay of 1e-6 and a queue of 3,840; the recipe is AdamW's for this transformer, without a queue.
     """
 
-    lr = 1e-3
+    transient = ("queue",)
 
     def __init__(
         self,
@@ -35,28 +41,56 @@ class SwAV(SelfSupervised):
         width: int = 256,
         out: int = 64,
         frozen: float = 0.05,
+        queue: int = 0,
+        queue_from: float = 0.05,
     ) -> None:
         super().__init__(encoder)
         self.head = mlp((self.encoder.width, width, out))
         self.prototypes = Prototypes(out, prototypes)
-        self.temperature, self.epsilon, self.small, self.frozen = temperature, epsilon, small, frozen
+        self.temperature, self.epsilon = positive("temperature", temperature), positive("epsilon", epsilon)
+        self.small, self.frozen, self.queue_from = small, frozen, queue_from
         self.register_buffer("still", torch.tensor(frozen > 0))
-        self.collapse = math.log(prototypes)
+        self.register_buffer("queue", torch.zeros(2, whole("queue", queue, 0), out))
+        self.register_buffer("queued", torch.tensor(0))
+        self.register_buffer("queue_on", torch.tensor(queue_from <= 0))
 
-    def views(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Two large views, then small ones of half the side."""
+    def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """Of each of `batch["images"]` two large views, then small ones of half the side."""
+        (images,) = self.columns(batch)
         return multi_crop(images, 2, self.small, (self.size, self.half))
 
-    def scores(self, views: Float[Tensor, "b 3 s s"], still: bool = False) -> Float[Tensor, "b k"]:
-        """Cosines with the prototypes, which get no gradient while they are `still`."""
-        return self.prototypes(self.head(self.represent(views)), still)
+    def collapse(self, batch_size: int) -> float:
+        """Log k, at every batch: all prototypes are as near."""
+        return math.log(len(self.prototypes.weight))
+
+    def project(self, views: list[Tensor]) -> Float[Tensor, "v b d"]:
+        """What the head makes of all views, run once over all of them: they share the statistics of its batch norm."""
+        return self.head(torch.cat([self.represent(v) for v in views])).unflatten(0, (len(views), -1))
+
+    def scores(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
+        """Cosines of views of one size with the prototypes."""
+        return self.prototypes(self.head(self.represent(views)))
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Swapped prediction, eq. 2 and 6; the prototypes do not move at the beginning of training."""
-        still = bool(self.still)
-        return swav_loss([self.scores(v, still) for v in views], self.temperature, self.epsilon)
+        z, still, earlier = self.project(views), bool(self.still), []
+        if self.queue.shape[1] and self.queue_on and self.queued >= self.queue.shape[1]:
+            with torch.no_grad():
+                earlier = [self.prototypes(rows) for rows in self.queue]
+        scores = [self.prototypes(one, still) for one in z]
+        loss = swav_loss(scores, self.temperature, self.epsilon, queue=earlier)
+        if self.training and self.queue.shape[1]:
+            self._remember(z[:2].detach())
+        return loss
+
+    def _remember(self, z: Float[Tensor, "2 b d"]) -> None:
+        """The newest projections, of unit length, push the oldest out."""
+        room = self.queue.shape[1]
+        self.queue.copy_(torch.cat([F.normalize(z.float(), dim=2), self.queue], 1)[:, :room])
+        self.queued.add_(z.shape[1])
 
     def after_step(self, progress: float) -> None:
-        """Prototypes go back to unit length, and may move once the beginning is over."""
+        """Prototypes go back to unit length, and may move once the beginning is over; then the queue may begin."""
         self.prototypes.normalise()
         self.still.fill_(progress < self.frozen)
+        self.queue_on.fill_(progress >= self.queue_from)

@@ -41,7 +41,7 @@ def our_loss(method: nn.Module, views: list[Tensor]) -> Tensor:
 def test_both_sides_have_the_same_losses_for_three_steps(name: str, pool: Tensor) -> None:
     method = build(name)
     example = EXAMPLES[name](method).train()
-    views, losses = method.views(pool[:16]), []
+    views, losses = method.views({"images": pool[:16]}), []
     for side, loss in ((method, lambda v: our_loss(method, v)), (example, example)):
         optimiser = torch.optim.SGD([p for p in side.parameters() if p.requires_grad], lr=0.1)
         losses.append([])
@@ -60,7 +60,7 @@ def test_both_sides_have_the_same_losses_for_three_steps(name: str, pool: Tensor
 @every_method
 def test_both_sides_make_views_alike(name: str, pool: Tensor) -> None:
     method = build(name)
-    ours = method.views(pool)
+    ours = method.views({"images": pool})
     (theirs,) = loader(pool, EXAMPLES[name](method), len(pool), workers=0)
     assert [v.shape for v in ours] == [v.shape for v in theirs]
     for one, two in zip(ours, theirs, strict=True):

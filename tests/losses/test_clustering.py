@@ -40,6 +40,12 @@ class TestSinkhorn:
             expected = theirs(scores(), iterations=iterations, epsilon=0.05)
             assert torch.allclose(sinkhorn(scores(), 0.05, iterations), expected, rtol=1e-6)
 
+    @pytest.mark.usefixtures("untyped")
+    @pytest.mark.parametrize("iterations", [0, -1, 1.5])
+    def test_less_than_one_iteration_is_refused(self, iterations: float) -> None:
+        with pytest.raises(ValueError, match="iterations: expected a whole number from 1"):
+            sinkhorn(torch.eye(3), iterations=iterations)
+
     def test_half_precision_does_not_overflow(self) -> None:
         q = sinkhorn(20 * scores().half())  # exp(20 / 0.05) is infinite in any precision
         assert torch.isfinite(q).all()
@@ -58,6 +64,16 @@ class TestSwAV:
     @given(k=st.integers(2, 60), views=st.integers(2, 6))
     def test_uniform_scores_cost_log_k(self, k: int, views: int) -> None:
         assert swav_loss([torch.zeros(7, k)] * views).item() == pytest.approx(math.log(k), rel=1e-5)
+
+    def test_the_queue_agrees_with_lightly(self) -> None:
+        from lightly.loss import SwaVLoss
+
+        views, queue = [scores(seed=s) for s in range(4)], [scores(24, seed=9), scores(24, seed=10)]
+        theirs = SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.05, sinkhorn_iterations=3)(views[:2], views[2:], queue)
+        assert torch.allclose(swav_loss(views, queue=queue), theirs, rtol=1e-6)
+        assert not torch.allclose(swav_loss(views), theirs, rtol=1e-3)
+        with pytest.raises(ValueError, match="each of the two large views, got 1"):
+            swav_loss(views, queue=queue[:1])
 
     def test_one_view_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="two large views at least, got 1"):
@@ -125,9 +141,19 @@ class TestIBOT:
         teacher, student = torch.randn(2, 4, 9, 6, generator=generator, dtype=torch.float64)
         mask = torch.rand(4, 9, generator=generator) < 0.5
         mask[:, 0] = True
+        mask[2] = False  # an image without hidden patches counts, with 0
         theirs = IBOTPatchLoss(output_dim=6, teacher_temp=0.04, student_temp=0.1)
         expected = theirs(teacher[mask], student[mask], mask.view(4, 3, 3))
         assert torch.allclose(ibot_loss(teacher, student, mask, torch.zeros(6)), expected, rtol=1e-6)
+
+    def test_lightlys_own_case(self) -> None:
+        """Its tests expect 0.4057, from DINOv2's code: three images, of which the last hides nothing."""
+        mask = torch.tensor([[True, False, True, False], [False, False, False, True], [False] * 4])
+        teacher, student = torch.zeros(2, 3, 4, 2)
+        teacher[mask] = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+        student[mask] = torch.tensor([[0.7, 0.8], [0.9, 1.0], [1.1, 1.2]])
+        loss = ibot_loss(teacher, student, mask, torch.zeros(2), 0.1, 0.2)
+        assert loss.item() == pytest.approx(0.4057, rel=1e-4)
 
     def test_visible_patches_do_not_count(self) -> None:
         teacher, student = torch.randn(2, 3, 4, 6)

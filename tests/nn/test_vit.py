@@ -43,9 +43,25 @@ def test_positions_are_what_their_formula_says() -> None:
 
 def test_a_finer_grid_spans_the_range_of_a_coarser_one() -> None:
     coarse, fine = sincos_positions(4, 4, 32), sincos_positions(8, 8, 32, scale=0.5)
-    assert torch.equal(fine.view(8, 8, 32)[::2, ::2], coarse.view(4, 4, 32))
+    at = torch.arange(8).double() / 2 - 0.25  # four fine patches lie round the centre of a coarse one
+    expected = torch.stack([at.sin(), at.cos()], 1).float()  # the waves of frequency 1 along x
+    torch.testing.assert_close(fine.view(8, 8, 32)[3][:, [0, 8]], expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(coarse.view(4, 4, 32)[2, :, 0], torch.arange(4.0).sin())
     network = ViT(image_size=64, patch_size=8, width=32, heads=2)
     assert torch.equal(network.position((12, 12)), sincos_positions(12, 12, 32, scale=8 / 12))
+
+
+@pytest.mark.parametrize("side", [2, 4, 12, 16])
+def test_both_kinds_of_positions_lie_at_the_same_places(side: int) -> None:
+    """A learnt table that holds its own coordinates is stretched to the coordinates that the waves are made of."""
+    network = ViT(image_size=64, patch_size=8, width=4, heads=1, depth=1, positions="learnt")
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    with torch.no_grad():
+        network.positions.copy_(torch.stack([x, y, x, y], -1).flatten(0, 1)[None])
+    at = network.position((side, side)).view(side, side, 4)[side // 2, 1:-1, 0].double()  # the rim is clamped
+    waves = sincos_positions(side, side, 4, 8 / side).view(side, side, 4)[side // 2, 1:-1]
+    inner = (at >= 1) & (at <= 6)  # where the cubic has all four of its points, which bend a line a little
+    torch.testing.assert_close(waves[inner, 0], at[inner].sin().float(), rtol=0, atol=0.06)
 
 
 def test_a_block_is_torchs_pre_norm_encoder_layer() -> None:

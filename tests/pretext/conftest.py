@@ -43,9 +43,9 @@ def learn() -> Callable:
         optimiser = torch.optim.AdamW(method.parameters(), lr=2e-3)
         losses = []
         for step in range(steps):
-            rows = torch.randint(len(data["images"] if isinstance(data, dict) else data), (batch,))
-            rows_of = {k: v[rows] for k, v in data.items()} if isinstance(data, dict) else data[rows]
-            loss = method.loss(method.views(rows_of))
+            data = {"images": data} if isinstance(data, torch.Tensor) else data
+            rows = torch.randint(len(data["images"]), (batch,))
+            loss = method.loss(method.views({k: v[rows] for k, v in data.items()}))
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(method.parameters(), 1.0)

@@ -22,18 +22,18 @@ every_task = pytest.mark.parametrize("name", TASKS)
 @every_task
 def test_a_task_starts_at_its_collapse_value_and_leaves_it(name: str, small, surveyed, learn) -> None:
     method = getattr(pretext, name)(small(), **TASKS[name])
-    assert method.needs == ("geometry" if name == "FreeLabels" else "images")
+    assert method.needs == (("images", "height", "materials") if name == "FreeLabels" else ("images",))
     method.scale = (1.0, 1.0)  # four whole photographs, to be learnt by heart
-    data = {k: v[::16] for k, v in surveyed.columns().items()} if method.needs == "geometry" else surveyed.images[::16]
+    data = {k: v[::16] for k, v in surveyed.columns().items()}
     first, last = learn(method, data, *((60, 8) if name == "Rotation" else (30, 16)))
-    assert first == pytest.approx(method.collapse, rel=0.1)
-    assert last < 0.9 * method.collapse
+    assert first == pytest.approx(method.collapse(16), rel=0.1)
+    assert last < 0.9 * method.collapse(16)
 
 
 @every_task
 def test_a_task_learns_from_every_part_of_its_network(name: str, small, surveyed) -> None:
     method = getattr(pretext, name)(small(), **TASKS[name])
-    data = surveyed.columns() if method.needs == "geometry" else surveyed.images
+    data = surveyed.columns()
     if name == "DeepCluster":  # its classifier starts from zero, and a zero matrix sends nothing back
         method.loss(method.views(data))
         torch.nn.init.normal_(method.head.weight)
@@ -46,7 +46,7 @@ def test_a_task_learns_from_every_part_of_its_network(name: str, small, surveyed
 @every_task
 def test_a_task_is_told_by_torch_s_generator_alone(name: str, small, surveyed) -> None:
     method = getattr(pretext, name)(small(), **TASKS[name]).eval()
-    data = surveyed.columns() if method.needs == "geometry" else surveyed.images
+    data = surveyed.columns()
     seen = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def test_a_checkpoint_of_a_task_with_the_tiny_encoder_stays_under_three_megabyte
 def test_images_of_another_kind_are_refused(name: str, small, parts, untyped) -> None:
     method = getattr(pretext, name)(small(), **TASKS[name])
     with pytest.raises(ValueError, match="uint8"):
-        method.views(parts.float())
+        method.views({"images": parts.float()})
 
 
 def test_the_unexplained_share_is_1_for_the_mean_and_0_for_the_truth() -> None:

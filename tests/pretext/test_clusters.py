@@ -16,7 +16,7 @@ def explained(labels: torch.Tensor, x: torch.Tensor) -> float:
 
 def test_the_first_batch_is_clustered_and_the_loss_is_log_k_exactly(parts, small) -> None:
     method = DeepCluster(small(), clusters=8, components=16, bank=128)
-    assert method.loss(method.views(parts)).item() == pytest.approx(math.log(8), rel=1e-6)
+    assert method.loss(method.views({"images": parts})).item() == pytest.approx(math.log(8), rel=1e-6)
     assert method.clusterings == 1
     assert method.filled == 64
     assert method.sizes.sum() == 64
@@ -25,7 +25,7 @@ def test_the_first_batch_is_clustered_and_the_loss_is_log_k_exactly(parts, small
 def test_a_full_bank_is_clustered_anew_and_the_classifier_starts_again(parts, small) -> None:
     method = DeepCluster(small(), clusters=8, components=16, bank=100)
     for turn in range(2):
-        method.loss(method.views(parts))
+        method.loss(method.views({"images": parts}))
         torch.nn.init.ones_(method.head.weight)
         anew = method.after_step(0.1)
         assert [id(p) for p in anew] == [[], [id(p) for p in method.head.parameters()]][turn]
@@ -38,7 +38,7 @@ def test_a_full_bank_is_clustered_anew_and_the_classifier_starts_again(parts, sm
 def test_labels_stand_still_while_the_network_moves(parts, small) -> None:
     method, named = DeepCluster(small(), clusters=8, components=16, bank=128), []
     method.labels = lambda features, own=method.labels: named.append(own(features)) or named[-1]
-    views = method.views(parts)
+    views = method.views({"images": parts})
     method.loss(views)
     with torch.no_grad():
         for p in method.encoder.parameters():
@@ -52,10 +52,10 @@ def test_labels_stand_still_while_the_network_moves(parts, small) -> None:
 
 def test_evaluation_changes_nothing(parts, small) -> None:
     method = DeepCluster(small(), clusters=8, components=16, bank=128)
-    method.loss(method.views(parts))
+    method.loss(method.views({"images": parts}))
     before = {k: v.clone() for k, v in method.state_dict().items()}
     method.eval()
-    method.loss(method.views(parts))
+    method.loss(method.views({"images": parts}))
     assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
 
 
@@ -90,7 +90,7 @@ def test_clusters_lean_on_colour_until_colour_goes(parts, small) -> None:
         for seed in range(4):
             torch.manual_seed(seed)
             method = DeepCluster(small(), clusters=8, components=8, bank=128, colour=colour)
-            views = method.views(photographs)
+            views = method.views({"images": photographs})
             method.loss(views)
             share[colour] += explained(method.labels(method.features(views[0])), hue) / 4
     assert share["keep"] > share["grey"] + 0.1  # seven of 63 degrees of freedom explain a ninth by chance
@@ -105,5 +105,5 @@ def test_balance_takes_the_gain_out_of_naming_the_largest_cluster(parts, small) 
         method.labels = lambda features, labels=labels: labels
         method.sizes.copy_(labels.bincount())
         method.head.bias.data = torch.tensor([5.0, 0, 0, 0])  # always answers the largest
-        lost[balance] = method.loss(method.views(parts)).item()
+        lost[balance] = method.loss(method.views({"images": parts})).item()
     assert lost[False] < 0.3 < math.log(4) < lost[True]

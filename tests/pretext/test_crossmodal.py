@@ -90,7 +90,7 @@ def test_unrelated_streams_cost_log_batch_and_twins_less(small) -> None:
     method = RGBAndFlow(small(), size=32)
     views = method.views(everything())
     method.project = lambda film, flow: (torch.ones(16, 4), torch.ones(16, 4))
-    assert method.loss(views).item() == pytest.approx(method.collapse) == math.log(16)
+    assert method.loss(views).item() == pytest.approx(method.collapse(16)) == math.log(16)
     method.project = lambda film, flow: (torch.eye(16), torch.eye(16))
     assert method.loss(views).item() == pytest.approx(math.log(1 + 15 * math.exp(-5)), rel=1e-4)
 
@@ -104,7 +104,7 @@ def test_bad_arguments_are_told(small, untyped) -> None:
         SightAndSound(small(), size=32).views(everything())
     with pytest.raises(ValueError, match="at least 2 of 10 frames"):
         SightAndSound(small(), size=32, shown=8).views(landing())
-    with pytest.raises(ValueError, match="positive temperature"):
+    with pytest.raises(ValueError, match="temperature: expected a number above 0"):
         RGBAndFlow(small(), temperature=0.0)
     with pytest.raises(ValueError, match="flow from each to the next"):
         RGBAndFlow(small(), size=32).views(everything() | {"flow": everything()["flow"][:, :3]})

@@ -42,7 +42,7 @@ def test_a_finer_palette_has_more_colours() -> None:
 
 
 def test_grey_views_hold_no_colour_and_the_answers_do(parts, small) -> None:
-    grey, lab = Colourisation(small()).views(parts[::8])
+    grey, lab = Colourisation(small()).views({"images": parts[::8]})
     assert torch.equal(grey[:, 0], grey[:, 1])
     assert torch.equal(grey[:, 0], grey[:, 2])
     assert lab.shape == (8, 3, 16, 16)
@@ -51,7 +51,7 @@ def test_grey_views_hold_no_colour_and_the_answers_do(parts, small) -> None:
 
 def test_perfect_logits_give_the_photograph_its_colours_back(parts, small) -> None:
     method = Colourisation(small()).eval()
-    views = method.views(parts[::8])
+    views = method.views({"images": parts[::8]})
     truth = nearest(views[1][:, 1:].movedim(1, -1).flatten(0, -2), method.colours).view(8, 16, 16)
     method.answers = lambda grey: 50.0 * torch.nn.functional.one_hot(truth, method.outputs).movedim(-1, 1)
     assert method.loss(views) < 1e-6
@@ -63,14 +63,14 @@ def test_rare_colours_weigh_more(parts, small) -> None:
     method = Colourisation(small())
     uniform = method.frequency.clone()
     for _ in range(60):
-        method.loss(method.views(parts[::8]))
+        method.loss(method.views({"images": parts[::8]}))
     assert method.frequency.sum() == pytest.approx(1, rel=1e-4)
     assert not torch.allclose(method.frequency, uniform)
     grey = nearest(torch.zeros(1, 2), method.colours)
     assert method.frequency[grey] > 3 * uniform[grey]
     method.eval()
     before = method.frequency.clone()
-    method.loss(method.views(parts[::8]))
+    method.loss(method.views({"images": parts[::8]}))
     assert torch.equal(method.frequency, before)
 
 
@@ -109,13 +109,13 @@ def test_holes_take_about_a_quarter_and_differ_unless_they_are_central(kind: str
 
 
 def test_a_hole_shows_the_mean_colour_and_the_rest_the_photograph(parts, small) -> None:
-    holed, whole, hole = Inpainting(small()).views(parts[::8])
+    holed, whole, hole = Inpainting(small()).views({"images": parts[::8]})
     assert torch.equal(holed, torch.where(hole, 0.0, whole))
 
 
 def test_only_the_hole_counts_and_only_it_is_painted(parts, small) -> None:
     method = Inpainting(small())
-    views = method.views(parts[::8])
+    views = method.views({"images": parts[::8]})
     filled = method.fill(views)
     outside = ~views[2].expand_as(filled)
     assert torch.equal(filled[outside], views[1][outside])
@@ -145,15 +145,15 @@ def test_a_wide_code_without_noise_copies(parts, small, learn) -> None:
 
 
 def test_noise_is_on_the_input_only(parts, small) -> None:
-    noisy, clean = Autoencoder(small(), noise=0.5).views(parts)
+    noisy, clean = Autoencoder(small(), noise=0.5).views({"images": parts})
     assert (noisy - clean).std() == pytest.approx(0.5, rel=0.02)
-    noisy, clean = Autoencoder(small(), noise=0.0).views(parts)
+    noisy, clean = Autoencoder(small(), noise=0.0).views({"images": parts})
     assert torch.equal(noisy, clean)
 
 
 def test_codes_are_standardised_and_normal_numbers_are_drawn(parts, small) -> None:
     method = Autoencoder(small(), code=16)
-    code = method.squeeze(method.features(method.views(parts)[0]))
+    code = method.squeeze(method.features(method.views({"images": parts})[0]))
     assert code.mean(0).abs().max() < 1e-4
     assert torch.allclose(code.std(0), torch.ones(16), atol=0.05)
     one, same = (method.generate(5, torch.Generator().manual_seed(1)) for _ in range(2))
@@ -201,7 +201,7 @@ def test_with_a_critic_the_loss_is_the_same_and_the_critic_learns(build, parts, 
     torch.manual_seed(0)
     method = build(small(), adversary=0.1)
     torch.manual_seed(1)
-    views = method.views(parts[::8])
+    views = method.views({"images": parts[::8]})
     loss = method.loss(views)
     assert loss.item() == pytest.approx(plain.loss(views).item(), rel=1e-5)
     loss.backward()

@@ -22,7 +22,7 @@ def test_each_label_has_its_channels_and_its_order(surveyed, small) -> None:
     method = FreeLabels(small(), ("edges", "depth"))
     views = method.views(surveyed.columns())
     assert [v.shape[1] for v in views] == [3, CHANNELS["edges"], CHANNELS["depth"]]
-    assert method.collapse == COLLAPSE["edges"] + COLLAPSE["depth"]
+    assert method.collapse(64) == COLLAPSE["edges"] + COLLAPSE["depth"]
     assert {k: m.shape for k, m in method.maps(views[0]).items()} == dict.fromkeys(("edges", "depth"), (64, 1, 64, 64))
 
 

@@ -28,7 +28,7 @@ def test_the_four_rotations_differ_and_four_quarters_are_none(parts) -> None:
 
 def test_each_photograph_is_shown_at_different_turns_with_their_answers(parts, small) -> None:
     method = Rotation(small(), turns=4)
-    views, quarters = method.views(parts[:48:8])
+    views, quarters = method.views({"images": parts[:48:8]})
     assert views.shape == (24, 3, 64, 64)
     for i in range(6):
         mine = torch.arange(4) * 6 + i
@@ -49,9 +49,9 @@ def test_resampling_about_a_pixel_loses_lines_and_nothing_else(parts) -> None:
 
 
 def test_a_glance_at_the_border_tells_resampled_turns_and_not_exact_ones(parts, small) -> None:
-    views, quarters = Rotation(small(), by="resampling").views(parts)
+    views, quarters = Rotation(small(), by="resampling").views({"images": parts})
     assert (read_border(views) == quarters).float().mean() == 1.0
-    views, quarters = Rotation(small()).views(parts)
+    views, quarters = Rotation(small()).views({"images": parts})
     assert (read_border(views) == quarters).float().mean() < 0.35  # chance is a quarter
 
 
@@ -148,7 +148,7 @@ def test_images_that_do_not_divide_into_cells_are_refused() -> None:
 def test_a_jigsaw_is_shuffled_as_its_answer_says(parts, small) -> None:
     method = Jigsaw(small(), permutations=6, even=False, colour="keep")
     torch.manual_seed(3)
-    shuffled, which = method.views(parts[:10])
+    shuffled, which = method.views({"images": parts[:10]})
     torch.manual_seed(3)
     tiles = method.tiles(parts[:10])
     for i in range(10):
@@ -163,7 +163,7 @@ def test_seams_solve_a_puzzle_without_gaps_and_a_gap_and_even_tiles_stop_that(pa
         "closed": {"gap": 8, "even": True, "colour": "shift"},
     }.items():
         method = Jigsaw(small(), permutations=64, **options)
-        tiles, which = method.views(parts)
+        tiles, which = method.views({"images": parts})
         rates[label] = (match_edges(tiles, method.permutations) == which).float().mean().item()
     assert rates["open"] > 0.9 > 0.6 > rates["gap"] > rates["closed"]
     assert rates["closed"] < 0.1
@@ -196,11 +196,12 @@ def test_turns_that_do_not_occur_are_not_made(parts) -> None:
 
 
 def test_a_lens_tells_where_tiles_were_until_its_colours_go(parts, small) -> None:
+    seen = {"images": parts}
     rates = {
-        colour: by_lens(RelativePosition(small(), colour=colour, aberration=0.04, even=False).views(parts)[0])
+        colour: by_lens(RelativePosition(small(), colour=colour, aberration=0.04, even=False).views(seen)[0])
         for colour in ("keep", "shift", "project", "drop")
     }
-    no_lens = by_lens(RelativePosition(small(), colour="keep", even=False).views(parts)[0])
+    no_lens = by_lens(RelativePosition(small(), colour="keep", even=False).views({"images": parts})[0])
     assert rates["keep"] > 0.4
     assert no_lens < 0.22
     assert max(rates["shift"], rates["project"], rates["drop"]) < 0.3

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from gadkit.data.views import Views
 from gadkit.losses import dino_loss, koleo, sinkhorn
 from gadkit.selfsup import DINO
 
@@ -15,63 +16,98 @@ def make(small: Callable) -> Callable:
     return lambda **options: DINO(small(), prototypes=64, small=2, **options)
 
 
-def test_the_centre_is_updated_after_its_use(make: Callable, photographs: torch.Tensor) -> None:
+def test_the_centre_is_updated_after_its_use_and_heads_run_over_all_crops(make: Callable, photographs) -> None:
     method = make().train()
     method.centre = torch.randn(64)
-    centre, views = method.centre.clone(), method.views(photographs[:8])
+    centre, views = method.centre.clone(), method.views({"images": photographs[:8]})
     loss = method.loss(views)
-    teacher = [method.head(method.encoder(v)[:, 0]) for v in views[:2]]
-    student = [method.student_head(method.student(v)[:, 0]) for v in views]
+    teacher = method.head(torch.cat([method.encoder(v)[:, 0] for v in views[:2]])).chunk(2)
+    student = method.student_head(torch.cat([method.student(v)[:, 0] for v in views])).chunk(4)
     assert torch.allclose(loss, dino_loss(teacher, student, centre), rtol=1e-4)
+    apart = [method.student_head(method.student(v)[:, 0]) for v in views]  # each view by statistics of its own
+    assert not torch.allclose(loss, dino_loss(teacher, apart, centre), rtol=1e-4)
     assert torch.allclose(method.centre, 0.9 * centre + 0.1 * torch.cat(teacher).mean(0), atol=1e-5)
 
 
+def test_the_large_views_are_asymmetric_and_the_small_ones_are_not(make: Callable, monkeypatch) -> None:
+    seen, call = [], Views.__call__
+    monkeypatch.setattr(Views, "__call__", lambda self, *given: seen.append(self) or call(self, *given))
+    make().views({"images": torch.zeros(1, 3, 48, 48, dtype=torch.uint8)})
+    assert [(v.size, v.blurred, v.solarised, v.jitter[2]) for v in seen] == [
+        (32, 1.0, 0.0, 0.2),
+        (32, 0.1, 0.2, 0.2),
+        (16, 0.5, 0.0, 0.2),
+        (16, 0.5, 0.0, 0.2),
+    ]
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 200])
-def test_masks_hide_a_share_of_half_the_images(make: Callable, count: int) -> None:
-    hidden = make(ibot=1.0, koleo=0.1).mask(torch.zeros(count, 3, 32, 32)).sum(1)
-    assert set(hidden.tolist()) <= {0, int(0.4 * 16)}
-    assert (hidden > 0).sum() == max(1, count // 2)
+def test_masks_hide_shares_from_a_tenth_to_a_half_in_half_of_the_images(make: Callable, count: int) -> None:
+    method = make(ibot=1.0, koleo=0.1)
+    hidden = method.mask(torch.zeros(count, 3, 32, 32)).sum(1)
+    some = max(1, count // 2)
+    expected = [max(1, int((0.1 + 0.4 * (i + 0.5) / some) * 16)) for i in range(some)]
+    assert hidden.sort().values.tolist() == [0] * (count - some) + expected
+    with pytest.raises(ValueError, match="masked: expected two shares"):
+        make(masked=(0.5, 0.1))
+
+
+def test_the_teachers_temperature_rises_and_the_last_layer_waits(make: Callable, photographs: torch.Tensor) -> None:
+    method = make(warmup_temperature=0.04, teacher_temperature=0.07, warmup=0.3, frozen=0.1).train()
+    seen = {}
+    for progress in (0.0, 0.15, 0.3, 0.9):
+        method.progress.fill_(progress)
+        seen[progress] = method.temperature()
+    assert list(seen.values()) == pytest.approx([0.04, 0.055, 0.07, 0.07])
+    for progress, learns in ((0.05, False), (0.2, True)):
+        method.progress.fill_(progress)
+        method.zero_grad()
+        method.loss(method.views({"images": photographs[:8]})).backward()
+        assert (method.student_head.direction.grad is not None) == learns
+    method.after_step(0.75)
+    assert method.progress == 0.75
+    assert make().temperature() == 0.04
 
 
 @pytest.mark.parametrize("balance", ["centre", "sinkhorn"])
 def test_the_additions_are_their_equations(make: Callable, balance: str, photographs: torch.Tensor) -> None:
-    """iBOT over whole images with what is visible left out, and both large views before the centre moves."""
+    """iBOT over all images of both views, and both large views before the centre moves."""
     method = make(ibot=1.0, koleo=0.1, balance=balance).train()
     centre, patch_centre = torch.randn(2, 64) / 10
     method.centre, method.patch_centre = centre.clone(), patch_centre.clone()
-    views = method.views(photographs[:8])
+    views = method.views({"images": photographs[:8]})
     masks = [method.mask(v) for v in views[:2]]
     queue = iter(masks)
     method.mask = lambda view: next(queue)
     loss = method.loss(views)
 
-    def shares(logits: list[torch.Tensor], middle: torch.Tensor) -> list[torch.Tensor]:
+    def shares(logits: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
         if balance == "sinkhorn":  # of both views together
-            return list(sinkhorn(torch.cat(logits), 0.04).chunk(2))
-        return [((one - middle) / 0.04).softmax(1) for one in logits]
+            return sinkhorn(logits, 0.04)
+        return ((logits - middle) / 0.04).softmax(1)
 
     def cross(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        return -(target * (logits / 0.1).log_softmax(1)).sum(1).mean()
+        return -(target * (logits / 0.1).log_softmax(1)).sum(1)
 
+    hidden = torch.cat(masks)
     with torch.no_grad():  # a head normalises class tokens and patches apart, because they come apart
-        seen = [method.encoder(v) for v in views[:2]]
-        targets = shares([method.head(t[:, 0]) for t in seen], centre)
-        raw = [method.head(t[:, 1:][m]) for t, m in zip(seen, masks, strict=True)]
-    hidden = shares(raw, patch_centre)
+        seen = torch.cat([method.encoder(v) for v in views[:2]])
+        targets = shares(method.head(seen[:, 0]), centre).chunk(2)
+        raw = method.head(seen[:, 1:][hidden])
     tokens = [method._student(v, m) for v, m in zip(views, [*masks, None, None], strict=True)]
-    logits = [method.student_head(t[:, 0]) for t in tokens]
-    expected = torch.stack([cross(t, s) for i, t in enumerate(targets) for j, s in enumerate(logits) if i != j]).mean()
-    painted = [method.student_head(t[:, 1:][m]) for t, m in zip(tokens, masks, strict=False)]
-    patches = [cross(t, s) for t, s in zip(hidden, painted, strict=True)]
-    expected = expected + sum(patches) / 2 + 0.1 * sum(koleo(t[:, 0]) for t in tokens[:2])
+    logits = method.student_head(torch.cat([t[:, 0] for t in tokens])).chunk(4)
+    pairs = [cross(t, s).mean() for i, t in enumerate(targets) for j, s in enumerate(logits) if i != j]
+    painted = method.student_head(torch.cat(tokens[:2])[:, 1:][hidden])
+    each = cross(shares(raw, patch_centre), painted) / hidden.sum(1)[hidden.nonzero()[:, 0]]
+    expected = torch.stack(pairs).mean() + each.sum() / 16 + 0.1 * sum(koleo(t[:, 0]) for t in tokens[:2])
     assert torch.allclose(loss, expected, rtol=1e-4)
     moved = 0.1 if balance == "centre" else 0.0  # Sinkhorn needs no centre
-    assert torch.allclose(method.patch_centre, (1 - moved) * patch_centre + moved * torch.cat(raw).mean(0), atol=1e-5)
+    assert torch.allclose(method.patch_centre, (1 - moved) * patch_centre + moved * raw.mean(0), atol=1e-5)
 
 
 def test_evaluation_leaves_the_centres_alone(make: Callable, photographs: torch.Tensor) -> None:
     method = make(ibot=1.0, koleo=0.1).eval()
-    method.loss(method.views(photographs[:8]))
+    method.loss(method.views({"images": photographs[:8]}))
     assert not method.centre.any()
     assert not method.patch_centre.any()
 
@@ -86,5 +122,5 @@ def test_the_student_does_not_see_what_is_masked(make: Callable) -> None:
 
 
 def test_another_balance_is_refused(make: Callable) -> None:
-    with pytest.raises(ValueError, match="centre or sinkhorn, got 'whitening'"):
+    with pytest.raises(ValueError, match="balance: expected one of centre, sinkhorn, got 'whitening'"):
         make(balance="whitening")
