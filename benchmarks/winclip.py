@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gadkit import zoo
 from gadkit.anomaly.maps import window_indices
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones.loading import PAPER
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.protocols import AnomalyResult
 from gadkit.runtime import device, has_bf16
@@ -128,10 +128,11 @@ def _random_clip() -> OpenCLIP:
     """The published architecture with random weights: as fast as the trained one, and nothing to download."""
     import open_clip
 
+    architecture = zoo.find("clip", "paper").id.split("/")[0]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = open_clip.create_model(PAPER[0], load_weights=False, device=device())
-    return OpenCLIP(model, open_clip.get_tokenizer(PAPER[0]))
+        model = open_clip.create_model(architecture, load_weights=False, device=device())
+    return OpenCLIP(model, open_clip.get_tokenizer(architecture))
 
 
 def _contest(label: str, contestants: dict[str, Score], image: Tensor) -> Iterator[tuple[str, float, str]]:

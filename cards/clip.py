@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from statistics import mean
 
-from gadkit import factory, runtime
+from gadkit import factory, runtime, zoo
 from gadkit.anomaly.benchmark import MEASURES, Result, evaluate, summarise, table
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
-from gadkit.backbones.tiny import load_tiny_clip
 from gadkit.files import provenance, replacing
 
 
@@ -42,7 +41,7 @@ def main(path: Path | None = None) -> None:
     """Measure trained and random weights on the held-out split in both regimes; write `path`, print the table."""
     began, rows, details = time.monotonic(), [], []
     for name in ("trained", "random"):
-        clip = load_tiny_clip(random=name == "random")
+        clip = zoo.load("clip-random" if name == "random" else "clip")
         for regime in factory.NUISANCE:
             results = measure(clip, "held-out", regime)
             for k in (0, 4):
@@ -53,7 +52,7 @@ def main(path: Path | None = None) -> None:
         "what": "WinCLIP on the tiny CLIP, held-out split, 5 products a category, 3 data seeds: mean, deviation",
         "rows": rows,
         "image_auroc_by_category": details,
-        "sample": sample(load_tiny_clip()),
+        "sample": sample(zoo.load("clip")),
         "seconds": round(time.monotonic() - began),
         "seeds": [0, 1, 2],
     }

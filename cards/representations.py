@@ -9,8 +9,7 @@ import sys
 
 import torch
 
-from gadkit import methods, weights
-from gadkit.backbones import load_encoder
+from gadkit import methods, weights, zoo
 from gadkit.evaluation.features import look
 from gadkit.evaluation.probes import knn_accuracy
 from gadkit.evaluation.sets import parts
@@ -63,20 +62,20 @@ at which they have hardly begun.
 
 def shipped() -> list[str]:
     """The methods whose checkpoints lie in the package, in the order of the recipes."""
-    return [name for name in methods.RECIPES if (weights.ASSETS / f"{name}.safetensors").is_file()]
+    return [*zoo.list(gives=zoo.METHOD)]
 
 
 @torch.no_grad()
 def sample(name: str) -> float:
     """The accuracy of nearest neighbours on the card's small sample."""
     known, asked = parts(products=4), parts(0, products=2)
-    x, y = (look(load_encoder(name), s.images).pooled for s in (known, asked))
+    x, y = (look(zoo.load(name), s.images).pooled for s in (known, asked))
     return knn_accuracy(x, known.labels, y, asked.labels, k=5)
 
 
 def row(name: str) -> str:
     """A checkpoint's line in the table."""
-    facts = methods.facts(weights.ASSETS / f"{name}.safetensors")
+    facts = zoo.facts(name)
     cells = [
         f"`{name}`",
         f"{facts['photographs']:,}",

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from gadkit import distributed, methods, runtime
-from gadkit.backbones import Encoder, load_encoder
+from gadkit import distributed, methods, runtime, zoo
+from gadkit.backbones import Encoder
 from gadkit.curation import Curated, curate, waterfall
 from gadkit.curation.likeness import line_between
 from gadkit.curation.longtail import COLLECTIONS, Setting, facts, long_tail
@@ -42,7 +42,7 @@ SHAPING = ("photographs", "keep", "made_up", "again", "exponent", "eyes")  # wha
 
 def curated(images: UInt8[Tensor, "n 3 s s"], setting: Setting = FULL, seed: int = 0) -> Curated:
     """The curation that is measured, exactly as `gadkit curate` does it: by the images only."""
-    eyes = load_encoder(setting.eyes)
+    eyes = zoo.load(setting.eyes)
     x, some = look(eyes, images).pooled, slice(None, None, max(1, len(images) // 64))
     line = line_between(eyes, images[some], x[some], x)
     return curate(x, setting.keep, duplicates=line.cosine, generator=torch.Generator().manual_seed(seed))

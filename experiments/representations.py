@@ -1,7 +1,7 @@
 """Every representation against anomaly detection: nearest neighbours on categories that no network has seen.
 
 `python -m experiments.representations NAME... --out book/results/representations.json` adds its rows to the same
-table as `python -m gadkit.evaluation`.
+table as `gadkit evaluate`.
 
 Book: anomaly/representations, selfsup/comparison
 """
@@ -20,8 +20,8 @@ from gadkit import factory
 from gadkit.anomaly.knn import distances, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
+from gadkit.cli.evaluate import main
 from gadkit.evaluation.features import depth
-from gadkit.evaluation.results import main
 from gadkit.protocols import Backbone
 
 SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images to judge, defective ones of each kind

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -30,11 +31,23 @@ class Tokens:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A frozen image encoder together with the preprocessing it was trained with."""
+    """A frozen image encoder together with the preprocessing it was trained with.
 
-    image_size: int
-    patch_size: int
-    embed_dim: int
+    Its layers are blocks or stages.  All of them come on one `grid` of patches, `patch_size` pixels wide; in its own
+    network a layer may have had another width, which `strides` tells.
+    """
+
+    image_size: int  # side of a preprocessed image, in pixels
+    patch_size: int  # side of a patch, in pixels
+    grid: tuple[int, int]  # rows and columns of patches
+    embed_dim: int  # length of an image vector
+    depth: int  # number of layers
+    strides: tuple[int, ...]  # pixels from one position to the next in each layer's own network
+    patch_layers: tuple[int, ...]  # the layers that describe a patch well, unless one knows better
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies; preprocessed images may lie elsewhere."""
 
     def preprocess(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
         """Resize and normalise raw images, as the weights expect them."""

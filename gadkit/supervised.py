@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gadkit import factory
-from gadkit.backbones.timm_models import tiny_model
 from gadkit.checks import check_images, describe
 from gadkit.data.views import Views
 from gadkit.factory.pool import RANDOMISED
 from gadkit.method import MethodBase
+from gadkit.nn.baselines import tiny_model
 from gadkit.protocols import Recipe
 
 CLASSES = len(factory.split("seen")) + len(RANDOMISED)  # of the standard pool

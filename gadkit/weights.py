@@ -1,19 +1,21 @@
-"""Every set of weights that the book names, in one table, and the rules for getting at them.
+"""Files of weights: what is known of one, how it is read and written, and what is said where it cannot be had.
 
-The preset decides which ones a chapter gets: `tiny` is shipped with the package, `paper` is what was published.
+The only format is safetensors, because reading it runs no code.
 
 Book: intro/run-it
 """
 
-import os
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
-PRESETS = ("tiny", "paper")
+SUMS = "SHA256SUMS"  # of the files beside it, as `sha256sum --check` reads them
 SHIPPED = "use the shipped models with GADKIT_PRESET=tiny (on the command line: --preset tiny)."
+AGAIN = "install gadkit again (pip install --force-reinstall gadkit)"
 
 
 class WeightsUnavailable(RuntimeError):
@@ -22,10 +24,11 @@ class WeightsUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a set of weights comes from: `id` names them in the library's hub, or is the file's address.
+    """One set of weights: where it comes from, on what terms, and how a network is built for it.
 
-    `size` is in megabytes (millions of bytes), None where it is unknown; `card` is an address, or a file beside the
-    weights.
+    `library` says who published it, and `id` its name in that library's hub, or its address.  `size` is in megabytes
+    (millions of bytes), None where it is unknown.  `card` is an address, or a file beside the weights.  `trained_on`
+    names the data.  `adapter` names the function that builds the backbone; it gets `options`.
     """
 
     library: str
@@ -33,111 +36,9 @@ class Weights:
     licence: str
     size: float | None
     card: str
-
-
-HUB = "https://huggingface.co/"
-
-
-def _hub(id: str, licence: str, size: float) -> Weights:
-    return Weights("timm", id, licence, size, HUB + id)
-
-
-WEIGHTS: dict[tuple[str, str], Weights] = {
-    ("clip", "tiny"): Weights("gadkit", "tiny-clip", "MIT", 5.1, "tiny-clip.md"),
-    ("clip", "paper"): Weights(
-        "open_clip",
-        "ViT-B-16-plus-240/laion400m_e31",
-        "MIT (open_clip)",
-        833.0,
-        "https://github.com/mlfoundations/open_clip",
-    ),
-    # all but DINOv2 learnt from ImageNet-1k alone, so that the method is what differs; SimCLR and SwAV are ResNet-50s
-    ("vit", "paper"): _hub("timm/vit_base_patch16_224.augreg_in1k", "Apache-2.0", 346.0),
-    ("convnext", "paper"): _hub("timm/convnext_base.fb_in1k", "Apache-2.0 (this copy), MIT (the authors')", 354.0),
-    ("swin", "paper"): _hub("timm/swin_base_patch4_window7_224.ms_in1k", "MIT", 353.0),
-    ("dino", "paper"): _hub("timm/vit_base_patch16_224.dino", "Apache-2.0", 343.0),
-    ("dinov2", "paper"): _hub("timm/vit_base_patch14_reg4_dinov2.lvd142m", "Apache-2.0", 346.0),
-    ("mae", "paper"): _hub("timm/vit_base_patch16_224.mae", "CC BY-NC 4.0", 343.0),
-    ("mocov3", "paper"): _hub("nyu-visionx/moco-v3-vit-b", "unknown (this copy), CC BY-NC 4.0 (the authors')", 346.0),
-    ("simclr", "paper"): _hub("lightly-ai/simclrv1-imagenet1k-resnet50-1x", "Apache-2.0", 103.0),
-    ("swav", "paper"): Weights(
-        "timm",
-        "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
-        "CC BY-NC 4.0 (the repository's)",
-        None,
-        "https://github.com/facebookresearch/swav",
-    ),
-}
-
-# megabytes of what `gadkit train NAME` made, one checkpoint for each method of Parts I and II
-TRAINED = {
-    "simclr": 2.6,
-    "mocov3": 2.8,
-    "byol": 2.7,
-    "swav": 2.6,
-    "dino": 2.7,
-    "dinov2": 2.7,
-    "mae": 2.7,
-    "colourisation": 2.5,
-    "inpainting": 2.6,
-    "autoencoder": 2.7,
-    "next-frame": 3.0,
-    "rotation": 2.4,
-    "jigsaw": 2.7,
-    "relative-position": 2.5,
-    "deepcluster": 2.5,
-    "frame-order": 2.5,
-    "free-labels": 2.6,
-    "sight-and-sound": 2.8,
-    "rgb-and-flow": 2.9,
-    "vit": 2.5,
-    "convnext": 2.5,
-    "swin": 2.6,
-}
-WEIGHTS |= {(m, "tiny"): Weights("gadkit", m, "MIT", size, "representations.md") for m, size in TRAINED.items()}
-
-UNPUBLISHED: dict[str, str] = {  # methods of the book that the paper preset cannot have, and why
-    "byol": "its authors' checkpoint is a pickle for JAX",
-    **dict.fromkeys(
-        (
-            *("colourisation", "inpainting", "autoencoder", "next-frame"),
-            *("rotation", "jigsaw", "relative-position", "deepcluster", "frame-order"),
-            *("free-labels", "sight-and-sound", "rgb-and-flow"),
-        ),
-        "what its authors published, if anything, is for networks and libraries of their day",
-    ),
-}
-
-
-def preset(name: str | None = None) -> str:
-    """The preset in force: `name`, else `GADKIT_PRESET`, else "tiny".  Raises ValueError for an unknown one."""
-    name = name or os.environ.get("GADKIT_PRESET") or "tiny"
-    if name not in PRESETS:
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-    return name
-
-
-def lookup(model: str, name: str | None = None) -> Weights:
-    """The weights that `model` has under a preset.
-
-    Raises ValueError for a model the table does not hold, `WeightsUnavailable` for one that was never published in a
-    form that a library here loads.
-    """
-    key = (model, preset(name))
-    if key[1] == "paper" and model in UNPUBLISHED:
-        raise WeightsUnavailable(f"no library here loads published weights of {model}: {UNPUBLISHED[model]}; {SHIPPED}")
-    if key not in WEIGHTS:
-        raise ValueError(f"weights: expected one of {sorted({m for m, _ in WEIGHTS})}, got {model!r}")
-    return WEIGHTS[key]
-
-
-def load_state(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file: the only format the project ships, because reading it runs no code."""
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise FileNotFoundError(f"weights: no file {path.name} in {path.parent}")
-    return load_file(path)
+    trained_on: str
+    adapter: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
@@ -147,3 +48,100 @@ def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
         f"the weights {weights.id} ({size}, {weights.library}) are not cached here: {missing} is missing.  Either run "
         f"once with a network, so that the library can download them, or {SHIPPED}"
     )
+
+
+def checked(path: Path) -> Path:
+    """Return `path` if there is such a file and, where a list of checksums lies beside it, if it is as it was shipped.
+
+    Raises FileNotFoundError for a missing file and ValueError for a damaged one; both say what to do.
+    """
+    sums = path.parent / SUMS
+    remedy = f"; {AGAIN}" if sums.is_file() else ""
+    if not path.is_file():
+        raise FileNotFoundError(f"weights: no file {path.name} in {path.parent}{remedy}")
+    if sums.is_file():
+        expected = dict(reversed(line.split("  ", 1)) for line in sums.read_text(encoding="utf-8").splitlines())
+        if path.name in expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected[path.name]:
+            raise ValueError(f"weights: {path} is damaged: it is not what was shipped{remedy}")
+    return path
+
+
+def read(path: Path, under: str = "") -> dict[str, "torch.Tensor"]:
+    """The tensors of a safetensors file, floats in full precision; those whose names begin with `under`, without it.
+
+    Raises FileNotFoundError for a missing file and ValueError for a damaged one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checked(path), "pt") as file:
+            names = file.keys()
+            found = {name.removeprefix(under): file.get_tensor(name) for name in names if name.startswith(under)}
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+
+
+def header(path: Path) -> dict[str, str]:
+    """What stands in the header of a safetensors file beside the tensors; raises as `read` does."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checked(path), "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"weights: expected a safetensors file, got a damaged one, {path} ({error})"
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What the header of a method's checkpoint says: the method, its options, and how it was trained.
+
+    Raises FileNotFoundError for a missing file, ValueError for a damaged one or another header.
+    """
+    held = header(path)
+    try:
+        return {"method": held["method"], "options": json.loads(held["options"]), **json.loads(held["facts"])}
+    except (KeyError, ValueError, TypeError) as error:
+        expected = "a header with method, options and facts"
+        raise ValueError(f"weights: expected {expected} in {path.name}, got {held or 'none'}") from error
+
+
+def read_method(path: Path, name: str, under: str = "") -> dict[str, "torch.Tensor"]:
+    """`read` for a checkpoint of the method `name`; a ValueError for another method's, too."""
+    if (held := facts(path)["method"]) != name:
+        raise ValueError(f"weights: expected those of {name} in {path.name}, got those of {held}")
+    return read(path, under)
+
+
+def fill(
+    network: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], what: str, spared: tuple[str, ...] = ()
+) -> None:
+    """Give a network the weights of `state`, one for each of its own; only names that begin with `spared` may lack.
+
+    Raises ValueError where one is missing, left over or of another shape.
+    """
+    own = network.state_dict()
+    lacking, over = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if over or (lacking := [key for key in lacking if not key.startswith(spared)]):
+        raise ValueError(f"weights: expected those of {what}, got some without {lacking} and with {over}")
+    if other := [key for key, value in state.items() if value.shape != own[key].shape]:
+        raise ValueError(f"weights: expected those of {what}, got {other[0]} of shape {tuple(state[other[0]].shape)}")
+    network.load_state_dict(state, strict=False, assign=True)
+
+
+def write(state: Mapping[str, "torch.Tensor"], path: Path, about: Mapping[str, str]) -> None:
+    """Write tensors, floats in half precision, and a header; the file is whole or not there.
+
+    Raises OSError as writing does.
+    """
+    from safetensors.torch import save_file
+
+    from gadkit.files import replacing
+
+    half = {k: (v.detach().half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()}
+    with replacing(path) as part:
+        save_file(half, part, dict(about))

@@ -16,10 +16,11 @@ BOOK = ROOT / "book"
 FLOORS = """
 0  protocols checks runtime distributed files weights
 1  losses nn search factory data
-2  backbones method runs train pretext selfsup supervised methods evaluation
-3  multimodal objects curation
-4  anomaly
-5  viz cli report __main__
+2  method runs train pretext selfsup supervised
+3  backbones methods zoo
+4  multimodal objects evaluation curation
+5  anomaly
+6  viz cli report __main__
 """
 FLOOR = {name: int(line.split()[0]) for line in FLOORS.strip().splitlines() for name in line.split()[1:]}
 GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}
@@ -67,6 +68,14 @@ def imports(module: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
             yield from (f"{source}.{alias.name}" if source == "gadkit" else source for alias in node.names)
 
 
+def named(tree: ast.AST) -> Iterator[str]:
+    """Every module of the package that a string names, alone or with an attribute: what a late import may hide."""
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+        if match := re.fullmatch(r"(gadkit(?:\.\w+)+)(?::\w+)?", text):
+            yield match[1]
+
+
 def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, Function | ast.ClassDef]]:
     """Functions, classes and methods that a caller may use."""
     for node in body:
@@ -107,7 +116,7 @@ def test_a_module_imports_from_its_own_floor_or_a_lower_one(name: str) -> None:
     own = storey(name)
     upward = {
         other
-        for other in imports(name, ast.walk(TREES[name]))
+        for other in (*imports(name, ast.walk(TREES[name])), *named(TREES[name]))
         if other in FILES and other != "gadkit" and (own is None or storey(other) > own)
     }
     assert not upward, f"{name} stands on floor {own} and reaches up"
@@ -184,13 +193,15 @@ def test_every_page_on_disk_is_in_the_table_of_contents() -> None:
     assert not unlisted
 
 
-@pytest.mark.parametrize("module", ["gadkit", "gadkit.runtime", "gadkit.weights", "gadkit.protocols"])
+@pytest.mark.parametrize(
+    "module", ["gadkit", "gadkit.runtime", "gadkit.weights", "gadkit.zoo", "gadkit.protocols", "gadkit.cli"]
+)
 def test_importing_is_light(module: str) -> None:
     heavy = "timm open_clip transformers matplotlib torchvision scipy sklearn skimage"
     code = f"import sys, {module}; print(*(m for m in {heavy.split()} if m in sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == []
-    if module == "gadkit":
-        code = "import sys, gadkit; print('torch' in sys.modules)"
+    if module in ("gadkit", "gadkit.weights", "gadkit.zoo", "gadkit.cli"):
+        code = f"import sys, {module}; print('torch' in sys.modules)"
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert out.stdout.strip() == "False"

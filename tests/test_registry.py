@@ -6,18 +6,9 @@ import pytest
 import torch
 
 from gadkit import methods, weights
-from gadkit.cli.train import METHODS
 from gadkit.protocols import Method
 
-every_method = pytest.mark.parametrize("name", methods.RECIPES)
-
-
-def test_the_command_line_knows_every_method() -> None:
-    assert list(METHODS) == list(methods.RECIPES)
-
-
-def test_what_the_paper_preset_lacks_is_a_method_of_the_book() -> None:
-    assert set(weights.UNPUBLISHED) <= set(methods.RECIPES)
+every_method = pytest.mark.parametrize("name", methods.TRAININGS)
 
 
 @every_method
@@ -27,11 +18,9 @@ def test_it_has_what_the_loop_asks_for(name: str) -> None:
     assert set(method.needs) <= {"images", "labels", "height", "materials", "frames", "flow", "sound"}
     assert method.pool in ("cls", "mean")
     assert method.lr == method.recipe.lr > 0
-    assert method.recipe.batch == methods.RECIPES[name].batch
     assert method.collapse(128) >= 0
-    recipe = methods.RECIPES[name]
     plan = methods.plan_of(name, method, 4096)
-    assert plan.steps * recipe.batch * recipe.frames == 4096
+    assert plan.steps * plan.batch * methods.TRAININGS[name].frames == 4096
 
 
 @every_method
@@ -40,7 +29,7 @@ def test_a_checkpoint_is_small_and_comes_back(name: str, tmp_path: Path) -> None
     methods.save(method, name, path, {"photographs": 1, "seconds": 2.0})
     assert path.stat().st_size < 3e6
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    assert methods.facts(path)["photographs"] == 1
+    assert weights.facts(path)["photographs"] == 1
     back = methods.load(name, path)
     assert not back.training
     for key, tensor in back.encoder.state_dict().items():
@@ -56,7 +45,7 @@ def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch
     monkeypatch.setattr(methods, "training_data", lambda needs, seed: {"images": few.images})
     monkeypatch.chdir(tmp_path)
     assert main(["train", "mae", "--photographs", "256"]) == 0
-    facts = methods.facts(tmp_path / "mae" / "mae.safetensors")
+    facts = weights.facts(tmp_path / "mae" / "mae.safetensors")
     assert (facts["photographs"], facts["steps"], facts["seed"]) == (256, 2, 0)
     assert methods.load("mae", tmp_path / "mae" / "mae.safetensors").encoder.depth == 6
     assert main(["train", "mae", "--steps", "3"]) == 2

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gadkit.backbones.timm_models import ARCHITECTURES
 from gadkit.data.views import normalise, resize
 from gadkit.factory import pool
+from gadkit.nn.baselines import ARCHITECTURES
 from gadkit.supervised import CLASSES, Supervised
 from gadkit.train import Plan, learn
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 
-from gadkit import factory, viz
+from gadkit import factory, viz, zoo
 from gadkit.anomaly.thresholds import held_out
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones import load_clip
 from gadkit.report import ONE_SHOT
 
 
 def main() -> None:
     """Detect with four references each, in the fixture regime, and draw."""
-    clip, images, maps, titles = load_clip(), [], [], []
+    clip, images, maps, titles = zoo.load("clip"), [], [], []
     for turn, name in enumerate(factory.split("held-out")):
         data = factory.test_set(name, regime="fixture", size=192)
         defect = factory.CATEGORIES[name].defects[turn % 6]

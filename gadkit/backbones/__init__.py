@@ -3,9 +3,9 @@
 Book: anomaly/winclip
 """
 
-from gadkit.backbones.encoder import Encoder, load_encoder
-from gadkit.backbones.loading import load_clip
-from gadkit.backbones.openclip import OpenCLIP, Preprocess
-from gadkit.backbones.timm_models import Timm, load_timm, tiny_model
+from gadkit.backbones.encoder import Encoder
+from gadkit.backbones.openclip import OpenCLIP
+from gadkit.backbones.preprocess import Preprocess
+from gadkit.backbones.timm_models import Timm
 
-__all__ = ["Encoder", "OpenCLIP", "Preprocess", "Timm", "load_clip", "load_encoder", "load_timm", "tiny_model"]
+__all__ = ["Encoder", "OpenCLIP", "Preprocess", "Timm"]

@@ -1,19 +1,18 @@
-"""The book's small vision transformer as a frozen backbone, and every representation of Parts I and II by its name.
+"""The book's small vision transformer as a frozen backbone.
 
 Book: selfsup/representations
 """
 
 from collections.abc import Sequence
-from typing import no_type_check
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit import runtime, weights
-from gadkit.backbones.openclip import Preprocess
-from gadkit.backbones.timm_models import ARCHITECTURES, Timm, load_timm
-from gadkit.checks import check_finite, describe
+from gadkit import weights
+from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
+from gadkit.checks import one_of
 from gadkit.data.views import MEAN, STD
 from gadkit.nn.vit import ViT
 from gadkit.protocols import Tokens
@@ -22,20 +21,22 @@ POOLS = ("cls", "mean")
 
 
 class Encoder:
-    """A `ViT` that has learnt, or not: images in, the image vector and patch tokens out.
+    """A `ViT`, trained or not: images in, the image vector and patch tokens out.
 
-    `image_size` may be larger than the crops that it was trained on, for its positions stretch.  `pool` says what
-    stands for the image, the class token or the mean of the patch tokens, whichever the training gave a meaning.
+    `image_size` may be larger than the crops that it was trained on: its positions stretch.  `pool` says what stands
+    for the image, the class token or the mean of the patch tokens, whichever the training gave a meaning.
     Raises ValueError for another pool, or a size that is no multiple of the patch.
     """
 
+    patch_layers: tuple[int, ...] = (-1,)
+
     def __init__(self, vit: ViT, image_size: int = 96, pool: str = "cls") -> None:
-        if pool not in POOLS:
-            raise ValueError(f"pool: expected one of {', '.join(POOLS)}, got {pool!r}")
         if image_size < 1 or image_size % vit.patch_size:
             raise ValueError(f"image_size: expected a multiple of the patch, {vit.patch_size}, got {image_size}")
-        self.vit, self.image_size, self.pool = vit.eval(), image_size, pool
+        self.vit, self.image_size, self.pool = vit.eval(), image_size, one_of("pool", pool, POOLS)
         self.patch_size, self.embed_dim, self.depth = vit.patch_size, vit.width, vit.depth
+        self.strides: tuple[int, ...] = (vit.patch_size,) * vit.depth
+        self.grid: tuple[int, int] = (image_size // vit.patch_size,) * 2
         self.preprocess = Preprocess(image_size, (MEAN,) * 3, (STD,) * 3)
 
     @property
@@ -43,7 +44,6 @@ class Encoder:
         """Where the network lies."""
         return self.vit.cls.device
 
-    @no_type_check  # bad input is a ValueError
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "b 3 s s"], layers: Sequence[int] = (-1,)) -> Tokens:
         """Encode preprocessed images of any device; `layers` counts blocks from 0, or from the end when negative.
@@ -51,34 +51,26 @@ class Encoder:
         The last block's patches have gone through the final norm.  Raises ValueError for images of another size or
         kind, an empty batch, NaN, or a layer that does not exist.
         """
-        s = self.image_size
-        if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != (3, s, s):
-            raise ValueError(f"images: expected preprocessed floats (b, 3, {s}, {s}), got {describe(images)}")
-        if not len(images):
-            raise ValueError(f"images: expected at least one, got an empty batch of shape {tuple(images.shape)}")
-        if wrong := [i for i in layers if not -self.depth <= i < self.depth]:
-            raise ValueError(f"layers: expected numbers from {-self.depth} to {self.depth - 1}, got {wrong[0]}")
-        tokens = self.vit.blocks_out(check_finite(images, "images").to(self.vit.cls))
+        x, layers = check_prepared(images, self.image_size), check_layers(layers, self.depth)
+        tokens = self.vit.blocks_out(x.to(self.vit.cls))
         last, lead = tokens[-1], self.vit.prefix
         pooled = last[:, 0] if self.pool == "cls" else last[:, lead:].mean(1)
-        side = s // self.patch_size
-        return Tokens(pooled, tuple(tokens[i][:, lead:] for i in layers), (side, side))
+        return Tokens(pooled, tuple(tokens[i][:, lead:] for i in layers), self.grid)
 
 
-def load_encoder(name: str, preset: str | None = None, device: str | None = None) -> Encoder | Timm:
-    """The representation that a method of this book learnt, by the preset; "random" is the control, the same untrained.
+def load(
+    source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None
+) -> Encoder:
+    """The encoder of a method that the project trained, from `file` or the shipped checkpoint, or an untrained one.
 
-    Raises ValueError for an unknown name, FileNotFoundError for a method without shipped weights, `WeightsUnavailable`
-    for published ones that cannot be had.
+    Raises FileNotFoundError for a file that is not there, ValueError for a damaged one or another method's.
     """
-    where = runtime.device(device)
-    if name == "random":
+    if source.options.get("random"):
         with torch.random.fork_rng(range(torch.cuda.device_count())):  # `manual_seed` seeds every device
             torch.manual_seed(0)
             return Encoder(ViT().to(where))
-    if weights.preset(preset) == "paper" or name in ARCHITECTURES:
-        return load_timm(name, preset, device)
-    from gadkit import methods  # which builds on the backbones
-
-    method = methods.load(name)
-    return Encoder(method.encoder.to(where), pool=method.pool)
+    state = weights.read_method(file or weights.ASSETS / f"{source.id}.safetensors", source.id, "encoder.")
+    with torch.device("meta"):
+        vit = ViT(registers=source.options.get("registers", 0))
+    weights.fill(vit, state, source.id)
+    return Encoder(vit.to(where), pool=source.options["pool"])

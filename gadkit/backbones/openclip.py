@@ -8,56 +8,29 @@ Book: anomaly/winclip
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import no_type_check
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gadkit import weights
+from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
-from gadkit.checks import check_finite, check_images, describe
+from gadkit.checks import describe
 from gadkit.protocols import Tokens
 
 TEXTS = 256  # prompts encoded at once
-PIXELS = 1 << 22  # resized at once
 CHUNK = 2048  # tokens at once: large products, and the widest activation still fits a last-level cache
 
 
-@dataclass(frozen=True)
-class Preprocess:
-    """Squash to a square with antialiased bicubic interpolation, scale to [0, 1], normalise.
+def preprocess_of(visual: nn.Module) -> Preprocess:
+    """The preprocessing that open_clip records with an image tower."""
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    The whole image stays in view, so a map of patches is a map of the image.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @no_type_check  # check_images answers bad input
-    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        """Raises ValueError for anything but a batch of uint8 RGB images."""
-        pieces = check_images(images).split(max(1, PIXELS // images[0, 0].numel()))
-        x = torch.cat([self._squash(piece.float()) for piece in pieces])  # (b, 3, s, s)
-        mean, std = (255 * x.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return (x - mean) / std
-
-    def _squash(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        size = (self.size, self.size)
-        if x.shape[-2:] == size:
-            return x
-        return F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)  # bicubic overshoots at edges
-
-    @classmethod
-    def of(cls, visual: nn.Module) -> "Preprocess":
-        """The preprocessing that open_clip records with an image tower."""
-        from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-        record = getattr(visual, "preprocess_cfg", {})
-        mean, std = record.get("mean", OPENAI_DATASET_MEAN), record.get("std", OPENAI_DATASET_STD)
-        return cls(visual.image_size[0], tuple(mean), tuple(std))
+    record = getattr(visual, "preprocess_cfg", {})
+    mean, std = record.get("mean", OPENAI_DATASET_MEAN), record.get("std", OPENAI_DATASET_STD)
+    return Preprocess(visual.image_size[0], tuple(mean), tuple(std))
 
 
 class OpenCLIP:
@@ -78,12 +51,15 @@ class OpenCLIP:
         visual = model.visual
         if visual.image_size[0] != visual.image_size[1]:
             raise ValueError(f"image tower: expected square images, got {visual.image_size}")
-        self.preprocess = preprocess or Preprocess.of(visual)
+        self.preprocess = preprocess or preprocess_of(visual)
         self.image_size: int = visual.image_size[0]
         self.patch_size: int = visual.patch_size[0]
         self.grid: tuple[int, int] = tuple(visual.grid_size)
         self.embed_dim: int = visual.output_dim
+        self.depth: int = len(visual.transformer.resblocks)
+        self.strides: tuple[int, ...] = (self.patch_size,) * self.depth
         self.context_length: int = model.context_length
+        self.patch_layers: tuple[int, ...] = (-1,)
         self._towers: dict[str, tuple[list[tuple[int, int]], Tower]] = {}
 
     @property
@@ -99,24 +75,18 @@ class OpenCLIP:
             self._towers[precision] = stamp, Tower(self.model.visual, precision)
         return self._towers[precision][1]
 
-    @no_type_check  # bad input is a ValueError
     @torch.no_grad()
-    def embed_patches(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1+n width"]:
+    def embed_patches(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t width"]:
         """X0 of preprocessed images: the class token and the patches with their positions, before `ln_pre`.
 
         Raises ValueError for images that are not (b, 3, image_size, image_size) finite floats, b > 0.
         """
-        s, visual = self.image_size, self.model.visual
-        if not isinstance(images, Tensor) or not images.is_floating_point() or images.shape[1:] != (3, s, s):
-            raise ValueError(f"images: expected preprocessed floats of shape (b, 3, {s}, {s}), got {describe(images)}")
-        if not len(images):
-            raise ValueError("images: expected at least one image, got an empty batch")
+        x, visual = check_prepared(images, self.image_size), self.model.visual
         positions = visual.positional_embedding  # (1 + n, width)
-        x = visual.conv1(check_finite(images, "images").to(positions)).flatten(2).transpose(1, 2)  # (b, n, width)
+        x = visual.conv1(x.to(positions)).flatten(2).transpose(1, 2)  # (b, n, width)
         x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
         return (x + positions).float()
 
-    @no_type_check  # embed_patches answers bad input
     @torch.no_grad()
     def encode_image(
         self,
@@ -144,16 +114,12 @@ class OpenCLIP:
         chunk: int = CHUNK,
     ) -> Tokens:
         """`encode_image` from X0 on, for a caller who needs X0 as well."""
-        tower, depth = self.tower(precision), len(self.model.visual.transformer.resblocks)
-        if any(not -depth <= i < depth for i in layers):
-            raise ValueError(f"layers: expected numbers from {-depth} to {depth - 1}, got {tuple(layers)}")
-        taken = [i % depth for i in layers]
+        tower, taken = self.tower(precision), check_layers(layers, self.depth)
         pieces = [tower.image(x, taken, norm) for x in x0.split(max(1, chunk // x0.shape[1]))]
         pooled = torch.cat([vectors for vectors, _ in pieces])
         patches = tuple(torch.cat(parts) for parts in zip(*(tokens for _, tokens in pieces), strict=True))
         return Tokens(pooled, patches, self.grid)
 
-    @no_type_check  # bad input is a ValueError
     @torch.no_grad()
     def encode_windows(
         self,
@@ -176,7 +142,6 @@ class OpenCLIP:
             )
         return self.tower(precision).windows(x0, windows.to(x0.device), chunk)
 
-    @no_type_check  # bad input is a ValueError
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Text vectors (n, embed_dim), not normalised.
@@ -215,3 +180,27 @@ class OpenCLIP:
         if text.text_projection is None:
             return x
         return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection
+
+
+def load(
+    source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None
+) -> OpenCLIP:
+    """Published weights by open_clip's own call, from `file`, the cache or the network.
+
+    The row's id is open_clip's architecture and tag.  Raises `WeightsUnavailable` for weights that are neither cached
+    nor reachable, FileNotFoundError for a `file` that is not there.
+    """
+    import open_clip
+
+    architecture, tag = source.id.split("/")
+    if file is not None:
+        weights.checked(file)
+    try:
+        model = open_clip.create_model(architecture, pretrained=str(file or tag), device=where, cache_dir=cache_dir)
+    except RuntimeError as error:
+        if "download" not in str(error):  # the file was there, and something is wrong with it
+            raise
+        repository = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].strip("/")
+        missing = f"open_clip_model.safetensors of {repository}"
+        raise weights.unavailable(source, missing) from error
+    return OpenCLIP(model, open_clip.get_tokenizer(architecture))

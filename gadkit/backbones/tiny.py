@@ -17,11 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit import weights
 from gadkit.backbones.openclip import OpenCLIP
-from gadkit.weights import ASSETS, load_state
-
-MERGES = ASSETS / "tiny-bpe.txt.gz"
-WEIGHTS = ASSETS / "tiny-clip.safetensors"
 
 
 @dataclass(frozen=True)
@@ -96,37 +93,32 @@ def tokenizer() -> Callable[[list[str]], Tensor]:
     """open_clip's byte-pair tokenizer with the merges of the captions' words."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer(str(MERGES), context_length=TinyConfig.context)
+    merges = weights.checked(weights.ASSETS / "tiny-bpe.txt.gz")
+    return SimpleTokenizer(str(merges), context_length=TinyConfig.context)
 
 
-def save_tiny_clip(model: nn.Module, config: TinyConfig, path: Path = WEIGHTS) -> None:
+def save(model: nn.Module, config: TinyConfig, path: Path) -> None:
     """Write half-precision weights with their architecture in the header; the file appears when it is whole."""
-    from safetensors.torch import save_file
-
-    state = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items() if k != "attn_mask"}
-    part = path.with_suffix(".part")
-    save_file(state, part, {"config": json.dumps(asdict(config))})
-    part.chmod(0o644)  # the library writes for the owner only
-    part.replace(path)
+    state = {name: value for name, value in model.state_dict().items() if name != "attn_mask"}
+    weights.write(state, path, {"config": json.dumps(asdict(config))})
 
 
-def load_tiny_clip(path: Path = WEIGHTS, random: bool = False) -> OpenCLIP:
-    """The shipped model, on the CPU; `random` gives the same architecture untrained, the control of every table.
+def load(
+    source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None
+) -> OpenCLIP:
+    """The tiny CLIP from `file` or the shipped checkpoint, or the same architecture untrained.
 
-    Raises FileNotFoundError where there is no such file.
+    Raises FileNotFoundError for a file that is not there, ValueError for a damaged one or another model's.
     """
-    from safetensors import safe_open
-
-    state = load_state(path)
-    with safe_open(path, "pt") as file:
-        config = TinyConfig(**json.loads(file.metadata()["config"]))
+    path = file or weights.ASSETS / "tiny-clip.safetensors"
+    held = weights.header(path)
+    try:
+        config = TinyConfig(**json.loads(held["config"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"weights: expected a header with a tiny CLIP's config in {path.name}, got another") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_tiny_clip(config)
-    if not random:
-        missing, unexpected = model.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        if unexpected or set(missing) - {"attn_mask"}:
-            raise ValueError(
-                f"tiny CLIP: {path.name} does not fit its config: missing {missing}, unexpected {unexpected}"
-            )
-    return OpenCLIP(model, tokenizer())
+    if not source.options.get("random"):
+        weights.fill(model, weights.read(path), "a tiny CLIP", ("attn_mask",))
+    return OpenCLIP(model.to(where), tokenizer())

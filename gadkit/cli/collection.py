@@ -13,13 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit import runtime
+from gadkit import runtime, zoo
 from gadkit.cli import outputs, sources
 from gadkit.cli.outputs import count
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
 from gadkit.data.folders import load_images
-from gadkit.evaluation import results
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
 
@@ -202,10 +201,10 @@ def check(arguments: argparse.Namespace) -> Collection:
     if taken := sources.foreign(arguments.out):
         raise ValueError(f"--out: expected a folder whose {taken[0]} is that of an earlier run, or none, got yours")
     device = str(runtime.device(arguments.device))
-    results.check([arguments.backbone], arguments.preset, "--backbone")
+    zoo.check([arguments.backbone], arguments.preset, "--backbone")
     out = outputs.prepare(arguments.out, "--out")
     return Collection(
-        backbone=results.load(arguments.backbone, arguments.preset, device),
+        backbone=zoo.load(arguments.backbone, arguments.preset, device),
         files=files,
         keep=arguments.keep,
         clusters=arguments.clusters,

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gadkit import runtime, weights
+from gadkit import runtime, zoo
 from gadkit.anomaly.prompts import WINCLIP
 from gadkit.anomaly.thresholds import held_out, threshold
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones import OpenCLIP, load_clip
+from gadkit.backbones import OpenCLIP
 from gadkit.cli import outputs, sources
 from gadkit.protocols import AnomalyResult
 
@@ -103,7 +103,7 @@ def check(arguments: argparse.Namespace) -> Inspection:
             outputs.prepare(folder, option)
     return Inspection(
         object_name=arguments.object.strip(),
-        preset=weights.preset(arguments.preset),
+        preset=zoo.preset(arguments.preset),
         device=runtime.device(arguments.device),
         files=new,
         normal_files=normal,
@@ -117,10 +117,10 @@ def check(arguments: argparse.Namespace) -> Inspection:
 def _load(preset: str, device: torch.device) -> OpenCLIP:
     """The model, without the pages that the hub's libraries log where there is no network: the error says it all."""
     if preset == "paper":
-        published = weights.lookup("clip", preset)
+        published = zoo.find("clip", preset)
         outputs.tell(f"loading {published.id} ({published.size:.0f} MB, downloaded when first used)")
     logging.disable(logging.ERROR)
     try:
-        return load_clip(preset, str(device))
+        return zoo.load("clip", preset, str(device))
     finally:
         logging.disable(logging.NOTSET)

@@ -9,20 +9,15 @@ import sys
 import textwrap
 from pathlib import Path
 
+from gadkit import zoo
+
 EXAMPLES = """examples:
   gadkit train clip --out clip/                 resumes where an earlier run in clip/ was killed
   gadkit train clip --steps 200 --out trial/
   gadkit train simclr --photographs 8192        a short look at a self-supervised method
   accelerate launch -m gadkit train dino        on several GPUs or machines; every process takes its share of a batch
 """
-# spelled out, so that --help need not wait for torch; a test compares them with gadkit.methods
-METHODS = [
-    *("simclr", "mocov3", "byol", "swav", "dino", "dinov2", "mae"),
-    *("colourisation", "inpainting", "autoencoder", "next-frame"),
-    *("rotation", "jigsaw", "relative-position", "deepcluster", "frame-order"),
-    *("free-labels", "sight-and-sound", "rgb-and-flow"),
-    *("vit", "convnext", "swin"),
-]
+METHODS = zoo.list(gives=zoo.METHOD)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

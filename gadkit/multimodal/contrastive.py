@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gadkit import factory, runtime
 from gadkit.backbones.openclip import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save_tiny_clip, tokenizer
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save, tokenizer
 from gadkit.factory.captions import BY_DEFECT, caption
 from gadkit.factory.pairs import PairPool, Pairs
 from gadkit.losses import balanced_sigmoid
@@ -260,7 +260,7 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     loss, what = objective(method, PairPool(config.seed, config.chunks)), f"tiny-clip, {replace(config, out=Path())}"
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
     path = out / "tiny-clip.safetensors"
-    save_tiny_clip(average.clip, config.model, path)
+    save(average.clip, config.model, path)
     record = asdict(config) | {
         "out": None,
         "seconds": round(seconds, 1),

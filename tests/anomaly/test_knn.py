@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from gadkit import factory
+from gadkit import factory, zoo
 from gadkit.anomaly import benchmark
 from gadkit.anomaly.knn import KNN, PatchKNN, _turned, distances, top_mean
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, load_tiny_clip, tokenizer
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult
 
 
@@ -162,7 +162,7 @@ def test_distances_and_tails_at_their_ends() -> None:
 
 
 def test_it_finds_what_it_should_on_the_factory() -> None:
-    clip = load_tiny_clip()
+    clip = zoo.load("clip")
     data = factory.test_set("leather", normal=8, per_defect=2, regime="fixture")
     result = PatchKNN(clip).fit(data.references).score(data.images)
     assert auroc(result.scores, data.labels) > 0.9

@@ -8,7 +8,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gadkit.backbones import OpenCLIP, Preprocess, load_clip
+from gadkit import zoo
+from gadkit.backbones import OpenCLIP, Preprocess
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.runtime import has_bf16
 from gadkit.weights import WeightsUnavailable
@@ -81,7 +82,7 @@ def test_layers_come_in_the_order_asked_for(tiny: OpenCLIP, images: Tensor) -> N
     there, back = tiny.encode_image(x, layers=(0, 2)).patches, tiny.encode_image(x, layers=(-1, -3)).patches
     assert torch.equal(there[0], back[1])
     assert torch.equal(there[1], back[0])
-    with pytest.raises(ValueError, match=r"from -3 to 2, got \(3,\)"):
+    with pytest.raises(ValueError, match="from -3 to 2, got 3"):
         tiny.encode_image(x, layers=(3,))
 
 
@@ -200,6 +201,7 @@ def test_preprocessing_is_the_one_of_the_weights(big: OpenCLIP, photographs: Ten
     assert_same(big.preprocess(large)[2], big.preprocess(large[2:])[0])
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
@@ -216,6 +218,7 @@ def test_bad_images_are_named(tiny: OpenCLIP, images: object, reason: str) -> No
         tiny.preprocess(images)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("images", "reason"),
     [
@@ -231,12 +234,14 @@ def test_images_that_were_not_preprocessed_are_named(tiny: OpenCLIP, images: obj
         tiny.encode_image(images)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("texts", ["a photo", [], [1], None])
 def test_bad_texts_are_named(tiny: OpenCLIP, texts: object) -> None:
     with pytest.raises(ValueError, match="texts: expected a list"):
         tiny.encode_text(texts)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("windows", [torch.tensor([[144]]), torch.tensor([[-1]]), torch.tensor([0]), torch.zeros(1, 1)])
 def test_windows_off_the_grid_are_named(tiny: OpenCLIP, images: Tensor, windows: Tensor) -> None:
     with pytest.raises(ValueError, match="windows: expected"):
@@ -247,9 +252,9 @@ def test_weights_that_cannot_be_had_are_named(tmp_path) -> None:
     with pytest.raises(
         WeightsUnavailable, match=r"open_clip_model\.safetensors of timm/vit_base_patch16_plus_clip_240"
     ):
-        load_clip("paper", cache_dir=tmp_path)
+        zoo.load("clip", "paper", cache_dir=tmp_path)
     with pytest.raises(ValueError, match="preset: expected"):
-        load_clip("huge")
+        zoo.load("clip", "huge")
 
 
 @pytest.mark.slow
@@ -263,9 +268,9 @@ def test_published_weights_are_read_from_the_hub_cache(big: OpenCLIP, tmp_path) 
     file = snapshot / "open_clip_model.safetensors"
     state = {name: value.contiguous() for name, value in big.model.state_dict().items()}
     save_file(state, file)
-    loaded = load_clip("paper", cache_dir=tmp_path)
+    loaded = zoo.load("clip", "paper", cache_dir=tmp_path)
     assert all(torch.equal(value, state[name]) for name, value in loaded.model.state_dict().items())
     assert loaded.preprocess == big.preprocess
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(Exception, match=r"(?i)header|incomplete|metadata"):  # a broken file is not a missing one
-        load_clip("paper", cache_dir=tmp_path)
+        zoo.load("clip", "paper", cache_dir=tmp_path)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cards import clip as card
+from gadkit import zoo
 from gadkit.anomaly.benchmark import Result, evaluate, summarise
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones.tiny import WEIGHTS, load_tiny_clip
 from gadkit.weights import ASSETS
 
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "tiny-clip.json"
@@ -20,14 +20,14 @@ def record() -> dict:
 
 
 def test_the_sample_gives_the_figures_on_the_card(record: dict) -> None:
-    measured, text = card.sample(load_tiny_clip()), (ASSETS / "tiny-clip.md").read_text()
+    measured, text = card.sample(zoo.load("clip")), (ASSETS / "tiny-clip.md").read_text()
     for what, value in record["sample"].items():
         assert measured[what] == pytest.approx(value, abs=0.02), what  # other processors round bf16-free sums otherwise
         assert f"{what} {value:.3f}" in text
 
 
 def test_training_is_worth_something_on_the_sample(record: dict) -> None:
-    control = card.sample(load_tiny_clip(random=True))
+    control = card.sample(zoo.load("clip-random"))
     assert record["sample"]["image_auroc at 0 shots"] > control["image_auroc at 0 shots"] + 0.05
     assert record["sample"]["pixel_auroc at 4 shots"] > control["pixel_auroc at 4 shots"]
 
@@ -42,14 +42,14 @@ def test_the_card_shows_the_measured_table(record: dict) -> None:
 
 
 def test_the_weights_stay_small() -> None:
-    assert WEIGHTS.stat().st_size < 12e6
+    assert (ASSETS / "tiny-clip.safetensors").stat().st_size < 12e6
 
 
 def test_a_benchmark_row_is_what_scoring_by_hand_gives() -> None:
     from gadkit import factory
     from gadkit.anomaly.metrics import auroc
 
-    clip = load_tiny_clip()
+    clip = zoo.load("clip")
     (row,) = evaluate(lambda noun: WinCLIP(clip, noun), ("mesh",), shots=(2,), variants=1, seeds=(0,), quiet=True)
     data = factory.test_set("mesh", references=2)
     found = WinCLIP(clip, "wire mesh").fit(data.references).score(data.images)

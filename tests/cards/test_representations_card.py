@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 
 from cards import representations as card
-from gadkit import methods, weights
+from gadkit import methods, weights, zoo
 
 TEXT = card.CARD.read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def test_it_lists_what_is_shipped() -> None:
 @pytest.mark.parametrize("name", card.shipped())
 def test_it_repeats_the_header_and_the_sample(name: str) -> None:
     cells = re.search(rf"^\| `{name}` \| (.*) \|$", TEXT, re.M)[1].split(" | ")
-    facts = methods.facts(weights.ASSETS / f"{name}.safetensors")
+    facts = zoo.facts(name)
     assert cells[:2] == [f"{facts['photographs']:,}", str(facts["steps"])]
     assert card.sample(name) == pytest.approx(float(cells[-1]), abs=0.011)  # one photograph of 108 may change sides
 
@@ -28,6 +28,6 @@ def test_it_repeats_the_header_and_the_sample(name: str) -> None:
 def test_a_checkpoint_holds_no_teacher_and_no_optimiser(name: str) -> None:
     with safe_open(weights.ASSETS / f"{name}.safetensors", "pt") as file:
         keys = list(file.keys())
-        assert json.loads(file.metadata()["options"]) == dict(methods.RECIPES[name].options)
+        assert json.loads(file.metadata()["options"]) == dict(methods.TRAININGS[name].options)
     transient = tuple(methods.build(name).transient)
     assert not any(key.startswith(transient) for key in keys if transient)

@@ -197,13 +197,13 @@ def test_nothing_to_look_at(run: Run, tmp_path: Path) -> None:
 
 
 def test_taken_again_is_nearly_the_same_and_not_quite(images: torch.Tensor) -> None:
-    from gadkit.backbones import load_encoder
+    from gadkit import zoo
     from gadkit.curation.likeness import retaken, taken_again
 
     again = taken_again(images)
     assert again.shape == images.shape
     assert 0.5 < (again.float() - images.float()).abs().mean() < 20
-    backbone = load_encoder("simclr")
+    backbone = zoo.load("simclr")
     line = retaken(backbone, images)
     assert 0 < line < 1
     assert retaken(backbone, images, look(backbone, images).pooled) == pytest.approx(line, abs=1e-5)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from photographs import Run, photograph, written
 
+from gadkit import zoo
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones import load_clip
 from gadkit.cli import main
 from gadkit.data.folders import load_images
 
@@ -39,14 +39,14 @@ def test_one_json_object_an_image_and_nothing_else(run: Run, parts: Path) -> Non
     found = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [set(row) for row in found] == [{"path", "score"}] * 4, "an image that is named twice is scored once"
-    expected = WinCLIP(load_clip(), "nut").fit().score(load_images([row["path"] for row in found]))
+    expected = WinCLIP(zoo.load("clip"), "nut").fit().score(load_images([row["path"] for row in found]))
     np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-4)
 
 
 def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good: Path) -> None:
     code, out, err = run("detect", parts, "--object", "nut", "--normal", good, "--json")
     found = {Path(row["path"]).relative_to(parts): row for row in map(json.loads, out.splitlines())}
-    clip = load_clip()
+    clip = zoo.load("clip")
     normal = load_images(good, clip.image_size)
     alone = [
         WinCLIP(clip, "nut").fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)
@@ -118,7 +118,7 @@ def test_maps_at_the_images_own_size_under_names_that_differ(run: Run, parts: Pa
         "a/0.jpg.npy": (33, 71),
     }
     assert {heat.dtype for heat in found.values()} == {np.dtype("float32")}
-    expected = WinCLIP(load_clip(), "nut").fit().score(load_images([parts / "b" / "0.png"])).maps[0]
+    expected = WinCLIP(zoo.load("clip"), "nut").fit().score(load_images([parts / "b" / "0.png"])).maps[0]
     np.testing.assert_allclose(found["b/0.png.npy"], expected, atol=1e-4)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gadkit import factory
-from gadkit.backbones import Encoder, load_encoder
+from gadkit import factory, zoo
+from gadkit.backbones import Encoder
 from gadkit.curation import curate, prepare, twins
 from gadkit.curation.likeness import Line, holds, line_between, saved_again
 from gadkit.evaluation.features import look
@@ -13,7 +13,7 @@ from gadkit.evaluation.features import look
 
 @pytest.fixture(scope="module")
 def eyes() -> Encoder:
-    return load_encoder("simclr")
+    return zoo.load("simclr")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from gadkit.backbones import OpenCLIP, Timm, tiny_model
+from gadkit.backbones import OpenCLIP, Timm
 from gadkit.backbones.timm_models import TINY
 from gadkit.evaluation.features import Features, depth, look
+from gadkit.nn.baselines import tiny_model
 
 
 def test_chunks_change_nothing_and_blocks_are_means_of_patches(small: OpenCLIP, images: torch.Tensor) -> None:

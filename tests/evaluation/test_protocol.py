@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from gadkit import zoo
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import load_tiny_clip
 from gadkit.evaluation import EVALUATORS, Sizes, evaluate
 from gadkit.protocols import Tokens
 
@@ -64,7 +64,7 @@ def test_the_same_seeds_give_the_same_values(small: OpenCLIP) -> None:
 
 def test_learnt_weights_find_defects_that_random_ones_do_not() -> None:
     found = [
-        dict(evaluate(load_tiny_clip(random=random), (0,), ("segmentation",), Sizes(defects=(3, 1))))[
+        dict(evaluate(zoo.load("clip-random" if random else "clip"), (0,), ("segmentation",), Sizes(defects=(3, 1))))[
             "segmentation/iou/defect"
         ]
         for random in (False, True)

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from experiments.representations import _judge, evaluate, patch_distances
-from gadkit import factory
+from gadkit import factory, zoo
 from gadkit.anomaly.knn import KNN, PatchKNN
 from gadkit.anomaly.metrics import aupro, auroc
-from gadkit.backbones.tiny import load_tiny_clip
 
 
 def test_a_row_is_what_the_detectors_find() -> None:
-    clip = load_tiny_clip()
+    clip = zoo.load("clip")
     row = _judge(clip, "leather", 1, "loose", 48)
     data = factory.test_set("leather", 1, 1, "loose", normal=8, per_defect=1, references=4, size=48)
     image = KNN(clip).fit(data.references).score(data.images)
@@ -28,8 +27,8 @@ def test_a_row_is_what_the_detectors_find() -> None:
 
 def test_every_measure_comes_once_a_seed_and_learning_helps() -> None:
     learnt, random = (
-        list(evaluate(load_tiny_clip(random=random), (0, 1), ("fixture",), ("connector", "cardboard", "mesh"), 48))
-        for random in (False, True)
+        list(evaluate(zoo.load(name), (0, 1), ("fixture",), ("connector", "cardboard", "mesh"), 48))
+        for name in ("clip", "clip-random")
     )
     assert set(Counter(name for name, _ in learnt).values()) == {2}
     assert {name.split("/")[0] for name, _ in learnt} == {"fixture"}
@@ -49,4 +48,4 @@ def test_patch_distances_are_to_any_patch_of_any_image(generator: torch.Generato
 
 def test_nothing_to_do_is_said() -> None:
     with pytest.raises(ValueError, match="expected seeds, regimes and categories"):
-        next(evaluate(load_tiny_clip(), ()))
+        next(evaluate(zoo.load("clip"), ()))

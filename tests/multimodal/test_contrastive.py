@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gadkit import factory
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, load_tiny_clip, tokenizer
+from gadkit import factory, zoo
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.factory.captions import agrees, caption
 from gadkit.factory.pairs import PairPool
 from gadkit.multimodal import contrastive as c
@@ -112,7 +112,7 @@ def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
     recipe = json.loads((tmp_path / "recipe.json").read_text())
     assert recipe["steps"] == 6
     assert recipe["seconds"] > 0
-    clip, control = load_tiny_clip(path), load_tiny_clip(path, random=True)
+    clip, control = zoo.load("clip", file=path), zoo.load("clip-random", file=path)
     images = factory.render("gear", torch.arange(2)).images
     seen, blank = (x.encode_image(x.preprocess(images)).pooled for x in (clip, control))
     assert seen.shape == blank.shape == (2, 16)

@@ -1,0 +1,273 @@
+"""Every network that the book asks for by name: one row a name, and one door.
+
+    from gadkit import zoo
+
+    encoder = zoo.load("dino")
+
+The preset decides which weights a name has: `tiny` is shipped with the package, `paper` is what was published.  A new
+network of a library that has an adapter in `gadkit.backbones` needs a row here, and nothing else.
+
+Book: intro/run-it
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gadkit import weights
+from gadkit.weights import Weights, WeightsUnavailable
+
+PRESETS = ("tiny", "paper")
+IMAGE, TEXT, METHOD = "image encoder", "text encoder", "method"  # what a name can give
+HUB = "https://huggingface.co/"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name and what stands behind it.
+
+    `gives` lists what `load` makes of it, first what it makes unless asked.  `tiny` and `paper` are its weights under
+    the two presets, or the reason why there are none.
+    """
+
+    name: str
+    gives: tuple[str, ...]
+    tiny: Weights | str
+    paper: Weights | str
+
+    def under(self, preset: str) -> Weights | str:
+        """The weights under a preset, or the reason why there are none."""
+        return {"tiny": self.tiny, "paper": self.paper}[preset]
+
+
+def _random(name: str, gives: tuple[str, ...], card: str, adapter: str) -> Row:
+    """A network as it is before training: the control of every table, the same under every preset."""
+    blank = Weights("gadkit", "random weights, seed 0", "MIT", 0.0, card, "nothing", adapter, {"random": True})
+    return Row(name, gives, blank, blank)
+
+
+def _own(
+    name: str, size: float, paper: Weights | str, pool: str | None = None, adapter: str = "vit", **options: Any
+) -> Row:
+    """A method of Parts I and II: its encoder, and the whole with its heads, as `gadkit train NAME` made them."""
+    options |= {"pool": pool} if pool else {}
+    tiny = Weights("gadkit", name, "MIT", size, "representations.md", "the factory", adapter, options)
+    return Row(name, (IMAGE, METHOD), tiny, paper)
+
+
+def _timm(
+    id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
+) -> Weights:
+    """Published weights that timm reads; `options` say what timm's own registry does not know of them."""
+    return Weights("timm", id, licence, size, card or HUB + id, trained_on, "timm", options)
+
+
+OLD = "what its authors published, if anything, is for networks and libraries of their day"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
+RESNET50 = {"architecture": "resnet50"}
+
+ROWS: tuple[Row, ...] = (
+    _random("random", (IMAGE,), "representations.md", "vit"),
+    _random("clip-random", (IMAGE, TEXT), "tiny-clip.md", "tiny-clip"),
+    Row(
+        "clip",
+        (IMAGE, TEXT),
+        Weights("gadkit", "tiny-clip", "MIT", 5.1, "tiny-clip.md", "the factory and its captions", "tiny-clip"),
+        Weights(
+            "open_clip",
+            "ViT-B-16-plus-240/laion400m_e31",
+            "MIT (open_clip)",
+            833.0,
+            "https://github.com/mlfoundations/open_clip",
+            "LAION-400M",
+            "open_clip",
+        ),
+    ),
+    # the published ones, but for DINOv2, learnt from ImageNet-1k alone, so that the method is what differs
+    _own(
+        "simclr",
+        2.6,
+        _timm(  # its network takes pixels in [0, 1] as they are
+            "lightly-ai/simclrv1-imagenet1k-resnet50-1x",
+            "Apache-2.0",
+            103.0,
+            record={
+                "mean": (0.0,) * 3,
+                "std": (1.0,) * 3,
+                "interpolation": "bicubic",
+                "hf_hub_filename": "resnet50-1x.pth",
+            },
+            inside="state_dict",
+            **RESNET50,
+        ),
+        "cls",
+    ),
+    _own(
+        "mocov3",
+        2.8,
+        _timm(
+            "nyu-visionx/moco-v3-vit-b",
+            "unknown (this copy), CC BY-NC 4.0 (the authors')",
+            346.0,
+            architecture="vit_base_patch16_224",
+            record={"mean": MEAN, "std": STD, "interpolation": "bilinear"},  # as in the authors' evaluation
+        ),
+        "cls",
+    ),
+    _own("byol", 2.7, "its authors' checkpoint is a pickle for JAX", "cls"),
+    _own(
+        "swav",
+        2.6,
+        _timm(
+            "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
+            "CC BY-NC 4.0 (the repository's)",
+            None,
+            "https://github.com/facebookresearch/swav",
+            record={"mean": MEAN, "std": (0.228, 0.224, 0.225), "interpolation": "bilinear", "num_classes": 0},
+            strip="module.",
+            drop=("projection_head.", "prototypes."),
+            **RESNET50,
+        ),
+        "cls",
+    ),
+    _own("dino", 2.7, _timm("timm/vit_base_patch16_224.dino", "Apache-2.0", 343.0), "cls"),
+    _own(
+        "dinov2",
+        2.7,
+        _timm("timm/vit_base_patch14_reg4_dinov2.lvd142m", "Apache-2.0", 346.0, trained_on="LVD-142M"),
+        "cls",
+        registers=4,
+    ),
+    _own("mae", 2.7, _timm("timm/vit_base_patch16_224.mae", "CC BY-NC 4.0", 343.0), "mean"),
+    _own("colourisation", 2.5, OLD, "mean"),
+    _own("inpainting", 2.6, OLD, "mean"),
+    _own("autoencoder", 2.7, OLD, "mean"),
+    _own("next-frame", 3.0, OLD, "mean"),
+    _own("rotation", 2.4, OLD, "mean"),
+    _own("jigsaw", 2.7, OLD, "mean"),
+    _own("relative-position", 2.5, OLD, "mean"),
+    _own("deepcluster", 2.5, OLD, "mean"),
+    _own("frame-order", 2.5, OLD, "mean"),
+    _own("free-labels", 2.6, OLD, "mean"),
+    _own("sight-and-sound", 2.8, OLD, "mean"),
+    _own("rgb-and-flow", 2.9, OLD, "mean"),
+    _own("vit", 2.5, _timm("timm/vit_base_patch16_224.augreg_in1k", "Apache-2.0", 346.0), adapter="tiny-timm"),
+    _own(
+        "convnext",
+        2.5,
+        _timm("timm/convnext_base.fb_in1k", "Apache-2.0 (this copy), MIT (the authors')", 354.0),
+        adapter="tiny-timm",
+    ),
+    _own("swin", 2.6, _timm("timm/swin_base_patch4_window7_224.ms_in1k", "MIT", 353.0), adapter="tiny-timm"),
+)
+_BY_NAME = {row.name: row for row in ROWS}
+
+
+def _known(what: str, value: str, known: Iterable[str]) -> str:
+    if isinstance(value, str) and value in known:
+        return value
+    from gadkit.checks import one_of  # imported for its message only: it loads torch
+
+    return one_of(what, value, known)
+
+
+def preset(name: str | None = None) -> str:
+    """The preset in force: `name`, else `GADKIT_PRESET`, else "tiny".  Raises ValueError for an unknown one."""
+    return _known("preset", name or os.environ.get("GADKIT_PRESET") or "tiny", PRESETS)
+
+
+def list(gives: str | None = None, preset: str | None = None) -> tuple[str, ...]:
+    """The names, in the table's order: all, or those that give `gives` and have weights under `preset`.
+
+    Raises ValueError for something that no name gives, or an unknown preset.
+    """
+    rows = ROWS
+    if gives is not None:
+        _known("gives", gives, (IMAGE, TEXT, METHOD))
+        rows = [row for row in rows if gives in row.gives]
+    if preset is not None:
+        _known("preset", preset, PRESETS)
+        rows = [row for row in rows if isinstance(row.under(preset), Weights)]
+    return tuple(row.name for row in rows)
+
+
+def row(name: str, what: str = "name") -> Row:
+    """The row of a name.  Raises ValueError for an unknown one, which the message calls `what`."""
+    return _BY_NAME[_known(what, name, _BY_NAME)]
+
+
+def find(name: str, under: str | None = None, what: str = "name") -> Weights:
+    """The weights that a name has under a preset, by default the one in force.
+
+    Raises ValueError for an unknown name or preset, `WeightsUnavailable` for a name that has none under it.
+    """
+    held = row(name, what).under(preset(under))
+    if isinstance(held, str):
+        raise WeightsUnavailable(f"no library here loads published weights of {name}: {held}; {weights.SHIPPED}")
+    return held
+
+
+def check(names: Sequence[str], preset: str | None = None, what: str = "NAME") -> None:
+    """Whether all names have weights under a preset, without loading any; messages call them `what`.
+
+    Raises ValueError for an unknown name or preset, `WeightsUnavailable` for a name that has no weights under it.
+    """
+    for name in names:
+        find(name, preset, what)
+
+
+def facts(name: str) -> dict[str, Any]:
+    """How the shipped weights of a method were made, as their header says: photographs, steps, seconds, ...
+
+    Raises ValueError for a name that the package's own `gadkit train` did not make.
+    """
+    return weights.facts(weights.ASSETS / f"{_known('method', name, list(METHOD))}.safetensors")
+
+
+def load(
+    name: str,
+    preset: str | None = None,
+    device: str | None = None,
+    *,
+    gives: str | None = None,
+    file: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+) -> "gadkit.protocols.Backbone | gadkit.protocols.Method":
+    """A trained network, ready for use, on `device` (by default the one that `gadkit.runtime.device` finds).
+
+    By default it is frozen and keeps the contract of `gadkit.protocols.Backbone`.  `gives="method"` loads the whole
+    that was trained, with its heads: the shipped one under every preset, on the CPU unless `device` is given.
+    `file` is a checkpoint to read in place of the usual one, in the same format.  `cache_dir` is where a library looks
+    for published weights, and keeps what it downloads; by default it is the user's own cache.
+
+    Raises ValueError for an unknown name, preset or device, for something that the name does not give, and for a
+    damaged file; FileNotFoundError for a file that is not there; `WeightsUnavailable` for published weights that are
+    neither cached nor reachable.
+    """
+    from gadkit import runtime
+
+    known = row(name)
+    gives = _known(f"{name} gives", known.gives[0] if gives is None else gives, known.gives)
+    file = None if file is None else Path(file)
+    if gives == METHOD:
+        from gadkit import methods
+
+        return methods.load(name, file).to(runtime.device(device or "cpu"))
+    source = find(name, preset)
+    adapter, cache_dir = _adapter(source.adapter), None if cache_dir is None else str(cache_dir)
+    return adapter(source, runtime.device(device), file, cache_dir)
+
+
+def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone]":
+    """The function of `gadkit.backbones` that builds a backbone; imported when one is needed."""
+    from gadkit.backbones import encoder, openclip, timm_models, tiny
+
+    return {
+        "vit": encoder.load,
+        "tiny-timm": timm_models.load_tiny,
+        "timm": timm_models.load,
+        "tiny-clip": tiny.load,
+        "open_clip": openclip.load,
+    }[name]
