@@ -1,6 +1,7 @@
 """The results file: rows merged by method and protocol, whole or not at all."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gadkit import weights
 from gadkit.backbones import OpenCLIP
+from gadkit.cli import main as gadkit
+from gadkit.cli.evaluate import main
 from gadkit.evaluation import evaluate, results
-from gadkit.evaluation.results import main, measure, merge, read, summary, table
+from gadkit.evaluation.results import measure, merge, read, summary, table
 
 
 def row(method: str, protocol: str, value: float, preset: str = "tiny") -> dict:
@@ -85,7 +87,7 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["nobody"], "NAME: expected one of random, clip-random, clip, vit,"),
+        (["nobody"], "NAME: expected one of random, clip-random, clip, simclr,"),
         (["clip-random", "simlcr"], "got 'simlcr'"),
         (["clip-random", "--preset", "huge"], "--preset: invalid choice: 'huge'"),
         (["clip-random", "byol", "--preset", "paper"], "no library here loads published weights of byol"),
@@ -137,13 +139,64 @@ def test_what_was_measured_is_said_whatever_comes_after(capsys: pytest.CaptureFi
         yield "a/b", 1.0
 
     seen: list[str] = []
-    with pytest.raises(ValueError, match="out of luck"):
+    with pytest.raises(SystemExit, match="2"):
         main("shapes", once, ["clip-random", "random"])
-    assert "| a/b | 1.000" in capsys.readouterr().out
+    found = capsys.readouterr()
+    assert "| a/b | 1.000" in found.out
+    assert "out of luck" in found.err
 
 
-def test_all_that_can_be_loaded_is_known() -> None:
-    results.check(["random", "clip", "clip-random", *weights.TRAINED])
+def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path) -> None:
+    """A real one: Control-C while the second network is measured."""
+    out = tmp_path / "results.json"
+    script = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom gadkit.evaluation import results\nseen = []\n"
+        "def evaluate(backbone, seeds):\n"
+        "    seen.append(1)\n"
+        "    if len(seen) == 2: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    yield 'a/b', 1.0\n"
+        "results.run(['random', 'clip-random', 'clip'], 'shapes', evaluate, out=Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(out)], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert done.stdout.splitlines()[0] == "| | random |"
+    assert [r["method"] for r in read(out)] == ["random"]
+    assert [*tmp_path.iterdir()] == [out]
+
+
+def test_a_user_without_a_name_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container often runs under a number that no passwd entry names, and then `getpass.getuser` fails."""
+    import getpass
+    import pwd
+
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(KeyError):
+        pwd.getpwuid(os.getuid())
+    with pytest.raises((KeyError, OSError)):
+        getpass.getuser()
+    merge(tmp_path / "results.json", [row("random", "anomaly", 0.1)])
+    assert len(read(tmp_path / "results.json")) == 1
+
+
+def test_evaluate_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gadkit import evaluation
+
+    whole = evaluation.evaluate
+    monkeypatch.setattr(evaluation, "evaluate", lambda backbone, seeds: whole(backbone, seeds, ("faces",)))
+    out = tmp_path / "results.json"
+    assert gadkit(["evaluate", "random", "--seeds", "0", "--out", str(out)]) == 0
+    (found,) = read(out)
+    assert (found["method"], found["protocol"], found["preset"]) == ("random", "representation", "tiny")
+    assert set(found["values"]) == {"faces/knn", "faces/linear"}
+    assert capsys.readouterr().out.startswith("| | random |")
+    assert gadkit(["evaluate", "nobody"]) == 2
+    assert "gadkit: error: NAME: expected one of random, " in capsys.readouterr().err
+    assert gadkit(["evaluate", "byol", "--preset", "paper"]) == 2
+    assert gadkit(["evaluate", "--help"]) == 0
+    assert "rgb-and-flow" in capsys.readouterr().out
 
 
 def test_a_table_leaves_open_what_was_not_measured() -> None:
