@@ -18,6 +18,7 @@ from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
 from gadkit.checks import describe
+from gadkit.nn.private import version
 from gadkit.protocols import Tokens
 
 TEXTS = 256  # prompts encoded at once
@@ -60,7 +61,7 @@ class OpenCLIP:
         self.strides: tuple[int, ...] = (self.patch_size,) * self.depth
         self.context_length: int = model.context_length
         self.patch_layers: tuple[int, ...] = (-1,)
-        self._towers: dict[str, tuple[list[tuple[int, int]], Tower]] = {}
+        self._towers: dict[str, tuple[list[tuple[int, int | None]], Tower]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -68,10 +69,10 @@ class OpenCLIP:
         return self.model.visual.positional_embedding.device
 
     def tower(self, precision: str = "float32") -> Tower:
-        """The frozen image tower at today's weights; rebuilt only when a weight changed."""
-        parameters = self.model.visual.parameters()
-        stamp = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters]
-        if precision not in self._towers or self._towers[precision][0] != stamp:
+        """The frozen image tower at today's weights; rebuilt when a weight changed, or may have."""
+        stamp = [(p.data_ptr(), version(p)) for p in self.model.visual.parameters()]
+        uncounted = any(count is None for _, count in stamp)
+        if uncounted or precision not in self._towers or self._towers[precision][0] != stamp:
             self._towers[precision] = stamp, Tower(self.model.visual, precision)
         return self._towers[precision][1]
 

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gadkit.nn import private
+
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SHORT = 16  # up to this many tokens two batched products beat the fused attention kernels of a CPU
 
@@ -25,24 +27,16 @@ class Linear:
         self.weight = weight.detach().to(dtype)
         self.bias = None if bias is None else bias.detach().to(dtype)
         self.gelu = gelu
-        self.packed = _packable(self.weight)
+        self.packed = private.can_pack(self.weight)
         if self.packed:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous())
+            self.weight = private.pack(self.weight)
 
     def __call__(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n e"]:
         """Apply it to the last axis."""
         if self.packed:
-            post = ("gelu", [], "none") if self.gelu else ("none", [], "")
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *post)
+            return private.packed_linear(x, self.weight, self.bias, self.gelu)
         y = F.linear(x, self.weight, self.bias)
         return F.gelu(y) if self.gelu else y
-
-
-def _packable(weight: Tensor) -> bool:
-    here = weight.device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    if not here or not torch.backends.mkldnn.is_available():
-        return False
-    return weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _norm(norm: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -125,7 +119,7 @@ class Tower:
         """Image vectors, and the patch tokens after each of `layers` (blocks counted from 0)."""
         x, taken = self.ln_pre(x0.to(self.dtype)), {}
         for i, block in enumerate(self.blocks):
-            alone = i == len(self.blocks) - 1 and i not in layers  # nobody asks for more than the class token
+            alone = i == len(self.blocks) - 1 and i not in layers  # no more than the class token is asked for
             x = block(x, queries=1 if alone else None)
             if i in layers:
                 patches = x[:, 1:].float()

@@ -10,6 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from gadkit.nn.private import lerp_
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -26,7 +28,7 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum: expected a number from 0 to 1, got {momentum}")
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+    lerp_([*teacher.parameters()], [*student.parameters()], 1 - momentum)
     for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
         ours.copy_(theirs)
 

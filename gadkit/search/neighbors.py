@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit.checks import check_finite, describe
+from gadkit.nn.private import linear
 
 METRICS = ("cosine", "l2")
 CHUNK = 1 << 22  # similarities held at once: 16 MB, which a processor keeps close; a GPU has room for more
@@ -28,11 +29,7 @@ def check_features(x: Tensor, what: str = "features") -> Tensor:
 
 def inner(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], plus: Float[Tensor, "m"] | None = None) -> Tensor:
     """x @ y.T (+ plus), by oneDNN on a CPU: on processors that MKL does not favour that halves its time."""
-    plain = x.device.type != "cpu" or x.dtype != torch.float32 or not torch.backends.mkldnn.is_available()
-    learning = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-    if plain or learning or not len(x):
-        return F.linear(x, y, plus)
-    return torch.ops.mkldnn._linear_pointwise(x, y, plus, "none", [], "")
+    return linear(x, y, plus)
 
 
 def rows_at_once(keys: int, device: torch.device) -> int:
