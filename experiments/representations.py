@@ -21,7 +21,6 @@ from gadkit.anomaly.knn import distances, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.cli.evaluate import main
-from gadkit.evaluation.features import depth
 from gadkit.protocols import Backbone
 
 SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images to judge, defective ones of each kind
@@ -54,8 +53,8 @@ def evaluate(
 def _judge(backbone: Backbone, category: str, seed: int, regime: str, size: int) -> dict[str, float]:
     """All measures of one product, its images encoded once."""
     data = _product(category, seed, seed, regime, NORMAL, PER_DEFECT, SHOTS, size)
-    images = torch.cat([data.references, data.images]).to(getattr(backbone, "device", None))
-    tokens = backbone.encode_image(backbone.preprocess(images), range(depth(backbone)))
+    images = torch.cat([data.references, data.images]).to(backbone.device)
+    tokens = backbone.encode_image(backbone.preprocess(images), range(backbone.depth))
     normal, tested = tokens.pooled[:SHOTS], tokens.pooled[SHOTS:]
     found = {"knn/image_auroc": auroc(distances(tested, normal), data.labels)}
     for i, patches in enumerate(tokens.patches):

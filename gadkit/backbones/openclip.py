@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
-from gadkit.checks import describe
+from gadkit.checks import describe, whole
 from gadkit.nn.private import version
 from gadkit.protocols import Tokens
 
@@ -101,7 +101,7 @@ class OpenCLIP:
 
         Blocks count from 0, or from the end when negative; with no layers only vectors are computed.  `norm` applies
         the tower's last LayerNorm to the patch tokens.  At most `chunk` tokens (but a whole image) go at once.
-        Raises ValueError for a layer that does not exist and as `embed_patches` does.
+        Raises ValueError for a layer that does not exist, a `chunk` below 1 and as `embed_patches` does.
         """
         return self.encode_tokens(self.embed_patches(images), layers, norm, precision, chunk)
 
@@ -116,7 +116,8 @@ class OpenCLIP:
     ) -> Tokens:
         """`encode_image` from X0 on, for a caller who needs X0 as well."""
         tower, taken = self.tower(precision), check_layers(layers, self.depth)
-        pieces = [tower.image(x, taken, norm) for x in x0.split(max(1, chunk // x0.shape[1]))]
+        images = max(1, whole("chunk", chunk) // x0.shape[1])  # at once
+        pieces = [tower.image(x, taken, norm) for x in x0.split(images)]
         pooled = torch.cat([vectors for vectors, _ in pieces])
         patches = tuple(torch.cat(parts) for parts in zip(*(tokens for _, tokens in pieces), strict=True))
         return Tokens(pooled, patches, self.grid)
@@ -135,13 +136,13 @@ class OpenCLIP:
         Raises ValueError for patch numbers that are no (w, k) integers or not on the grid.
         """
         n = x0.shape[1] - 1
-        if windows.ndim != 2 or windows.dtype != torch.long or not windows.numel():
+        if not isinstance(windows, Tensor) or windows.ndim != 2 or windows.dtype != torch.long or not windows.numel():
             raise ValueError(f"windows: expected int64 patch numbers of shape (w, k), got {describe(windows)}")
         if windows.min() < 0 or windows.max() >= n:
             raise ValueError(
                 f"windows: expected patch numbers from 0 to {n - 1}, got {int(windows.min())} to {int(windows.max())}"
             )
-        return self.tower(precision).windows(x0, windows.to(x0.device), chunk)
+        return self.tower(precision).windows(x0, windows.to(x0.device), whole("chunk", chunk))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:

@@ -33,15 +33,6 @@ class Seen:
     grid: tuple[int, int]
 
 
-def depth(backbone: Backbone) -> int:
-    """The number of blocks of a backbone.  Raises ValueError where it doesn't say."""
-    if isinstance(getattr(backbone, "depth", None), int):
-        return backbone.depth
-    if hasattr(backbone, "tower"):  # an OpenCLIP
-        return len(backbone.tower().blocks)
-    raise ValueError(f"backbone: expected one with its number of blocks as `depth`, got {type(backbone).__name__}")
-
-
 @no_type_check  # check_images answers bad input
 @torch.no_grad()
 def look(
@@ -55,8 +46,8 @@ def look(
 
     Raises ValueError for anything but a batch of uint8 RGB images.
     """
-    where = torch.device(getattr(backbone, "device", "cpu"))
-    layers = tuple(range(depth(backbone))) if blocks else (-1,) if patches else ()
+    where = backbone.device
+    layers = tuple(range(backbone.depth)) if blocks else (-1,) if patches else ()
     pooled, means, kept = [], [], []
     for part in check_images(images).split(chunk or CHUNKS.get(where.type, CHUNK)):
         tokens = backbone.encode_image(backbone.preprocess(part.to(where)), layers)

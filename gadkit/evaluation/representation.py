@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from gadkit.backbones.encoder import Encoder
 from gadkit.checks import check_finite
 from gadkit.protocols import Backbone
 from gadkit.search.neighbors import topk
@@ -133,11 +134,11 @@ def _rgb_weight(layer: nn.Module) -> Tensor | None:
 def attention_maps(backbone: Backbone, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b heads r c"]:
     """How much the class token looks at each patch, head by head, in the last block; what is left is for other tokens.
 
-    Needs a backbone whose `vit` gives its attention.  Raises ValueError for another.
+    Needs a `gadkit.backbones.Encoder`.  Raises ValueError for another.
     """
-    vit = getattr(backbone, "vit", None)
-    if not hasattr(vit, "attention"):
-        raise ValueError(f"backbone: expected one whose `vit` gives its attention, got {type(backbone).__name__}")
+    if not isinstance(backbone, Encoder):
+        raise ValueError(f"backbone: expected an Encoder, whose `vit` gives attention, got {type(backbone).__name__}")
+    vit = backbone.vit
     x = backbone.preprocess(images).to(backbone.device)
     rows, columns = (side // vit.patch_size for side in x.shape[2:])
     seen = vit.attention(x)[:, :, 0, vit.prefix :].to(images.device)

@@ -5,7 +5,7 @@ import torch
 
 from gadkit.backbones import OpenCLIP, Timm
 from gadkit.backbones.timm_models import TINY
-from gadkit.evaluation.features import Features, depth, look
+from gadkit.evaluation.features import Features, look
 from gadkit.nn.baselines import tiny_model
 
 
@@ -37,10 +37,8 @@ def test_a_set_is_encoded_once(small: OpenCLIP, images: torch.Tensor) -> None:
 
 
 @pytest.mark.usefixtures("untyped")
-def test_what_is_no_backbone_or_no_image_is_named(small: OpenCLIP) -> None:
-    assert depth(small) == 2
-    with pytest.raises(ValueError, match="`depth`, got object"):
-        depth(object())
+def test_what_is_no_image_is_named(small: OpenCLIP) -> None:
+    assert small.depth == 2
     with pytest.raises(ValueError, match="uint8"):
         look(small, torch.rand(2, 3, 8, 8))
 
@@ -49,6 +47,6 @@ def test_what_is_no_backbone_or_no_image_is_named(small: OpenCLIP) -> None:
 def test_stages_of_any_network_will_do(architecture: str, images: torch.Tensor) -> None:
     backbone = Timm(tiny_model(architecture), TINY, patch_size=8)
     seen = look(backbone, images, blocks=True, patches=True)
-    assert len(seen.blocks) == depth(backbone) == {"vit": 6, "convnext": 4, "swin": 4}[architecture]
+    assert len(seen.blocks) == backbone.depth == {"vit": 6, "convnext": 4, "swin": 4}[architecture]
     assert seen.patches.shape[:2] == (4, seen.grid[0] * seen.grid[1])
     torch.testing.assert_close(seen.blocks[-1], seen.patches.mean(1))

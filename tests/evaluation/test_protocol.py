@@ -19,8 +19,9 @@ class Counting:
     """A backbone that counts the images it encodes."""
 
     def __init__(self, backbone: OpenCLIP) -> None:
-        self.backbone, self.count, self.depth = backbone, 0, 2
-        self.image_size, self.patch_size, self.embed_dim = backbone.image_size, backbone.patch_size, backbone.embed_dim
+        self.backbone, self.count = backbone, 0
+        for name in ("image_size", "patch_size", "embed_dim", "grid", "depth", "strides", "patch_layers", "device"):
+            setattr(self, name, getattr(backbone, name))
 
     def preprocess(self, images: Tensor) -> Tensor:
         return self.backbone.preprocess(images)
