@@ -34,6 +34,13 @@ def preprocess_of(visual: nn.Module) -> Preprocess:
     return Preprocess(visual.image_size[0], tuple(mean), tuple(std))
 
 
+def embed(visual: nn.Module, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t width"]:
+    """The class token and the patches of images with their positions, before `ln_pre`; open to gradients."""
+    x = visual.conv1(images).flatten(2).transpose(1, 2)  # (b, n, width)
+    x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
+    return x + visual.positional_embedding.to(x.dtype)
+
+
 class OpenCLIP:
     """An open_clip CLIP model whose image tower is a ViT with a class token, with its tokenizer and preprocessing.
 
@@ -82,11 +89,9 @@ class OpenCLIP:
 
         Raises ValueError for images that are not (b, 3, image_size, image_size) finite floats, b > 0.
         """
-        x, visual = check_prepared(images, self.image_size), self.model.visual
-        positions = visual.positional_embedding  # (1 + n, width)
-        x = visual.conv1(x.to(positions)).flatten(2).transpose(1, 2)  # (b, n, width)
-        x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
-        return (x + positions).float()
+        visual = self.model.visual
+        x = check_prepared(images, self.image_size).to(visual.positional_embedding)
+        return embed(visual, x).float()
 
     @torch.no_grad()
     def encode_image(

@@ -1,8 +1,8 @@
 """Training the tiny CLIP: images, token windows and patches against captions.
 
-The model is told captions and, through them, masks: a window or a patch is paired with the captions that are true of
-what it shows, and the defect masks say what that is.  "Zero-shot" therefore means categories that were never trained
-on, not defects.
+The model learns from captions and, through them, from masks: a window or a patch is paired with the captions that are
+true of what it shows, and the defect masks say what that is.  "Zero-shot" therefore means categories that were never
+trained on, not defects.
 
 Book: anomaly/winclip
 """
@@ -21,16 +21,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gadkit import factory, runtime
-from gadkit.backbones.openclip import OpenCLIP
+from gadkit.backbones.openclip import OpenCLIP, embed
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save, tokenizer
 from gadkit.factory.captions import BY_DEFECT, caption
 from gadkit.factory.pairs import PairPool, Pairs
+from gadkit.files import replacing
 from gadkit.losses import balanced_sigmoid
 from gadkit.train import Plan, fit
 
-NAMES, DEFECTS = (), tuple(BY_DEFECT)
-NOBODY, NORMAL, ANOMALOUS = -1, -1, -2
-LEAST = 8  # defect pixels from which a window counts as defective; fewer, but not none, and it is left out
+DEFECTS = tuple(BY_DEFECT)
+NORMAL, ANOMALOUS = -1, -2  # states beside the numbers of the defects; ANOMALOUS is any of them, in a caption
+UNNAMED, UNTRAINED = -3, -9  # categories beside the numbers of those trained on: of a caption, of an image
+LEAST = 8  # defect pixels from which a window counts as defective; with fewer, but more than 0, it is left out
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images with what they show: `category` a number of a seen category or -9, `state` a number of a defect or -1."""
+    """Images with what they show: numbers of their category, or UNTRAINED, and of their defect, or NORMAL."""
 
     images: Float[Tensor, "b 3 s s"]
     cells: Int[Tensor, "b n"]  # defect pixels in each patch
@@ -62,8 +64,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Said:
-    """Token ids of captions and what they claim: a category or none, a state that may be just anomalous."""
+class Captions:
+    """Token ids of captions and what they claim: a category or UNNAMED; a defect, NORMAL or ANOMALOUS."""
 
     tokens: Int[Tensor, "t context"]
     category: Int[Tensor, "t"]
@@ -71,7 +73,7 @@ class Said:
 
     def true_of(self, category: Int[Tensor, "n"], state: Int[Tensor, "n"]) -> Bool[Tensor, "n t"]:
         """Which captions are true of which pictures."""
-        named = (self.category == NOBODY) | (self.category == category[:, None])
+        named = (self.category == UNNAMED) | (self.category == category[:, None])
         return named & torch.where(self.state == ANOMALOUS, state[:, None] >= 0, self.state == state[:, None])
 
 
@@ -91,7 +93,7 @@ def make_batch(pairs: Pairs, config: TinyConfig, rng: random.Random, generator: 
     if rng.random() < 0.5:
         images, cells = images.transpose(2, 3), cells.transpose(2, 3)
     gain = 0.8 + 0.4 * torch.rand(len(images), 1, 1, 1, generator=generator)
-    category = torch.tensor([seen.index(c) if c in seen else -9 for c in pairs.categories])
+    category = torch.tensor([seen.index(c) if c in seen else UNTRAINED for c in pairs.categories])
     state = torch.tensor([DEFECTS.index(d) for d in pairs.defects])
     return Batch(
         (images - config.mean) / config.std * gain,
@@ -101,17 +103,17 @@ def make_batch(pairs: Pairs, config: TinyConfig, rng: random.Random, generator: 
     )
 
 
-def make_captions(pairs: Pairs, count: int, rng: random.Random, tokenize: Callable[[list[str]], Tensor]) -> Said:
+def make_captions(pairs: Pairs, count: int, rng: random.Random, tokenize: Callable[[list[str]], Tensor]) -> Captions:
     """Captions for a batch, half of them of sound parts."""
-    seen, said = factory.split("seen"), []
+    seen, made = factory.split("seen"), []
     for i in range(count):
         j = rng.randrange(len(pairs.categories))
-        said.append(caption(pairs.categories[j], pairs.defects[j] if i % 2 else None, rng))
+        made.append(caption(pairs.categories[j], pairs.defects[j] if i % 2 else None, rng))
     states = {"normal": NORMAL, "anomalous": ANOMALOUS} | {d: i for i, d in enumerate(DEFECTS)}
-    return Said(
-        tokenize([c.text for c in said]),
-        torch.tensor([NOBODY if c.category is None else seen.index(c.category) for c in said]),
-        torch.tensor([states[c.state] for c in said]),
+    return Captions(
+        tokenize([c.text for c in made]),
+        torch.tensor([UNNAMED if c.category is None else seen.index(c.category) for c in made]),
+        torch.tensor([states[c.state] for c in made]),
     )
 
 
@@ -146,7 +148,7 @@ class Contrast(nn.Module):
     def __init__(self, clip: nn.Module, config: Config) -> None:
         super().__init__()
         self.clip, self.config, self.grid = clip, config, clip.visual.grid_size[0]
-        self.read = OpenCLIP(clip, tokenizer()).encode_token_ids
+        self.encode_text = OpenCLIP(clip, tokenizer()).encode_token_ids
 
     def tower(self, tokens: Float[Tensor, "b t w"]) -> Float[Tensor, "b t d"]:
         """The image tower from ln_pre's output on, every token projected, as unit vectors."""
@@ -161,46 +163,47 @@ class Contrast(nn.Module):
         return self.clip.logit_scale.exp().clamp(max=100) * images @ texts.T + self.clip.logit_bias
 
     def forward(
-        self, batch: Batch, said: Said, windows: list[Tensor], whole: bool, two_way: float
+        self, batch: Batch, captions: Captions, windows: list[Tensor], whole: bool, two_way: float
     ) -> Float[Tensor, ""]:
         """The losses of whole images (and their patches) if `whole`, and of each set of windows, all of equal weight.
 
-        A network that knows nothing pays log 2 for each term.
+        A network that has learnt nothing has a loss of log 2 in each term.
         """
         with runtime.autocast(batch.images.device):
-            texts = F.normalize(self.read(said.tokens).float(), dim=-1)
-            start = self.clip.visual._embeds(batch.images)  # (b, 1 + n, w)
+            texts = F.normalize(self.encode_text(captions.tokens).float(), dim=-1)
+            visual = self.clip.visual
+            start = visual.ln_pre(embed(visual, batch.images))  # (b, 1 + n, w)
             full = self.tower(start) if whole else None
             cuts = [self.tower(cut(start, index))[:, 0] for index in windows]
-        losses = [self._places(e, texts, said, batch, w, two_way) for e, w in zip(cuts, windows, strict=True)]
+        losses = [self._places(e, texts, captions, batch, w, two_way) for e, w in zip(cuts, windows, strict=True)]
         if full is not None:
-            losses.append(self._loss(full[:, 0], texts, said, batch.category, batch.state, None, two_way))
+            losses.append(self._loss(full[:, 0], texts, captions, batch.category, batch.state, None, two_way))
             if self.config.dense:
                 few = slice(self.config.patch_captions)
-                said = Said(said.tokens[few], said.category[few], said.state[few])
+                captions = Captions(captions.tokens[few], captions.category[few], captions.state[few])
                 cells = torch.arange(batch.cells.shape[1], device=start.device).expand_as(batch.cells)[..., None]
                 patches = full[:, 1:].flatten(0, 1)
-                losses.append(self.config.dense * self._places(patches, texts[few], said, batch, cells, two_way))
+                losses.append(self.config.dense * self._places(patches, texts[few], captions, batch, cells, two_way))
         return torch.stack(losses).mean()
 
-    def _places(self, vectors, texts, said: Said, batch: Batch, windows, two_way: float) -> Float[Tensor, ""]:
+    def _places(self, vectors, texts, captions: Captions, batch: Batch, windows, two_way: float) -> Float[Tensor, ""]:
         """The loss of windows: in the image's state where enough of the defect is seen, sound where nothing is."""
         b, count, k = windows.shape
         found = torch.gather(batch.cells, 1, windows.flatten(1)).view(b * count, k).sum(1)
         bad, good = found >= (LEAST if k > 1 else LEAST - 2), found == 0
         weight = bad / bad.float().mean().clamp(min=1e-2) + good / good.float().mean().clamp(min=1e-2)
         state = torch.where(found > 0, batch.state.repeat_interleave(count), NORMAL)
-        return self._loss(vectors, texts, said, batch.category.repeat_interleave(count), state, weight, two_way)
+        return self._loss(vectors, texts, captions, batch.category.repeat_interleave(count), state, weight, two_way)
 
-    def _loss(self, vectors, texts, said: Said, category, state, weight, two_way: float) -> Float[Tensor, ""]:
+    def _loss(self, vectors, texts, captions: Captions, category, state, weight, two_way: float) -> Float[Tensor, ""]:
         """Which captions are true of it and, as WinCLIP will ask, whether it is anomalous or normal."""
         logits = self.logits(vectors, texts)
         wide = None if weight is None else weight[:, None].expand_as(logits)
-        loss = balanced_sigmoid(logits, said.true_of(category, state), wide)
+        loss = balanced_sigmoid(logits, captions.true_of(category, state), wide)
         if not two_way:
             return loss
-        fits = (said.category == NOBODY) | (said.category == category[:, None])
-        bad, good = (fits & (said.state == s) for s in (ANOMALOUS, NORMAL))
+        fits = (captions.category == UNNAMED) | (captions.category == category[:, None])
+        bad, good = (fits & (captions.state == s) for s in (ANOMALOUS, NORMAL))
         margin = _mean(logits, bad) - _mean(logits, good)  # (n,)
         some = (bad.any(1) & good.any(1))[:, None]
         wide = some.float() if weight is None else some * weight[:, None]
@@ -231,13 +234,13 @@ def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
         whole = not late or rng.random() < 0.5
         pairs = pool.draw(step, config.pairs if not late else config.pairs * 3 // 4 if whole else config.pairs * 5 // 4)
         batch = make_batch(pairs, config.model, rng, generator)
-        said = make_captions(pairs, config.captions, rng, tokenize)
+        captions = make_captions(pairs, config.captions, rng, tokenize)
         shapes = [rng.choice(((2, 6), (3, 4), (3, 4), (5, 2)))]
         if late:  # half the steps leave the whole image out for a large window: a third of the cost, more parts seen
             shapes = [rng.choice(((2, 3), (3, 2)))] + [(rng.choice((7, 8)), 1)] * (not whole)
         windows = [draw_windows(batch.cells, method.grid, *shape, generator).to(where) for shape in shapes]
-        batch, said = (type(x)(*(t.to(where) for t in vars(x).values())) for x in (batch, said))
-        return method(batch, said, windows, whole, config.two_way if late else 0.0)
+        batch, captions = (type(x)(*(t.to(where) for t in vars(x).values())) for x in (batch, captions))
+        return method(batch, captions, windows, whole, config.two_way if late else 0.0)
 
     return loss
 
@@ -261,18 +264,14 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
     path = out / "tiny-clip.safetensors"
     save(average.clip, config.model, path)
-    record = asdict(config) | {
-        "out": None,
-        "seconds": round(seconds, 1),
-        "device": str(where),
-        "torch": torch.__version__,
-    }
-    (out / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
+    facts = {"out": None, "seconds": round(seconds, 1), "device": str(where), "torch": torch.__version__}
+    with replacing(out / "recipe.json") as part:
+        part.write_text(json.dumps(asdict(config) | facts, indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def _watch(average: Contrast, step: int) -> dict[str, float]:
-    """A glance at the development split, for the log."""
+    """Two quick numbers on the development split, for the log."""
     return glance(OpenCLIP(average.clip, tokenizer()))
 
 

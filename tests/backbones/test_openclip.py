@@ -60,6 +60,9 @@ def test_it_knows_the_model(big: OpenCLIP, tiny: OpenCLIP) -> None:
     assert (tiny.image_size, tiny.patch_size, tiny.grid, tiny.embed_dim) == (96, 8, (12, 12), 128)
     assert tiny.preprocess == Preprocess(96, (0.45,) * 3, (0.27,) * 3)
     assert big.device == torch.device("cpu")
+    assert (big.depth, big.strides, big.patch_layers) == (12, (16,) * 12, (-1,))
+    assert (tiny.depth, tiny.strides) == (3, (8, 8, 8))
+    assert big.preprocess.interpolation == "bicubic"
 
 
 @torch.no_grad()
@@ -129,10 +132,53 @@ def test_other_text_towers_are_cut_as_exactly(tiny: OpenCLIP) -> None:
     }
     vision = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1}
     eos = tiny.tokenizer.eot_token_id
-    for extra in ({}, {"proj_bias": True}, {"pool_type": "eos", "eos_id": eos}, {"embed_cls": True}):
+    others = ({"pool_type": "last"}, {"pool_type": "first"}, {"no_causal_mask": True}, {"proj_type": "none"})
+    for extra in ({}, {"proj_bias": True}, {"pool_type": "eos", "eos_id": eos}, {"embed_cls": True}, *others):
         clip = OpenCLIP(CustomTextCLIP(32, vision, text | extra), tiny.tokenizer)
         whole = clip.model.encode_text(clip.tokenizer(TEXTS))
         assert_same(clip.encode_text(TEXTS), whole)
+
+
+def test_texts_that_fill_the_context_are_counted(tiny: OpenCLIP) -> None:
+    long = "gear " * 60
+    assert tiny.full([long, "gear", long]) == 2
+    assert tiny.full(["gear"]) == 0
+    mute = OpenCLIP(tiny.model, lambda texts: tiny.tokenizer(texts))  # does not tell its end token
+    assert mute.full([long]) == 0
+
+
+@torch.no_grad()
+def test_many_texts_are_encoded_as_one_by_one(tiny: OpenCLIP) -> None:
+    texts = [f"gear {i}" for i in range(260)]  # more than are encoded at once
+    whole = tiny.encode_text(texts)
+    assert whole.shape == (260, tiny.embed_dim)
+    assert_same(whole[255:258], torch.cat([tiny.encode_text([text]) for text in texts[255:258]]))
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("chunk", [0, -1, 2.5, None])
+def test_a_chunk_holds_something(tiny: OpenCLIP, images: Tensor, chunk: object) -> None:
+    x0 = tiny.embed_patches(tiny.preprocess(images[:1]))
+    with pytest.raises(ValueError, match="chunk: expected a whole number from 1"):
+        tiny.encode_tokens(x0, chunk=chunk)
+    with pytest.raises(ValueError, match="chunk: expected a whole number from 1"):
+        tiny.encode_windows(x0, torch.tensor([[0, 143]]), chunk=chunk)
+
+
+@torch.no_grad()
+def test_chunks_change_nothing(tiny: OpenCLIP, images: Tensor) -> None:
+    x = tiny.preprocess(images)
+    whole, pieces = tiny.encode_image(x), tiny.encode_image(x, chunk=1)
+    assert_same(whole.pooled, pieces.pooled)
+    assert_same(whole.patches[0], pieces.patches[0])
+
+
+def test_edges_do_not_overshoot(tiny: OpenCLIP) -> None:
+    edge = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    edge[..., 32:] = 255
+    x = tiny.preprocess(edge)
+    assert x.min().item() == pytest.approx(-0.45 / 0.27)
+    assert x.max().item() == pytest.approx(0.55 / 0.27)
 
 
 @torch.no_grad()
@@ -241,8 +287,11 @@ def test_bad_texts_are_named(tiny: OpenCLIP, texts: object) -> None:
         tiny.encode_text(texts)
 
 
+WRONG = [torch.tensor([[144]]), torch.tensor([[-1]]), torch.tensor([0]), torch.zeros(1, 1), torch.zeros(0, 2).long()]
+
+
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("windows", [torch.tensor([[144]]), torch.tensor([[-1]]), torch.tensor([0]), torch.zeros(1, 1)])
+@pytest.mark.parametrize("windows", [*WRONG, None])
 def test_windows_off_the_grid_are_named(tiny: OpenCLIP, images: Tensor, windows: Tensor) -> None:
     with pytest.raises(ValueError, match="windows: expected"):
         tiny.encode_windows(tiny.embed_patches(tiny.preprocess(images)), windows)

@@ -11,14 +11,26 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from gadkit import zoo
-from gadkit.backbones import Timm
-from gadkit.backbones.timm_models import TINY
+from gadkit.backbones import Preprocess, Timm
+from gadkit.backbones.timm_models import TINY, _cleaner, _demand
 from gadkit.nn.baselines import ARCHITECTURES, tiny_model
 from gadkit.weights import WeightsUnavailable
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
 PUBLISHED = [name for name in zoo.list(preset="paper") if zoo.find(name, "paper").library == "timm"]
 FOREIGN = [name for name in PUBLISHED if "architecture" in zoo.find(name, "paper").options]  # not timm's own
+HALF = (0.5,) * 3
+SEEN = {  # how each wants its images, by its authors or by timm's record: mean, deviation, interpolation, side
+    "simclr": ((0.0,) * 3, (1.0,) * 3, "bicubic", 224),
+    "swav": ((0.485, 0.456, 0.406), (0.228, 0.224, 0.225), "bilinear", 224),
+    "mocov3": (*(IMAGENET[key] for key in ("mean", "std")), "bilinear", 224),
+    "dino": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 224),
+    "dinov2": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 518),
+    "mae": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 224),
+    "vit": (HALF, HALF, "bicubic", 224),
+    "convnext": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 224),
+    "swin": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 224),
+}
 SMALL = ["simclr", "swav"]  # ResNet-50s; the others are three times as large
 
 
@@ -70,6 +82,7 @@ def check_published(name: str, cache: Path) -> None:
     assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.model.state_dict().items())
     assert ours.model.state_dict().keys() == theirs.state_dict().keys()
     x = ours.preprocess(torch.randint(256, (1, 3, 64, 80), dtype=torch.uint8))
+    assert (ours.preprocess.mean, ours.preprocess.std, ours.preprocess.interpolation, ours.image_size) == SEEN[name]
     tokens = ours.encode_image(x, layers=(0, -1))
     with torch.no_grad():
         torch.testing.assert_close(tokens.pooled, theirs(x))
@@ -99,12 +112,58 @@ def test_a_weight_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
         zoo.load("swav", "paper", cache_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["mae", "simclr", "swav"])
-def test_weights_that_cannot_be_had_are_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        WeightsUnavailable, match=r"not cached here: (the file|.* of .*) is missing.*GADKIT_PRESET=tiny"
-    ):
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("mae", "model.safetensors of timm/vit_base_patch16_224.mae is missing"),
+        ("simclr", "resnet50-1x.pth of lightly-ai/simclrv1-imagenet1k-resnet50-1x is missing"),
+        ("swav", "the file is missing"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_named(name: str, missing: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable) as error:
         zoo.load(name, "paper", cache_dir=tmp_path)
+    for part in (zoo.find(name, "paper").id, f"not cached here: {missing}", "GADKIT_PRESET=tiny"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_a_local_file_needs_no_cache(ending: str, tmp_path: Path) -> None:
+    theirs, path = architecture("simclr").eval(), tmp_path / f"mine.{ending}"
+    state = {key: value.contiguous() for key, value in theirs.state_dict().items()}
+    if ending == "pth":
+        torch.save({"state_dict": state}, path)
+    else:
+        save_file(state, path)
+    ours = zoo.load("simclr", "paper", file=path, cache_dir=tmp_path / "empty")
+    assert all(torch.equal(value, state[key]) for key, value in ours.model.state_dict().items())
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"no file mine.{ending}"):
+        zoo.load("simclr", "paper", file=path)
+
+
+def test_what_a_file_holds_beside_the_network_is_left_out() -> None:
+    held = {"net": {"module.a": 1, "module.head.b": 2, "c": 3}}
+    assert _cleaner("net", "module.", ("head.",))(held, nn.Identity()) == {"a": 1, "c": 3}
+    assert _cleaner("net")(held, nn.Identity()) == held["net"]
+    assert _cleaner()(held["net"], nn.Identity()) == held["net"]
+    assert _cleaner("elsewhere", drop=("c",))({"c": 1, "d": 2}, nn.Identity()) == {"d": 2}  # what timm unwrapped itself
+
+
+def test_only_an_offline_hub_demands_a_cached_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    address = "https://somewhere/deep/net.pth.tar"
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    for cache, folder in ((None, tmp_path / "hub" / "checkpoints"), (str(tmp_path / "c"), tmp_path / "c")):
+        with pytest.raises(FileNotFoundError, match=r"net\.pth\.tar"):
+            _demand(address, cache)
+        folder.mkdir(parents=True)
+        (folder / "net.pth.tar").touch()
+        _demand(address, cache)
+        (folder / "net.pth.tar").unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    _demand(address, None)
 
 
 def test_an_unknown_architecture_is_named() -> None:
@@ -158,6 +217,43 @@ def test_stages_come_on_one_grid(images: Tensor) -> None:
     torch.testing.assert_close(patches[0], finer.flatten(2).transpose(1, 2))
     corners = patches[1].unflatten(1, (12, 12))[:, [0, 0, -1, -1], [0, -1, 0, -1]]  # (4, 4, 192)
     torch.testing.assert_close(corners, maps[3][:, :, [0, 0, -1, -1], [0, -1, 0, -1]].transpose(1, 2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("registers", [0, 4])
+def test_prefix_tokens_are_no_patches(registers: int, images: Tensor) -> None:
+    model = timm.models.VisionTransformer(
+        64, 8, embed_dim=32, depth=1, num_heads=2, num_classes=0, reg_tokens=registers
+    )
+    ours = Timm(model, {**TINY, "input_size": (3, 64, 64)})
+    x = ours.preprocess(images)
+    torch.testing.assert_close(ours.encode_image(x).patches[0], model.forward_features(x)[:, 1 + registers :])
+    assert (ours.depth, ours.strides, ours.patch_size, ours.grid) == (1, (8,), 8, (8, 8))
+
+
+@torch.no_grad()
+def test_the_last_map_is_what_the_network_goes_on_with(images: Tensor) -> None:
+    for name in ("swin", "convnext"):
+        ours = Timm(tiny_model(name), TINY, patch_size=32)  # the last stage's own grid
+        x = ours.preprocess(images)
+        final = ours.model.forward_features(x)
+        final = final if name == "swin" else final.permute(0, 2, 3, 1)  # (b, 3, 3, e)
+        torch.testing.assert_close(ours.encode_image(x).patches[0], final.flatten(1, 2))
+
+
+def test_coarser_maps_are_interpolated_between_their_centres() -> None:
+    ours = Timm(tiny_model("convnext"), TINY, patch_size=8)
+    ramp = torch.arange(3.0).expand(1, 1, 3, 3)  # from left to right
+    expected = ((torch.arange(12) + 0.5) / 4 - 0.5).clamp(0, 2)
+    torch.testing.assert_close(ours._patches(ramp)[0, :, 0], expected.repeat(12))
+
+
+def test_what_it_says_of_itself(tiny: Timm) -> None:
+    pyramid = len(tiny.strides) == 4
+    assert (tiny.image_size, tiny.patch_size, tiny.grid) == (96, 8, (12, 12))
+    assert tiny.strides == ((4, 8, 16, 32) if pyramid else (8,) * 6)
+    assert tiny.patch_layers == (-1,)
+    assert tiny.preprocess == Preprocess(96, (0.45,) * 3, (0.27,) * 3, "bicubic")
 
 
 def test_the_grid_of_a_pyramid_is_the_last_stage_but_ones() -> None:

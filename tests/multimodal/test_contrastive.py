@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gadkit import factory, zoo
+from gadkit.backbones.openclip import embed
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.factory.captions import agrees, caption
 from gadkit.factory.pairs import PairPool
@@ -47,13 +48,13 @@ def test_captions_are_true_of_what_they_were_written_for(pairs) -> None:
         for truth in (None, defect):
             said = caption(category, truth, rng)
             number = {"normal": c.NORMAL, "anomalous": c.ANOMALOUS} | {d: i for i, d in enumerate(c.DEFECTS)}
-            coded = c.Said(
+            coded = c.Captions(
                 tokenizer()([said.text]),
-                torch.tensor([c.NOBODY if said.category is None else seen.index(said.category)]),
+                torch.tensor([c.UNNAMED if said.category is None else seen.index(said.category)]),
                 torch.tensor([number[said.state]]),
             )
             for other, flaw in ((category, truth), (category, defect), (category, None), ("gear", "hole")):
-                image = torch.tensor([seen.index(other) if other in seen else -9])
+                image = torch.tensor([seen.index(other) if other in seen else c.UNTRAINED])
                 state = torch.tensor([c.NORMAL if flaw is None else c.DEFECTS.index(flaw)])
                 assert coded.true_of(image, state).item() == agrees(said, other, flaw)
 
@@ -73,7 +74,7 @@ def test_windows_lie_on_the_grid_and_twins_share_them(pairs) -> None:
 def test_the_training_tower_is_the_model(method: c.Contrast, pairs) -> None:
     batch = batch_of(pairs)
     with torch.no_grad():
-        ours = method.tower(method.clip.visual._embeds(batch.images))[:, 0]
+        ours = method.tower(method.clip.visual.ln_pre(embed(method.clip.visual, batch.images)))[:, 0]
         theirs = F.normalize(method.clip.encode_image(batch.images), dim=-1)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
@@ -120,6 +121,22 @@ def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
     logged = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert logged["step"] == 6
     assert 0 <= logged["zero_shot"] <= 1
+
+
+def test_the_codes_of_what_an_image_and_a_caption_show_are_all_different() -> None:
+    assert len({c.NORMAL, c.ANOMALOUS, c.UNNAMED, c.UNTRAINED}) == 4
+    assert max(c.NORMAL, c.ANOMALOUS, c.UNNAMED, c.UNTRAINED) < 0  # numbers from 0 on are categories or defects
+
+
+def test_nothing_is_saved_where_the_shipped_weights_lie_unless_it_is_asked_for() -> None:
+    import inspect
+
+    from gadkit import methods, weights
+    from gadkit.backbones import tiny
+
+    assert c.Config().out.resolve() != weights.ASSETS.resolve()
+    for save in (tiny.save, methods.save, weights.write):
+        assert inspect.signature(save).parameters["path"].default is inspect.Parameter.empty
 
 
 def test_one_of_several_processes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
