@@ -143,11 +143,12 @@ def test_a_local_file_needs_no_cache(ending: str, tmp_path: Path) -> None:
 
 
 def test_what_a_file_holds_beside_the_network_is_left_out() -> None:
-    held = {"net": {"module.a": 1, "module.head.b": 2, "c": 3}}
-    assert _cleaner("net", "module.", ("head.",))(held, nn.Identity()) == {"a": 1, "c": 3}
-    assert _cleaner("net")(held, nn.Identity()) == held["net"]
-    assert _cleaner()(held["net"], nn.Identity()) == held["net"]
-    assert _cleaner("elsewhere", drop=("c",))({"c": 1, "d": 2}, nn.Identity()) == {"d": 2}  # what timm unwrapped itself
+    a, b, c = torch.ones(1), torch.ones(2), torch.ones(3)
+    inner = {"module.a": a, "module.head.b": b, "c": c}
+    assert _cleaner("net", "module.", ("head.",))({"net": inner}, nn.Identity()) == {"a": a, "c": c}
+    assert _cleaner("net")({"net": inner}, nn.Identity()) == inner
+    assert _cleaner()(inner, nn.Identity()) == inner
+    assert _cleaner("net", drop=("c",))({"a": a, "c": c}, nn.Identity()) == {"a": a}  # timm has unwrapped it itself
 
 
 def test_only_an_offline_hub_demands_a_cached_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
