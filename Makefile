@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test test-all format bench clean
+.PHONY: book test test-all lint format bench clean
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -21,6 +21,10 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -1,45 +1,24 @@
-"""What the book adds to Sphinx: a cache that sees the package, a line of facts under each title, images that speak.
+"""What the book adds to Sphinx: a line of facts under each title, and images that speak.
 
-- Executed pages are cached by their code alone, and would not notice that the package behind them has changed.  So the
-  cache lives in a folder named after the package's contents.
 - A page's front matter says which modules it explains and what it may cost; the line under its title repeats that and
   adds what the last execution really took.  The role `{took}` gives that time for another page.
 - An image without a meaningful alternative text is a warning, and warnings end the build.
 """
 
-import hashlib
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst.states import Inliner
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
-from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-ROOT = Path(__file__).parent.parent.parent
-FINGERPRINTED = ("gadkit/**/*.py", "gadkit/assets/**/*", "book/results/**/*", "requirements.txt")
 NAMELESS = re.compile(r"[\w./-]*\.(png|svg|jpe?g)|[0-9a-f]{8,}|\S*", re.IGNORECASE)
 SHORTEST_ALT = 25
-
-
-def fingerprint(root: Path = ROOT) -> str:
-    """A short hash of everything but its own code that a page's results depend on."""
-    digest = hashlib.sha256(os.environ.get("GADKIT_PRESET", "tiny").encode())
-    for path in sorted(path for pattern in FINGERPRINTED for path in root.glob(pattern) if path.is_file()):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def place_cache(app: Sphinx, config: Config) -> None:
-    """Name the cache's folder after the fingerprint."""
-    config.nb_execution_cache_path = str(ROOT / "_build" / ".jupyter_cache" / fingerprint())
 
 
 def speaks(alt: str) -> bool:
@@ -99,13 +78,19 @@ def fill_times(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         place.replace_self(nodes.inline("", took(app.env, place["page"]), classes=["took"]))
 
 
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Leave out the scripts for live cells, which the book does not have: two of them declare the same constant."""
+    scripts = context["script_files"]
+    context["script_files"] = [x for x in scripts if "thebe" not in f"{x.filename} {x.attributes.get('body')}"]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_node(Took)
     app.add_role("took", took_role)
-    app.connect("config-inited", place_cache, priority=100)
     app.connect("doctree-read", add_facts)
     app.connect("doctree-resolved", fill_times)
     app.connect("doctree-resolved", demand_alt)
+    app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("env-updated", lambda app, env: [env.config.root_doc])  # the landing page quotes other pages' times
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks
+from benchmarks.__main__ import format_table, main
 from benchmarks.aupro import RANKED, rows
 from gadkit.anomaly.plain import sample
 
@@ -37,21 +38,21 @@ def test_rows_hold_times_and_their_ratio() -> None:
 
 
 def test_a_failure_is_shown_and_the_rest_still_measured(extra: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmarks.main(["aab_breaks", "aaa_works"]) == 1
+    assert main(["aab_breaks", "aaa_works"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
         ["aab_breaks", "first", "1", "s"],
         ["aab_breaks", "failed", "-", "OSError:", "no", "disk"],
         ["aaa_works", "a", "thing", "1,235", "images/s"],
     ]
-    assert benchmarks.main(["aaa_works"]) == 0
+    assert main(["aaa_works"]) == 0
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(extra: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmarks.main(["nothing"]) == 2
+    assert main(["nothing"]) == 2
     assert "expected names among aaa_works, aab_breaks, aupro" in capsys.readouterr().err
 
 
 def test_the_table_is_aligned_and_shows_what_is_missing() -> None:
-    table = benchmarks.format_table([("a", "long name", 0.01234567, "s"), ("bcd", "x", math.nan, "not installed")])
+    table = format_table([("a", "long name", 0.01234567, "s"), ("bcd", "x", math.nan, "not installed")])
     assert table == "a    long name  0.01235  s\nbcd  x                -  not installed"

@@ -1,15 +1,15 @@
 """What the house promises readers: facts first, short cells, pictures that speak, exercises with solutions."""
 
 import ast
-import importlib.util
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import jupytext
 import pytest
 import yaml
+
+import house
 
 ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
@@ -19,14 +19,6 @@ WORDS = {"intro": (1000, 3000), "selfsup": (1500, 3000), "pretext": (1500, 3000)
 LONGEST_CELL, WIDEST_LINE = 15, 92
 BUDGET = re.compile(r"\d+ (seconds?|minutes?), \d+(\.\d)? (MB|GB)")
 DRAWS = re.compile(r"show_|plot_|contact_sheet")
-
-
-def load_house() -> ModuleType:
-    """The book's Sphinx extension, which is not part of any package."""
-    spec = importlib.util.spec_from_file_location("house", BOOK / "_ext" / "house.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def contents() -> list[str]:
@@ -75,22 +67,20 @@ def test_no_cell_is_longer_than_a_glance(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_figure_has_a_text_for_those_who_cannot_see_it(page: str) -> None:
-    speaks = load_house().speaks
     for cell in cells(page, "code"):
         if drawing(cell.source):
             alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            assert speaks(alt), f"alt text {alt!r} of:\n{cell.source}"
+            assert house.speaks(alt), f"alt text {alt!r} of:\n{cell.source}"
     for alt, target in re.findall(r"!\[(.*?)\]\((.*?)\)", text_of(page)):
-        assert speaks(alt), f"alt text {alt!r} of {target}"
+        assert house.speaks(alt), f"alt text {alt!r} of {target}"
     for block in re.findall(r"^(`{3,}|:{3,})\{(?:image|figure|glue:figure)\}.*?^\1", text_of(page), re.M | re.S):
         assert ":alt:" in block
 
 
 def test_the_check_of_alt_texts_can_fail() -> None:
-    speaks = load_house().speaks
-    assert speaks("Four gears, the last with a crack that the map marks.")
+    assert house.speaks("Four gears, the last with a crack that the map marks.")
     bad = ["", "png", "figure", "a figure of a gear", "_images/0123456789abcdef0123456789abcdef01234567.png", "0" * 64]
-    assert not any(map(speaks, bad))
+    assert not any(map(house.speaks, bad))
     assert drawing("f = viz.plot_bars(x, 'y')\nf")
     assert not drawing("f = viz.plot_bars(x, 'y')")
 
@@ -122,17 +112,6 @@ def test_every_exercise_has_a_folded_solution(page: str) -> None:
     assert sorted(solutions) == sorted(exercises)
 
 
-def test_the_cache_sees_the_package(tmp_path: Path) -> None:
-    fingerprint = load_house().fingerprint
-    module = tmp_path / "gadkit" / "nn" / "vit.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("a = 1")
-    before = fingerprint(tmp_path)
-    assert fingerprint(tmp_path) == before
-    module.write_text("a = 2")
-    assert fingerprint(tmp_path) != before
-
-
 class Elements(HTMLParser):
     """Images, and addresses that a browser would load while it shows the page."""
 
@@ -157,9 +136,8 @@ def built_pages() -> list[Path]:
 
 @pytest.mark.skipif(not built_pages(), reason="the book is not built")
 def test_the_built_book_speaks_and_stays_at_home() -> None:
-    speaks = load_house().speaks
     for path in built_pages():
         elements = Elements()
         elements.feed(path.read_text(encoding="utf-8"))
-        assert all(speaks(image.get("alt", "")) for image in elements.images), path
+        assert all(house.speaks(image.get("alt", "")) for image in elements.images), path
         assert not [url for url in elements.loaded if url.startswith(("http", "//"))], path

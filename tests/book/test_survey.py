@@ -1,7 +1,10 @@
 """The survey's tables: every cell cited, every rule kept, and a page that reads well narrow or wide, light or dark."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -184,3 +187,24 @@ def test_text_is_escaped(spoil: Callable) -> None:
     page = survey.table(["generation"], book=book)
     assert "&lt;b&gt;" in page
     assert "a &lt; b &amp; c" in page
+
+
+def test_the_directive_draws_a_table_that_links_to_the_references(tmp_path: Path) -> None:
+    (tmp_path / "book" / "part").mkdir(parents=True)
+    page = "# Page\n\n```{survey}\n:families: contrastive\n:columns: year, venue\n```\n"
+    for name, text in {
+        "conf.py": "extensions = ['myst_parser', 'survey']\n",
+        "index.md": "# Book\n\n```{toctree}\nbook/references\nbook/part/page\n```\n",
+        "book/references.md": "# References\n",
+        "book/part/page.md": page,
+    }.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(BOOK / "_ext")}
+    subprocess.run(command, env=environment, check=True)
+    expected = survey.table(["contrastive"], ["year", "venue"], bibliography="../references.html")
+    assert expected in (tmp_path / "out" / "book" / "part" / "page.html").read_text(encoding="utf-8")
+    (tmp_path / "book" / "part" / "page.md").write_text(page.replace("venue", "colour"))
+    wrong = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert wrong.returncode != 0
+    assert "column: expected some of year" in wrong.stderr
