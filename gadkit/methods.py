@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gadkit import distributed, runtime, weights
+from gadkit import distributed, files, runtime, weights
 from gadkit.protocols import Method
 from gadkit.train import Plan, learn
 
@@ -86,11 +86,13 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     """Train a method by its recipe, or go on training, and write `out/NAME.safetensors`; return its path.
 
     Under `accelerate launch` every process takes its share of each batch, and the first one writes.  Raises ValueError
-    where `out` holds an unfinished or finished training of another method, length or seed.
+    where `out` cannot be written to, or holds an unfinished or finished training of another method, length or seed.
     """
     if photographs < 1:
         raise ValueError(f"photographs: expected at least 1, got {photographs}")
     where = distributed.start() or runtime.device()
+    if distributed.rank() == 0:
+        files.writable(out, "out")  # before the photographs are rendered
     runtime.seed_everything(seed)
     method = build(name).to(where)
     plan = plan_of(name, method, photographs)

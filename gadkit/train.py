@@ -8,7 +8,6 @@ Book: anomaly/winclip, selfsup/simclr
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from gadkit import distributed, runtime
 from gadkit.method import columns
 from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
-from gadkit.runs import LOG, Run
+from gadkit.runs import Run
 from gadkit.runtime import progress
 
 
@@ -91,42 +90,36 @@ def fit(
     `run/checkpoint.pt` and taken up from there; `watch` measures the average every `watch_every` steps into
     `run/log.jsonl`, in which a step stands once, however often the run was cut.  `after` follows each step with the
     share of them that is done, and may return parameters whose training begins anew: the optimiser forgets them.
-    Raises FloatingPointError when the loss or the gradient is not finite, ValueError when the folder holds a run of
-    another plan or of something else than `what`.
+    Raises FloatingPointError when the loss or the gradient is not finite, and OSError when the disk is full.  Raises
+    ValueError when the folder holds a run of another plan or of something else than `what`, cannot be written to, or
+    belongs to another run at this moment.
     """
     average = copy.deepcopy(model).eval().requires_grad_(False) if plan.average else model
     optimiser = torch.optim.AdamW(_groups(model), lr=plan.lr, betas=plan.betas, fused=True)
-    held = Run(run, plan, what, model, average, optimiser)
-    start, before, smooth = held.resume()
-    held.forget(start)
-    began = time.monotonic()
-    bar = progress(range(start, plan.steps), "training", total=plan.steps - start)
-    for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = plan.rate(step)
-            group["weight_decay"] = plan.decay(step) if group["shrinks"] else 0.0
-        value = loss(step)
-        optimiser.zero_grad()
-        value.backward()
-        distributed.average_gradients(model)
-        length = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-        number = _finite(value.item(), length.item(), step)
-        optimiser.step()
-        anew = after((step + 1) / plan.steps) if after else None
-        for parameter in anew or ():
-            optimiser.state.pop(parameter, None)
-        if plan.average:  # young averages forget faster; buffers are averages already
-            ema_update(average, model, min(plan.average, (step + 1) / (step + 10)))
-        smooth = number if math.isnan(smooth) else 0.98 * smooth + 0.02 * number
-        if step % 10 == 0 and hasattr(bar, "set_postfix_str"):
-            bar.set_postfix_str(f"loss {smooth:.3f}, collapsed {plan.collapse:.3f}")
-        done, seconds = step + 1, before + time.monotonic() - began
-        if run and distributed.rank() == 0 and (done % plan.save_every == 0 or done == plan.steps):
-            held.save(done, seconds, smooth)
-        if run and watch and distributed.rank() == 0 and (done % watch_every == 0 or done == plan.steps):
-            row = {"step": done, "seconds": round(seconds, 1), "loss": round(smooth, 4)} | watch(average, done)
-            with open(run / LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps(row) + "\n")
+    with Run(run, plan, what, model, average, optimiser, watch, watch_every) as held:
+        start, before, smooth = held.resume()
+        began = time.monotonic()
+        bar = progress(range(start, plan.steps), "training", total=plan.steps - start)
+        for step in bar:
+            for group in optimiser.param_groups:
+                group["lr"] = plan.rate(step)
+                group["weight_decay"] = plan.decay(step) if group["shrinks"] else 0.0
+            value = loss(step)
+            optimiser.zero_grad()
+            value.backward()
+            distributed.average_gradients(model)
+            length = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            number = _finite(value.item(), length.item(), step)
+            optimiser.step()
+            anew = after((step + 1) / plan.steps) if after else None
+            for parameter in anew or ():
+                optimiser.state.pop(parameter, None)
+            if plan.average:  # young averages forget faster; buffers are averages already
+                ema_update(average, model, min(plan.average, (step + 1) / (step + 10)))
+            smooth = number if math.isnan(smooth) else 0.98 * smooth + 0.02 * number
+            if step % 10 == 0 and hasattr(bar, "set_postfix_str"):
+                bar.set_postfix_str(f"loss {smooth:.3f}, collapsed {plan.collapse:.3f}")
+            held.record(step + 1, before + time.monotonic() - began, smooth)
     return average, before + time.monotonic() - began
 
 
