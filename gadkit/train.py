@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import distributed, runtime
+from gadkit.checks import whole
 from gadkit.method import columns
 from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
@@ -28,7 +29,7 @@ from gadkit.runtime import progress
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to learn."""
+    """How long and how fast to learn.  Raises ValueError for numbers that no training can have."""
 
     steps: int = 1000
     lr: float = 1e-3
@@ -42,6 +43,15 @@ class Plan:
     batch: int = 128  # images a step, over all processes
     save_every: int = 200
     collapse: float = math.nan  # the loss of a network that tells nothing apart, shown beside the loss
+
+    def __post_init__(self) -> None:
+        whole("steps", self.steps, 0)
+        for name in ("batch", "save_every"):
+            whole(name, getattr(self, name))
+        if not (0 <= self.lr < math.inf and self.clip > 0):
+            raise ValueError(f"lr, clip: expected a rate from 0 and a positive length, got {self.lr} and {self.clip}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: expected a share in [0, 1), got {self.average}")
 
     @classmethod
     def of(cls, method: Method, steps: int, batch: int | None = None) -> "Plan":
@@ -138,10 +148,10 @@ def learn(
     if none is given), seed and number of rows.  Raises ValueError for columns that are missing or not equally long, and
     for less than one batch.
     """
-    whole = dict(zip(method.needs, columns(data, method.needs), strict=True))
-    count, where = len(whole[method.needs[0]]), next(method.parameters()).device
-    if any(len(column) != count for column in whole.values()):
-        lengths = ", ".join(f"{name} {len(column)}" for name, column in whole.items())
+    held = dict(zip(method.needs, columns(data, method.needs), strict=True))
+    count, where = len(held[method.needs[0]]), next(method.parameters()).device
+    if any(len(column) != count for column in held.values()):
+        lengths = ", ".join(f"{name} {len(column)}" for name, column in held.items())
         raise ValueError(f"data: expected columns of one length, got {lengths}")
     if not 0 < plan.batch <= count or plan.batch % distributed.world():
         raise ValueError(
@@ -152,7 +162,7 @@ def learn(
     def loss(step: int) -> Float[Tensor, ""]:
         rows = batch_rows(count, plan.batch, step, seed)[distributed.rank() :: distributed.world()]
         torch.manual_seed((seed * 1_000_003 + step) * distributed.world() + distributed.rank())
-        batch = {name: column[rows].to(where, non_blocking=True) for name, column in whole.items()}
+        batch = {name: column[rows].to(where, non_blocking=True) for name, column in held.items()}
         views = method.views(batch)  # in full precision
         with runtime.autocast(where):
             return method.loss(views)
@@ -198,7 +208,7 @@ def _groups(model: nn.Module) -> list[dict]:
 
 
 def _finite(loss: float, length: float, step: int) -> float:
-    """The loss, if both are finite.  The gradient is everybody's, so no process goes on without the others."""
+    """The loss, if both are finite.  The gradient is that of all processes, so none goes on without the others."""
     if not math.isfinite(loss):
         raise FloatingPointError(f"loss: expected a finite number, got {loss} at step {step}")
     if not math.isfinite(length):

@@ -399,6 +399,21 @@ SHAPES = {
 }
 
 
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"clip": value} for value in (0.0, -1.0, float("nan"))),
+        *({"lr": value} for value in (-1.0, float("nan"))),
+        *({"average": value} for value in (1.0, float("nan"))),
+        *({"batch": 0}, {"steps": 1.5}, {"save_every": 0}),
+    ],
+)
+def test_a_plan_that_no_training_can_follow_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}.*: expected"):
+        Plan(**options)
+
+
 def test_learnt_tokens_and_gains_do_not_shrink() -> None:
     model = nn.ParameterDict({name: torch.ones(shape) for name, shape in SHAPES.items()})
     fit(model, lambda step: sum(p.sum() for p in model.values()) * 0, Plan(steps=5, lr=0.1, warmup=1, average=0.0))

@@ -130,7 +130,7 @@ class OpenCLIP:
 
         Blocks count from 0, or from the end when negative; with no layers only vectors are computed.  `norm` applies
         the tower's last LayerNorm to the patch tokens.  At most `chunk` tokens (but a whole image) go at once.
-        Raises ValueError for a layer that does not exist and as `embed_patches` does.
+        Raises ValueError for a layer that does not exist, a `chunk` below 1 and as `embed_patches` does.
         """
         return self.encode_tokens(self.embed_patches(images), layers, norm, precision, chunk)
 
@@ -168,13 +168,13 @@ class OpenCLIP:
         Raises ValueError for patch numbers that are no (w, k) integers or not on the grid.
         """
         n = x0.shape[1] - 1
-        if windows.ndim != 2 or windows.dtype != torch.long or not windows.numel():
+        if not isinstance(windows, Tensor) or windows.ndim != 2 or windows.dtype != torch.long or not windows.numel():
             raise ValueError(f"windows: expected int64 patch numbers of shape (w, k), got {describe(windows)}")
         if windows.min() < 0 or windows.max() >= n:
             raise ValueError(
                 f"windows: expected patch numbers from 0 to {n - 1}, got {int(windows.min())} to {int(windows.max())}"
             )
-        return self.tower(precision).windows(x0, windows.to(x0.device), chunk)
+        return self.tower(precision).windows(x0, windows.to(x0.device), whole("chunk", chunk))
 
     @no_type_check  # bad input is a ValueError
     @torch.no_grad()

@@ -1,7 +1,6 @@
 """Rank, alignment, uniformity and pictures, against literal forms and the laws they obey."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import nn
 
+from gadkit.backbones import Encoder
 from gadkit.evaluation.representation import (
     alignment,
     attention_maps,
@@ -175,17 +175,17 @@ def test_the_nearest_are_others(generator: torch.Generator) -> None:
 
 def test_attention_is_what_the_class_token_looks_at() -> None:
     vit = ViT(image_size=16, patch_size=4, width=16, depth=2, heads=2, registers=2)
-    backbone = SimpleNamespace(vit=vit, preprocess=lambda images: images / 255, device=torch.device("cpu"))
+    backbone = Encoder(vit, image_size=24)
     images = torch.randint(256, (2, 3, 16, 24), dtype=torch.uint8)
     maps = attention_maps(backbone, images)
-    assert maps.shape == (2, 2, 4, 6)
+    assert maps.shape == (2, 2, 6, 6)
     with torch.no_grad():
-        whole = vit.attention(images / 255)[:, :, 0]  # (b, heads, tokens)
+        whole = vit.attention(backbone.preprocess(images))[:, :, 0]  # (b, heads, tokens)
     torch.testing.assert_close(maps.sum((2, 3)) + whole[:, :, :3].sum(2), torch.ones(2, 2))
     torch.testing.assert_close(maps[1, 0, 2, 3], whole[1, 0, 3 + 2 * 6 + 3])
 
 
 @pytest.mark.usefixtures("untyped")
 def test_a_backbone_without_attention_is_named() -> None:
-    with pytest.raises(ValueError, match="gives its attention, got object"):
+    with pytest.raises(ValueError, match="expected an Encoder, whose `vit` gives attention, got object"):
         attention_maps(object(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
