@@ -1,8 +1,8 @@
 """Several processes that act as one: rows gathered, means shared, gradients averaged.
 
-The convention of every loss of this package: a process computes the mean loss of its own rows against everybody's
-columns, and gradients are averaged over processes.  `gather` sends gradients back to where a row came from, summed over
-those who used it, so the average is exactly the gradient that a single process with the whole batch would have.
+The convention of every loss of this package: a process computes the mean loss of its own rows against all processes'
+columns, and gradients are averaged over processes.  `gather` sends a row's gradients, summed over the processes that
+used it, back to where it came from, so the average is exactly the gradient of a single process with the whole batch.
 
 Book: selfsup/simclr
 """
@@ -48,7 +48,7 @@ def gather(x: Shaped[Tensor, "n *d"]) -> Shaped[Tensor, "m *d"]:
 
 
 class _Gather(torch.autograd.Function):
-    """All-gather; the way back sums what every process found out about a row."""
+    """All-gather; the way back sums the gradients that all processes have for a row."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:

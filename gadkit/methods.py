@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gadkit import distributed, pretext, runtime, selfsup, weights
+from gadkit import distributed, files, pretext, runtime, selfsup, weights
 from gadkit.checks import one_of
 from gadkit.protocols import Method
 from gadkit.supervised import Supervised
@@ -81,11 +81,13 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     """Train a method as its row says, or go on training, and write `out/NAME.safetensors`; return its path.
 
     Under `accelerate launch` every process takes its share of each batch, and the first one writes.  Raises ValueError
-    where `out` holds an unfinished or finished training of another method, length or seed.
+    where `out` cannot be written to, or holds an unfinished or finished training of another method, length or seed.
     """
     if photographs < 1:
         raise ValueError(f"photographs: expected at least 1, got {photographs}")
     where = distributed.start() or runtime.device()
+    if distributed.rank() == 0:
+        files.writable(out, "out")  # before the photographs are rendered
     runtime.seed_everything(seed)
     method = build(name).to(where)
     plan = plan_of(name, method, photographs)

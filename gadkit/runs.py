@@ -1,4 +1,4 @@
-"""What a folder knows of a training: a checkpoint from which a killed run goes on unchanged, and a log.
+"""What a folder holds of a training: a checkpoint from which a killed run goes on unchanged, and a log.
 
 Book: selfsup/simclr
 """
@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,20 @@ import torch
 from torch import nn
 
 from gadkit import distributed
+from gadkit.files import claimed, replacing
 
-LOG = "log.jsonl"
+CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 logger = logging.getLogger(__name__)  # for a program without a terminal on which to see the bar
 
 
 @dataclass
 class Run:
-    """What a folder knows of a training: the state of everything that moves, and whose it is."""
+    """The state of everything that moves in a training, and the folder that keeps it, if there is one.
+
+    While the block `with run:` lasts, the first process has the folder to itself.  Entering it raises ValueError where
+    the folder cannot be written to or another run has it.  A full disk is an OSError with the name of the file, and
+    leaves what was there before.
+    """
 
     folder: Path | None
     plan: Any  # a dataclass that holds how many steps there are, and all that may not change half-way
@@ -30,6 +38,22 @@ class Run:
     model: nn.Module
     average: nn.Module
     optimiser: torch.optim.Optimizer
+    watch: Callable[[nn.Module, int], dict[str, float]] | None = None
+    watch_every: int = 1000
+    _held: ExitStack = field(default_factory=ExitStack, init=False)
+
+    def __enter__(self) -> "Run":
+        """Try the folder, and keep other runs out of it."""
+        if self._writes():
+            self._held.enter_context(claimed(self.folder, "run"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other runs in."""
+        self._held.close()
+
+    def _writes(self) -> bool:
+        return self.folder is not None and distributed.rank() == 0
 
     def resume(self) -> tuple[int, float, float]:
         """Take up the first process's state: the steps it has done, their seconds, and the smoothed loss.
@@ -39,6 +63,7 @@ class Run:
         content = self._content() if distributed.rank() == 0 else None
         content = distributed.from_first(content)
         if content is None:
+            self._forget(0)
             return 0, 0.0, math.nan
         where = next(self.model.parameters()).device
         try:
@@ -61,36 +86,61 @@ class Run:
             self.average.load_state_dict(state["average"])
         if state["step"]:
             logger.info("%s: going on from step %d of %d", self.folder, state["step"], self.plan.steps)
+        self._forget(state["step"])
         return state["step"], state["seconds"], state["smooth"]
+
+    def record(self, step: int, seconds: float, smooth: float) -> None:
+        """After a step: write the checkpoint and the log's row where they are due.
+
+        The row is written before the average is measured and takes up what was measured afterwards.  A run that is
+        killed meanwhile measures when it goes on.
+        """
+        if not self._writes():
+            return
+        due = self.watch is not None and (step % self.watch_every == 0 or step == self.plan.steps)
+        row = {"step": step, "seconds": round(seconds, 1), "loss": round(smooth, 4)}
+        if due:
+            self._write([*self._rows(), row])
+        if step % self.plan.save_every == 0 or step == self.plan.steps:
+            with replacing(self.folder / CHECKPOINT) as part:
+                torch.save(self._state(step, seconds, smooth), part)
+            logger.info("step %d of %d, loss %.4f", step, self.plan.steps, smooth)
+        if due:
+            self._measure(row)
+
+    def _measure(self, row: dict[str, Any]) -> None:
+        values = self.watch(self.average, row["step"])
+        self._write([row | values if one["step"] == row["step"] else one for one in self._rows()])
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """The log, without a last line that was cut short."""
+        file = self.folder / LOG
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        with replacing(self.folder / LOG) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def _forget(self, start: int) -> None:
+        """Take out of the log what was written after the checkpoint, and measure what a kill left unmeasured."""
+        if not self._writes() or not (self.folder / LOG).is_file():
+            return
+        rows = [row for row in self._rows() if row["step"] <= start]
+        self._write(rows)
+        unmeasured = rows and rows[-1]["step"] == start and rows[-1].keys() == {"step", "seconds", "loss"}
+        if self.watch is not None and unmeasured:
+            self._measure(rows[-1])
 
     def _content(self) -> bytes | None:
         """The checkpoint's bytes; without one, for other processes, those that one of this moment would have."""
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if (file := self.folder / "checkpoint.pt").is_file():
-                return file.read_bytes()
+        if self.folder and (file := self.folder / CHECKPOINT).is_file():
+            return file.read_bytes()
         if distributed.world() == 1:
             return None
         content = io.BytesIO()
         torch.save(self._state(0, 0.0, math.nan), content)
         return content.getvalue()
-
-    def forget(self, start: int) -> None:
-        """Take out of the log what was written after the checkpoint, and a last line that was cut short."""
-        if distributed.rank() or not self.folder or not (log := self.folder / LOG).is_file():
-            return
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
-        part = log.with_suffix(".part")
-        part.write_text("".join(kept), encoding="utf-8")
-        part.replace(log)
-
-    def save(self, step: int, seconds: float, smooth: float) -> None:
-        """Write the checkpoint, whole or not at all."""
-        part = self.folder / "checkpoint.part"
-        torch.save(self._state(step, seconds, smooth), part)
-        part.replace(self.folder / "checkpoint.pt")
-        logger.info("step %d of %d, loss %.4f", step, self.plan.steps, smooth)
 
     def _state(self, step: int, seconds: float, smooth: float) -> dict[str, Any]:
         state = {"of": self._identity(), "step": step, "seconds": seconds, "smooth": smooth}

@@ -8,7 +8,6 @@ Book: anomaly/winclip, selfsup/simclr
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +19,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import distributed, runtime
+from gadkit.checks import whole
 from gadkit.method import columns
 from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
-from gadkit.runs import LOG, Run
+from gadkit.runs import Run
 from gadkit.runtime import progress
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to learn."""
+    """How long and how fast to learn.  Raises ValueError for numbers that no training can have."""
 
     steps: int = 1000
     lr: float = 1e-3
@@ -43,6 +43,15 @@ class Plan:
     batch: int = 128  # images a step, over all processes
     save_every: int = 200
     collapse: float = math.nan  # the loss of a network that tells nothing apart, shown beside the loss
+
+    def __post_init__(self) -> None:
+        whole("steps", self.steps, 0)
+        for name in ("batch", "save_every"):
+            whole(name, getattr(self, name))
+        if not (0 <= self.lr < math.inf and self.clip > 0):
+            raise ValueError(f"lr, clip: expected a rate from 0 and a positive length, got {self.lr} and {self.clip}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: expected a share in [0, 1), got {self.average}")
 
     @classmethod
     def of(cls, method: Method, steps: int, batch: int | None = None) -> "Plan":
@@ -91,42 +100,36 @@ def fit(
     `run/checkpoint.pt` and taken up from there; `watch` measures the average every `watch_every` steps into
     `run/log.jsonl`, in which a step stands once, however often the run was cut.  `after` follows each step with the
     share of them that is done, and may return parameters whose training begins anew: the optimiser forgets them.
-    Raises FloatingPointError when the loss or the gradient is not finite, ValueError when the folder holds a run of
-    another plan or of something else than `what`.
+    Raises FloatingPointError when the loss or the gradient is not finite, and OSError when the disk is full.  Raises
+    ValueError when the folder holds a run of another plan or of something else than `what`, cannot be written to, or
+    belongs to another run at this moment.
     """
     average = copy.deepcopy(model).eval().requires_grad_(False) if plan.average else model
     optimiser = torch.optim.AdamW(_groups(model), lr=plan.lr, betas=plan.betas, fused=True)
-    held = Run(run, plan, what, model, average, optimiser)
-    start, before, smooth = held.resume()
-    held.forget(start)
-    began = time.monotonic()
-    bar = progress(range(start, plan.steps), "training", total=plan.steps - start)
-    for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = plan.rate(step)
-            group["weight_decay"] = plan.decay(step) if group["shrinks"] else 0.0
-        value = loss(step)
-        optimiser.zero_grad()
-        value.backward()
-        distributed.average_gradients(model)
-        length = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-        number = _finite(value.item(), length.item(), step)
-        optimiser.step()
-        anew = after((step + 1) / plan.steps) if after else None
-        for parameter in anew or ():
-            optimiser.state.pop(parameter, None)
-        if plan.average:  # young averages forget faster; buffers are averages already
-            ema_update(average, model, min(plan.average, (step + 1) / (step + 10)))
-        smooth = number if math.isnan(smooth) else 0.98 * smooth + 0.02 * number
-        if step % 10 == 0 and hasattr(bar, "set_postfix_str"):
-            bar.set_postfix_str(f"loss {smooth:.3f}, collapsed {plan.collapse:.3f}")
-        done, seconds = step + 1, before + time.monotonic() - began
-        if run and distributed.rank() == 0 and (done % plan.save_every == 0 or done == plan.steps):
-            held.save(done, seconds, smooth)
-        if run and watch and distributed.rank() == 0 and (done % watch_every == 0 or done == plan.steps):
-            row = {"step": done, "seconds": round(seconds, 1), "loss": round(smooth, 4)} | watch(average, done)
-            with open(run / LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps(row) + "\n")
+    with Run(run, plan, what, model, average, optimiser, watch, watch_every) as held:
+        start, before, smooth = held.resume()
+        began = time.monotonic()
+        bar = progress(range(start, plan.steps), "training", total=plan.steps - start)
+        for step in bar:
+            for group in optimiser.param_groups:
+                group["lr"] = plan.rate(step)
+                group["weight_decay"] = plan.decay(step) if group["shrinks"] else 0.0
+            value = loss(step)
+            optimiser.zero_grad()
+            value.backward()
+            distributed.average_gradients(model)
+            length = torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            number = _finite(value.item(), length.item(), step)
+            optimiser.step()
+            anew = after((step + 1) / plan.steps) if after else None
+            for parameter in anew or ():
+                optimiser.state.pop(parameter, None)
+            if plan.average:  # young averages forget faster; buffers are averages already
+                ema_update(average, model, min(plan.average, (step + 1) / (step + 10)))
+            smooth = number if math.isnan(smooth) else 0.98 * smooth + 0.02 * number
+            if step % 10 == 0 and hasattr(bar, "set_postfix_str"):
+                bar.set_postfix_str(f"loss {smooth:.3f}, collapsed {plan.collapse:.3f}")
+            held.record(step + 1, before + time.monotonic() - began, smooth)
     return average, before + time.monotonic() - began
 
 
@@ -145,10 +148,10 @@ def learn(
     if none is given), seed and number of rows.  Raises ValueError for columns that are missing or not equally long, and
     for less than one batch.
     """
-    whole = dict(zip(method.needs, columns(data, method.needs), strict=True))
-    count, where = len(whole[method.needs[0]]), next(method.parameters()).device
-    if any(len(column) != count for column in whole.values()):
-        lengths = ", ".join(f"{name} {len(column)}" for name, column in whole.items())
+    held = dict(zip(method.needs, columns(data, method.needs), strict=True))
+    count, where = len(held[method.needs[0]]), next(method.parameters()).device
+    if any(len(column) != count for column in held.values()):
+        lengths = ", ".join(f"{name} {len(column)}" for name, column in held.items())
         raise ValueError(f"data: expected columns of one length, got {lengths}")
     if not 0 < plan.batch <= count or plan.batch % distributed.world():
         raise ValueError(
@@ -159,7 +162,7 @@ def learn(
     def loss(step: int) -> Float[Tensor, ""]:
         rows = batch_rows(count, plan.batch, step, seed)[distributed.rank() :: distributed.world()]
         torch.manual_seed((seed * 1_000_003 + step) * distributed.world() + distributed.rank())
-        batch = {name: column[rows].to(where, non_blocking=True) for name, column in whole.items()}
+        batch = {name: column[rows].to(where, non_blocking=True) for name, column in held.items()}
         views = method.views(batch)  # in full precision
         with runtime.autocast(where):
             return method.loss(views)
@@ -205,7 +208,7 @@ def _groups(model: nn.Module) -> list[dict]:
 
 
 def _finite(loss: float, length: float, step: int) -> float:
-    """The loss, if both are finite.  The gradient is everybody's, so no process goes on without the others."""
+    """The loss, if both are finite.  The gradient is that of all processes, so none goes on without the others."""
     if not math.isfinite(loss):
         raise FloatingPointError(f"loss: expected a finite number, got {loss} at step {step}")
     if not math.isfinite(length):

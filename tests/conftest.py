@@ -71,6 +71,22 @@ def photographs() -> torch.Tensor:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"this user cannot mount a file system: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture
 def two_processes(request: pytest.FixtureRequest, tmp_path: Path) -> list[dict[str, torch.Tensor]]:
     """What the test file's `main(folder)` saved as `RANK.pt`, run by two real processes that know of each other."""
     script = f"import sys; sys.path.insert(0, {str(request.path.parent)!r}); "

@@ -1,12 +1,17 @@
 """The loop learns, resumes where it was killed, and refuses to go on from nonsense."""
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from gadkit.files import explain
 from gadkit.protocols import Recipe
 from gadkit.train import Plan, fit, learn
 
@@ -48,7 +53,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(tmp_path) -> None:
 
     with pytest.raises(Killed):
         fit(model, dies, plan, tmp_path)
-    assert not (tmp_path / "checkpoint.part").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
     model, loss = problem()
     seen = []
 
@@ -160,6 +165,86 @@ def test_a_step_stands_in_the_log_once_however_often_the_run_was_cut(tmp_path) -
     run(40)
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == [7, 14, 21, 28, 35, 40]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[1])
+from test_train import problem
+from gadkit.train import Plan, fit
+
+torch.set_num_threads(1)
+folder, where = Path(sys.argv[2]), sys.argv[3]
+model, loss = problem()
+
+
+def hang(name):
+    if name == where:
+        print(name, flush=True)
+        time.sleep(600)
+
+
+def slow(step):
+    if step == 25:
+        hang("training")
+    return loss(step)
+
+
+def watch(average, step):
+    if step == 20:
+        hang("measuring")
+    return {"value": float(next(average.parameters()).sum())}
+
+
+fit(model, slow, Plan(steps=40, save_every=10), folder, watch, watch_every=10)
+"""
+
+
+def test_a_killed_process_ends_where_an_undisturbed_one_does(tmp_path) -> None:
+    """Killed twice, while it trains and while it measures; no row of the log is lost, and none stands twice."""
+    model, loss = problem()
+    watch = lambda average, step: {"value": float(next(average.parameters()).sum())}  # noqa: E731
+    fit(model, loss, Plan(steps=40, save_every=10), tmp_path / "whole", watch, watch_every=10)
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "cut")]
+    for where in ("measuring", "training"):
+        with subprocess.Popen([*command, where], stdout=-1, text=True) as process:
+            assert process.stdout.readline() == f"{where}\n"
+            with pytest.raises(ValueError, match="run: expected a folder that no other run writes to"):
+                fit(*problem(), Plan(steps=40, save_every=10), tmp_path / "cut", watch, watch_every=10)
+            rows = [json.loads(line) for line in (tmp_path / "cut/log.jsonl").read_text().splitlines()]
+            assert [row["step"] for row in rows] == [10, 20]
+            assert ("value" in rows[1]) == (where == "training")  # measured when the run went on
+            process.kill()
+    subprocess.run([*command, "nowhere"], check=True)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
+    one, other = ([json.loads(line) | {"seconds": 0} for line in log] for log in logs)
+    assert [row["step"] for row in one] == [10, 20, 30, 40]
+    assert one == other
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut")]
+    for key in ("model", "average"):
+        assert all(torch.equal(a, b) for a, b in zip(states[0][key].values(), states[1][key].values(), strict=True))
+
+
+def test_a_full_disk_is_named_and_keeps_the_last_checkpoint(small_disk: Path) -> None:
+    model, loss = problem()
+    fit(model, loss, Plan(steps=2, save_every=1), small_disk / "run")
+    kept = (small_disk / "run/checkpoint.pt").read_bytes()
+    (small_disk / "filler").write_bytes(bytes(20_000))
+    model.register_buffer("large", torch.zeros(2**18))  # 1 MiB
+    with pytest.raises(OSError, match=re.escape(str(small_disk / "new" / "checkpoint.pt"))) as caught:
+        fit(model, loss, Plan(steps=2, save_every=1), small_disk / "new")
+    assert explain(caught.value) == f"{small_disk / 'new' / 'checkpoint.pt'}: the disk is full"
+    assert list((small_disk / "new").iterdir()) == []
+    assert (small_disk / "run/checkpoint.pt").read_bytes() == kept
+
+
+def test_the_folder_is_tried_before_the_first_step(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    model, _ = problem()
+    with pytest.raises(ValueError, match="run: expected a folder that can be written to"):
+        fit(model, lambda step: pytest.fail("no step is taken"), Plan(steps=1), tmp_path / "file" / "run")
 
 
 def test_the_rate_warms_up_and_ends_at_its_floor() -> None:
@@ -312,6 +397,21 @@ SHAPES = {
     "cls": (1, 1, 2),
     "g": (3,),
 }
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"clip": value} for value in (0.0, -1.0, float("nan"))),
+        *({"lr": value} for value in (-1.0, float("nan"))),
+        *({"average": value} for value in (1.0, float("nan"))),
+        *({"batch": 0}, {"steps": 1.5}, {"save_every": 0}),
+    ],
+)
+def test_a_plan_that_no_training_can_follow_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}.*: expected"):
+        Plan(**options)
 
 
 def test_learnt_tokens_and_gains_do_not_shrink() -> None:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_images
+from gadkit import checks
+from gadkit.checks import check_images, whole
 
 MEAN, STD = 0.45, 0.27  # of the factory's photographs, all channels together
 LUMA = (0.299, 0.587, 0.114)
@@ -62,6 +63,7 @@ def crop(
     Bilinear, with the filter of `F.interpolate(antialias=True)` where a part is larger than `size`, so that nothing
     aliases.  Bytes become [0, 1].  Raises ValueError for shares outside (0, 1].
     """
+    whole("size", size)
     if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
         raise ValueError(f"crop: expected 0 < scale <= 1 and ratio > 0 in order, got {scale} and {ratio}")
     x = to_float(images) if images.dtype == torch.uint8 else images
@@ -107,6 +109,7 @@ def resize(images: UInt8[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 s 
 
 
 def _some(x: Images, changed: Images, share: float, generator: Generator) -> Images:
+    checks.share("share", share, zero=True)
     return torch.where(_draw(x, 0, 1, generator) < share, changed, x)
 
 
@@ -136,8 +139,9 @@ def colour_jitter(
 ) -> Images:
     """Shake brightness, contrast, saturation (each times 1 +- its strength) and hue (+- a share of the circle).
 
-    In this order, with torchvision's arithmetic.
+    In this order, with torchvision's arithmetic.  Raises ValueError for a negative strength and a hue above a half.
     """
+    _check_jitter((brightness, contrast, saturation, hue))
     bright, flat, pale = (_draw(x, max(0.0, 1 - s), 1 + s, generator) for s in (brightness, contrast, saturation))
     y = (x * bright).clamp(0, 1)
     mean = grey(y).mean((2, 3), keepdim=True)
@@ -147,6 +151,11 @@ def colour_jitter(
     if hue:
         y = _turn_hue(y, _draw(x, -hue, hue, generator, 1)[:, 0])
     return _some(x, y, share, generator)
+
+
+def _check_jitter(strengths: tuple[float, float, float, float]) -> None:
+    if not all(0 <= s < math.inf for s in strengths) or strengths[3] > 0.5:
+        raise ValueError(f"jitter: expected four strengths from 0, that of the hue up to 0.5, got {strengths}")
 
 
 def _turn_hue(x: Images, turn: Float[Tensor, "b"]) -> Images:
@@ -166,7 +175,12 @@ def _turn_hue(x: Images, turn: Float[Tensor, "b"]) -> Images:
 
 
 def blur(x: Images, sigma: tuple[float, float] = (0.1, 2.0), share: float = 0.5, generator: Generator = None) -> Images:
-    """Gaussian blur with a deviation of its own, in pixels, for each of a share of the images."""
+    """Gaussian blur with a deviation of its own, in pixels, for each of a share of the images.
+
+    Raises ValueError for deviations that are not positive, finite and in order.
+    """
+    if not 0 < sigma[0] <= sigma[1] < math.inf:
+        raise ValueError(f"sigma: expected two positive deviations in order, got {sigma}")
     reach = max(1, math.ceil(2 * sigma[1]))
     steps = torch.arange(-reach, reach + 1).to(x)
     kernel = torch.exp(-0.5 * (steps / _draw(x, *sigma, generator, 1)) ** 2)  # (b, k)
@@ -189,7 +203,7 @@ class Views:
 
     `strength` scales everything but crop and mirror, 1 being SimCLR's 1/2; at 0, with `scale` (1, 1), `ratio` (1, 1)
     and `mirror` 0, a view is the whole image.  `jitter` holds brightness, contrast, saturation and hue, `blurred` and
-    `solarised` are shares of the images.
+    `solarised` are shares of the images.  Raises ValueError for a negative strength and shares outside [0, 1].
     """
 
     size: int = 64
@@ -201,12 +215,20 @@ class Views:
     blurred: float = 0.5
     solarised: float = 0.0
 
+    def __post_init__(self) -> None:
+        whole("size", self.size)
+        if not 0 <= self.strength < math.inf:
+            raise ValueError(f"strength: expected a number from 0, got {self.strength}")
+        _check_jitter(self.jitter)
+        for name in ("mirror", "blurred", "solarised"):
+            checks.share(name, getattr(self, name), zero=True)
+
     def __call__(self, images: UInt8[Tensor, "b 3 h w"], generator: Generator = None) -> Float[Tensor, "b 3 s s"]:
         """One view of each image, normalised.  Raises ValueError for anything but uint8 RGB images."""
         x = crop(check_images(images), self.size, self.scale, self.ratio, generator)
         x = flip(x, self.mirror, generator)
         if self.strength:
-            jitter = [self.strength * s for s in self.jitter]
+            jitter = [self.strength * s for s in self.jitter[:3]] + [min(0.5, self.strength * self.jitter[3])]
             x = colour_jitter(x, *jitter, share=0.8, generator=generator)
             x = greyscale(x, 0.2 * min(1, self.strength), generator)
             x = blur(x, (0.1, 1 + self.size / 64), self.blurred * min(1, self.strength), generator)

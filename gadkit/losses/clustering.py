@@ -123,7 +123,7 @@ def ibot_loss(
     """
     positive("teacher_temperature", teacher_temperature)
     positive("student_temperature", student_temperature)
-    if mask.shape != student.shape[:2] or student.shape != teacher.shape:
+    if mask.shape != student.shape[:2] or student.shape != teacher.shape or not len(mask):
         shapes = ", ".join(str(tuple(x.shape)) for x in (teacher, student, mask))
         raise ValueError(f"ibot: expected logits (n, p, k) of both and a mask (n, p), got {shapes}")
     targets = F.softmax((teacher.detach() - centre) / teacher_temperature, 2)
@@ -143,7 +143,7 @@ def koleo(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     if len(z) * world() < 2:
         raise ValueError(f"koleo: expected at least 2 rows, for a nearest neighbour, got {len(z)}")
     u = F.normalize(z, dim=1)
-    everybody = gather(u)  # (m, d)
+    rows = gather(u)  # (m, d)
     own = torch.arange(len(z), device=z.device)[:, None] + len(z) * rank()
-    nearest = (u.detach() @ everybody.detach().T).scatter(1, own, -math.inf).argmax(1)
-    return -((u - everybody[nearest]).square().sum(1) + 1e-16).sqrt().add(1e-8).log().mean()
+    nearest = (u.detach() @ rows.detach().T).scatter(1, own, -math.inf).argmax(1)
+    return -((u - rows[nearest]).square().sum(1) + 1e-16).sqrt().add(1e-8).log().mean()

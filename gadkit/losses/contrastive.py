@@ -1,6 +1,6 @@
-"""Contrastive objectives: find your partner among strangers.
+"""Contrastive objectives: find the partner of each row among all rows.
 
-Under several processes the strangers are everybody's: see `gadkit.distributed` for the convention.
+Under several processes these are the rows of all of them: see `gadkit.distributed` for the convention.
 
 Book: selfsup/simclr, selfsup/mocov3, anomaly/winclip
 """

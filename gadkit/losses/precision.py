@@ -1,6 +1,6 @@
 """Objectives are computed in single precision, whatever the network around them runs in.
 
-Half precision has eight bits for a cosine, and a temperature of 0.07 makes fourteen times as much of its error.
+Half precision has eight bits for a cosine, and a temperature of 0.07 makes its error fourteen times as large.
 
 Book: selfsup/simclr
 """

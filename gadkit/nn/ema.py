@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from gadkit.checks import share
 from gadkit.nn.private import lerp_
 
 M = TypeVar("M", bound=nn.Module)
@@ -26,8 +27,7 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 
     Raises ValueError for a momentum outside [0, 1].
     """
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum: expected a number from 0 to 1, got {momentum}")
+    share("momentum", momentum, zero=True)
     lerp_([*teacher.parameters()], [*student.parameters()], 1 - momentum)
     for ours, theirs in zip(teacher.buffers(), student.buffers(), strict=True):
         ours.copy_(theirs)
@@ -36,6 +36,8 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 def cosine_momentum(progress: float, base: float = 0.996) -> float:
     """BYOL's schedule, 1 - (1 - base) (cos(pi progress) + 1) / 2: from `base` towards 1, which only the end reaches.
 
-    Grill et al. 2020, section 3.3.
+    Raises ValueError for shares outside [0, 1].  Grill et al. 2020, section 3.3.
     """
+    share("progress", progress, zero=True)
+    share("base", base, zero=True)
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gadkit import distributed
+from gadkit.checks import whole
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -32,8 +33,13 @@ class BatchNorm(nn.BatchNorm1d):
 def mlp(sizes: Sequence[int], norm: bool = True, last_norm: bool = False) -> nn.Sequential:
     """Linear layers with ReLU between them, normalised over the batch (not the last one, unless `last_norm`).
 
-    A `last_norm` has no scale and shift of its own, as in SimCLR and MoCo v3.
+    A `last_norm` has no scale and shift of its own, as in SimCLR and MoCo v3.  Raises ValueError for fewer than two
+    sizes.
     """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes: expected at least what goes in and what comes out, got {tuple(sizes)}")
+    for size in sizes:
+        whole("sizes", size)
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
@@ -51,7 +57,7 @@ class Prototypes(nn.Module):
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(count, width))
+        self.weight = nn.Parameter(torch.randn(whole("count", count), whole("width", width)))
         self.normalise()
 
     @torch.no_grad()

@@ -34,7 +34,7 @@ def sincos_positions(rows: int, columns: int, width: int, scale: float = 1.0) ->
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: tokens look at one another, then each thinks for itself."""
+    """Pre-norm transformer block: attention between tokens, then two layers for each token alone."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def weights(self, x: Float[Tensor, "b t w"]) -> tuple[Float[Tensor, "b h t t"], Float[Tensor, "b h t d"]]:
-        """Who looks at whom, and what there is to see; by plain products, which train faster at this size."""
+        """Attention weights and values, by plain products, which train faster at this size."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (b, h, t, d) each
         return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1), v
 
     def forward(self, x: Float[Tensor, "b t w"]) -> Float[Tensor, "b t w"]:
         """One step of all tokens."""
-        look, v = self.weights(x)
-        x = x + self.proj((look.to(v.dtype) @ v).transpose(1, 2).flatten(2))
+        attention, v = self.weights(x)
+        x = x + self.proj((attention.to(v.dtype) @ v).transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm2(x))
 
 
@@ -59,7 +59,7 @@ class ViT(nn.Module):
     """Vision transformer; the default, 1.2 million parameters, is the one that every method of the book trains.
 
     `image_size` is the side that it is trained at; other sides that are multiples of the patch work too, because
-    positions are stretched to them.
+    positions are stretched to them.  Layer norms add 1e-5 to the variance, torch's default; MAE and DINO add 1e-6.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class ViT(nn.Module):
         return self.run(self.embed(images), range(self.depth))
 
     def attention(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b heads t t"]:
-        """How much each token of the last block looks (row) at every other (column)."""
+        """The attention of the last block: how much each token (row) takes from every other (column)."""
         x = self.embed(images)
         for block in self.blocks[:-1]:
             x = block(x)

@@ -10,9 +10,9 @@ from torch.func import functional_call
 
 
 def critic(width: int = 32) -> nn.Sequential:
-    """A small convolutional judge: images (b, 3, s, s) to logits (b, 1, s/8, s/8), one a region, high for real.
+    """A small convolutional critic: images (b, 3, s, s) to logits (b, 1, s/8, s/8), one a region, high for real.
 
-    As in DCGAN (Radford et al. 2016), but without batch normalisation and with a verdict on each region.
+    As in DCGAN (Radford et al. 2016), but without batch normalisation and with a logit for each region.
     """
     layers: list[nn.Module] = []
     for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
@@ -21,21 +21,20 @@ def critic(width: int = 32) -> nn.Sequential:
 
 
 def adversarial(
-    judge: nn.Module, real: Float[Tensor, "b 3 s s"], fake: Float[Tensor, "n 3 s s"]
+    discriminator: nn.Module, real: Float[Tensor, "b 3 s s"], fake: Float[Tensor, "n 3 s s"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The critic's loss and the generator's, for one optimiser over both.
 
     The critic's, -log D(real) - log(1 - D(fake)), sends no gradient to `fake`; the generator's, -log D(fake), none to
     the critic.  A critic that cannot decide gives 2 log 2 and log 2.  Goodfellow et al. 2014, eq. 1 and section 3.
     """
-    seen, made = judge(real), judge(fake.detach())
-    judging = F.softplus(-seen).mean() + F.softplus(made).mean()
-    frozen = {name: weight.detach() for name, weight in judge.named_parameters()}
-    return judging, F.softplus(-functional_call(judge, frozen, (fake,))).mean()
+    loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
+    frozen = {name: weight.detach() for name, weight in discriminator.named_parameters()}
+    return loss, F.softplus(-functional_call(discriminator, frozen, (fake,))).mean()
 
 
-def value_of(visible: Tensor, hidden: Tensor) -> Float[Tensor, ""]:
-    """`visible` in value, `visible + hidden` in its gradient: a moving opponent would hide whether we get on."""
+def add_gradient(visible: Tensor, hidden: Tensor) -> Float[Tensor, ""]:
+    """`visible` in value, `visible + hidden` in its gradient: an opponent's loss says nothing about progress."""
     return visible + hidden - hidden.detach()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gadkit import distributed
 from gadkit.checks import check_images
 from gadkit.data.views import crop, flip
+from gadkit.losses.shapes import check_alike
 from gadkit.method import MethodBase
 from gadkit.nn.vit import ViT
 
@@ -64,19 +65,23 @@ def init_small(module: nn.Module) -> nn.Module:
     return module
 
 
-def unexplained(
+def unexplained_variance(
     prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], where: Tensor | None = None
 ) -> Float[Tensor, ""]:
     """The share of a batch's variance that a prediction leaves: 1 for the best constant, 0 for the truth.
 
     Mean squared error over the variance of `target`; `where` (bool, same shape) restricts both to some entries.  A
     target that does not vary leaves nothing to explain and counts by its mean squared error alone.  The batch is
-    that of all processes.
+    that of all processes.  Raises ValueError for tensors of different shapes and a `where` that is nowhere true.
     """
+    places = {} if where is None else {"where": where}
+    check_alike("unexplained_variance", prediction=prediction, target=target, **places)
     if where is not None:
         prediction, target = prediction[where], target[where]
     target = target.float()
     count = distributed.total(torch.tensor(float(target.numel()), device=target.device))
+    if where is not None and not count:
+        raise ValueError("unexplained_variance: expected a `where` that is true somewhere, got one that is false")
     mean = distributed.total(target.sum()) / count
     variance = distributed.total((target - mean).square().sum()) / count
     error = (prediction.float() - target).square().sum() * distributed.world() / count

@@ -16,7 +16,7 @@ from gadkit.checks import check_finite, describe, one_of, positive, whole
 from gadkit.losses import clip_loss
 from gadkit.nn.heads import BatchNorm, mlp
 from gadkit.nn.vit import ViT
-from gadkit.pretext.video import Frames, InARow, Video, convolutions, mirrored, some
+from gadkit.pretext.video import FrameReader, Frames, Video, convolutions, mirrored, random_subset
 from gadkit.protocols import Recipe
 
 Sounds = Float[Tensor, "b 1 bins columns"]
@@ -26,12 +26,12 @@ Flows = Float[Tensor, "b u 2 s s"]
 class SightAndSound(Video):
     """Do picture and sound belong together (Arandjelovic and Zisserman 2017)?  `collapse` is log 2.
 
-    A clip is heard and seen for `shown` frames, and both become vectors of length 1.  The answer's logit is linear in
-    their cosine, after the same authors' AVE-Net (2018), which takes their distance.  `negatives`: sounds of all other
-    "clips" of the batch, for which it is enough to know what a part is made of; "delays", the same clip's sound of
-    another moment (Korbar et al. 2018), for which one must see when it lands; "both", which count alike.
-    `level` takes each spectrogram's mean away and closes the shortcut of a recorder whose one automatic gain makes
-    bright clips loud; `level=False` leaves it open.
+    `shown` frames of a clip and their sound become two vectors of length 1.  The answer's logit is linear in their
+    cosine, after the same authors' AVE-Net (2018), which takes their distance.  `negatives` says which sounds do not
+    belong: "clips", those of all other clips of the batch, which what a part is made of is enough to tell apart;
+    "delays", the same clip's sound of another moment (Korbar et al. 2018), which takes the moment of landing; "both",
+    which count alike.  `level` takes each spectrogram's mean away and closes a shortcut: a recorder whose one automatic
+    gain makes bright clips loud.  `level=False` leaves it open.
     """
 
     needs = ("frames", "sound")
@@ -51,7 +51,7 @@ class SightAndSound(Video):
             raise ValueError(f"shown: expected at least 1 frame, got {shown}")
         self.shown, self.level = shown, level
         self.negatives = one_of("negatives", negatives, ("clips", "delays", "both"))
-        self.eyes, self.ears = InARow(self.encoder.width, shown, hidden), convolutions(1, hidden)
+        self.eyes, self.ears = FrameReader(self.encoder.width, shown, hidden), convolutions(1, hidden)
         # without them all vectors become one in the first steps, and so they stay
         self.spread = nn.ModuleList(BatchNorm(hidden, affine=False) for _ in range(2))
         self.scale, self.bias = nn.Parameter(torch.tensor(5.0)), nn.Parameter(torch.tensor(0.0))
@@ -72,39 +72,39 @@ class SightAndSound(Video):
         now, then = pairs[torch.randint(len(pairs), (b,))].to(frames.device)[:, :, None].unbind(1)  # alike in law
         rows = torch.arange(b, device=frames.device)[:, None]
         film = frames[rows, now + torch.arange(self.shown, device=frames.device)]
-        film = mirrored(self.window(film, self.corners(film)), some(film))
+        film = mirrored(self.window(film, self.corners(film)), random_subset(film))
         span = torch.arange(each * self.shown, device=frames.device)
-        heard = [sound.movedim(3, 1)[rows, start * each + span].movedim(1, 3) for start in (now, then)]
-        return [self.seen(film), *(tuned(x, self.level) for x in heard)]
+        sounds = [sound.movedim(3, 1)[rows, start * each + span].movedim(1, 3) for start in (now, then)]
+        return [self.prepare(film), *(scaled(x, self.level) for x in sounds)]
 
     def collapse(self, batch_size: int) -> float:
         """Log 2: both answers alike."""
         return math.log(2)
 
-    def see(self, film: Frames) -> Float[Tensor, "b h"]:
+    def encode_film(self, film: Frames) -> Float[Tensor, "b h"]:
         """A unit vector a film."""
         return F.normalize(self.spread[0](self.eyes.whole(self.encode(film)).mean(1)).float(), dim=1)
 
-    def hear(self, sounds: Sounds) -> Float[Tensor, "b h"]:
+    def encode_sound(self, sounds: Sounds) -> Float[Tensor, "b h"]:
         """A unit vector a sound."""
         return F.normalize(self.spread[1](self.ears(sounds)).float(), dim=1)
 
-    def judge(self, cosine: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    def logits(self, cosine: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The logit of "they belong together"."""
         return self.scale * cosine + self.bias
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Cross-entropy of the two answers, which count alike; the other clips are those of all processes."""
         film, own, other = views
-        sight, (own, other) = self.see(film), self.hear(torch.cat([own, other])).chunk(2)
+        sight, (own, other) = self.encode_film(film), self.encode_sound(torch.cat([own, other])).chunk(2)
         sounds, rows = distributed.gather(own), torch.arange(len(own), device=own.device)
-        logits = self.judge(sight @ sounds.T)  # (b, m)
+        logits = self.logits(sight @ sounds.T)  # (b, m)
         right = logits[rows, rows + len(rows) * distributed.rank()]
         wrong = []
         if self.negatives != "delays":
             wrong.append((F.softplus(logits).sum(1) - F.softplus(right)).mean() / (len(sounds) - 1))
         if self.negatives != "clips":
-            wrong.append(F.softplus(self.judge((sight * other).sum(1))).mean())
+            wrong.append(F.softplus(self.logits((sight * other).sum(1))).mean())
         return (F.softplus(-right).mean() + sum(wrong) / len(wrong)) / 2
 
 
@@ -113,8 +113,8 @@ class RGBAndFlow(Video):
 
     Sayed et al. 2018 bring both vectors of a clip together and hold those of two clips apart; here all clips of a batch
     are held apart (Tian et al. 2020).
-    `apart` cuts film and flow at places of their own; `apart=False` opens the shortcut: who knows where in the picture
-    the part is finds its flow, and need not see how anything moves.
+    `apart` cuts film and flow at places of their own.  `apart=False` opens a shortcut: the part's place in the picture
+    is enough to find its flow, however it moves.
     """
 
     needs = ("frames", "flow")
@@ -132,7 +132,7 @@ class RGBAndFlow(Video):
     ) -> None:
         super().__init__(encoder, size, even=False)
         self.shown, self.temperature, self.apart = whole("shown", shown, 2), positive("temperature", temperature), apart
-        self.eyes, self.motion = InARow(self.encoder.width, shown, out), convolutions(2 * (shown - 1), out)
+        self.eyes, self.motion = FrameReader(self.encoder.width, shown, out), convolutions(2 * (shown - 1), out)
         # normalised at their ends, or all films become one vector and all flows another
         self.heads = nn.ModuleList(mlp((out, 4 * out, out), last_norm=True) for _ in range(2))
 
@@ -146,12 +146,12 @@ class RGBAndFlow(Video):
                 f"{flow.shape[1]} flows"
             )
         first = torch.randint(t - self.shown + 1, (b, 1)).to(frames.device)
-        rows, mirror = torch.arange(b, device=frames.device)[:, None], some(frames)
+        rows, mirror = torch.arange(b, device=frames.device)[:, None], random_subset(frames)
         steps = first + torch.arange(self.shown, device=frames.device)
         film, flow = (mirrored(x, mirror) for x in (frames[rows, steps], flow[rows, steps[:, :-1]]))
         here = self.corners(film)
         there = self.corners(flow) if self.apart else here
-        return [self.seen(self.window(film, here)), self.window(flow, there) / self.fast]
+        return [self.prepare(self.window(film, here)), self.window(flow, there) / self.fast]
 
     def collapse(self, batch_size: int) -> float:
         """The logarithm of the number of clips: all are as near."""
@@ -167,8 +167,8 @@ class RGBAndFlow(Video):
         return clip_loss(*self.project(*views), 1 / self.temperature)
 
 
-def tuned(sounds: Sounds, level: bool) -> Sounds:
-    """Log-mel spectrograms for the network; `level` takes away how loud each is on the whole."""
+def scaled(sounds: Sounds, level: bool) -> Sounds:
+    """Log-mel spectrograms for the network; `level` takes away how loud each is as a whole."""
     return (sounds - sounds.mean((1, 2, 3), keepdim=True) if level else sounds + 12) / 3
 
 

@@ -18,8 +18,8 @@ from gadkit.checks import one_of
 from gadkit.data.views import denormalise, normalise
 from gadkit.nn.heads import BatchNorm
 from gadkit.nn.vit import ViT
-from gadkit.pretext.adversarial import Decoder, adversarial, critic, value_of
-from gadkit.pretext.base import Pretext, init_small, unexplained, weighted_cross_entropy
+from gadkit.pretext.adversarial import Decoder, add_gradient, adversarial, critic
+from gadkit.pretext.base import Pretext, init_small, unexplained_variance, weighted_cross_entropy
 from gadkit.pretext.colour import lab_to_rgb, nearest, palette, rgb_to_lab
 from gadkit.pretext.shortcuts import mosaic
 
@@ -84,7 +84,7 @@ class Colourisation(Pretext):
         grey, ab = views[0], views[1][:, 1:]
         answers = self.answers(grey)
         if self.answer == "regression":
-            return unexplained(answers, ab / STEP)
+            return unexplained_variance(answers, ab / STEP)
         truth = nearest(ab.movedim(1, -1).flatten(0, -2), self.colours)  # (b * r * c)
         if self.training:
             here = truth.bincount(minlength=self.outputs) / len(truth)
@@ -145,11 +145,11 @@ class Inpainting(Pretext):
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The share of the hole's variance that is left unexplained; the critic adds gradient, not value."""
         filled, (_, whole, hole) = self.fill(views), views
-        value = unexplained(filled, whole, hole.expand_as(whole))
+        value = unexplained_variance(filled, whole, hole.expand_as(whole))
         if self.critic is None:
             return value
         judging, deceiving = adversarial(self.critic, whole, filled)
-        return value_of(value, judging + self.adversary * deceiving)
+        return add_gradient(value, judging + self.adversary * deceiving)
 
     @torch.no_grad()
     def predict(self, views: list[Tensor]) -> Images:
@@ -177,7 +177,7 @@ class Autoencoder(Pretext):
         size: int = 64,
     ) -> None:
         super().__init__(encoder, size)
-        if noise < 0 or (code is not None and code < 1):
+        if not 0 <= noise < math.inf or (code is not None and code < 1):
             raise ValueError(f"autoencoder: expected noise >= 0 and a code of at least 1, got {noise} and {code}")
         self.code, self.noise, self.adversary = code, noise, adversary
         if code is None:
@@ -214,12 +214,12 @@ class Autoencoder(Pretext):
         """The share of the photographs' variance that is left unexplained; the critic adds gradient, not value."""
         noisy, clean = views
         made = self.reconstruct(noisy)
-        value = unexplained(made, clean)
+        value = unexplained_variance(made, clean)
         if self.critic is None:
             return value
         fake = made if self.code is None else torch.cat([made, self.generate(len(made))])
         judging, deceiving = adversarial(self.critic, clean, fake)
-        return value_of(value, judging + self.adversary * deceiving)
+        return add_gradient(value, judging + self.adversary * deceiving)
 
     @torch.no_grad()
     def predict(self, views: list[Tensor]) -> Images:

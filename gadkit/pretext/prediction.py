@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gadkit.checks import one_of
 from gadkit.data.views import denormalise
 from gadkit.nn.vit import Block, ViT
-from gadkit.pretext.base import init_small, unexplained
-from gadkit.pretext.video import Frames, InARow, Video, mirrored, some
+from gadkit.pretext.base import init_small, unexplained_variance
+from gadkit.pretext.video import FrameReader, Frames, Video, mirrored, random_subset
 
 
 class NextFrame(Video):
@@ -30,7 +30,7 @@ class NextFrame(Video):
             raise ValueError(f"shown: expected at least 1 frame, got {shown}")
         self.shown, self.target = shown, one_of("target", target, ("change", "frame"))
         width = self.encoder.width
-        self.read = init_small(InARow(width, shown, width))
+        self.read = init_small(FrameReader(width, shown, width))
         self.mix = init_small(Block(width, self.encoder.blocks[0].heads))  # things move from place to place
         self.draw = init_small(nn.Linear(width, 3 * self.encoder.patch_size**2))
         nn.init.trunc_normal_(self.draw.weight, std=0.002)  # changes are small: to begin with, nothing moves
@@ -41,7 +41,7 @@ class NextFrame(Video):
         if frames.shape[1] <= self.shown:
             raise ValueError(f"frames: expected clips of at least {self.shown + 1} frames, got {frames.shape[1]}")
         frames = self.window(frames, self.corners(frames))
-        return [self.seen(mirrored(frames, some(frames)))]
+        return [self.prepare(mirrored(frames, random_subset(frames)))]
 
     def collapse(self, batch_size: int) -> float:
         """1: no change at all, or one mean colour everywhere."""
@@ -60,7 +60,7 @@ class NextFrame(Video):
         """The share of the variance of what is asked for that is left unexplained."""
         (frames,) = views
         before, after = frames[:, self.shown - 1 : -1], frames[:, self.shown :]
-        return unexplained(self.answer(frames), after - before if self.target == "change" else after)
+        return unexplained_variance(self.answer(frames), after - before if self.target == "change" else after)
 
     @torch.no_grad()
     def predict(self, views: list[Tensor]) -> Float[Tensor, "b u 3 s s"]:

@@ -1,4 +1,4 @@
-"""Free labels: depth, normals, edges and segmentation, which a renderer knows and nobody has to draw.
+"""Free labels: depth, normals, edges and segmentation, which a renderer knows, so that they need no drawing.
 
 Book: pretext/semantic
 """
@@ -16,7 +16,7 @@ from gadkit.checks import check_images
 from gadkit.data.views import crop, normalise
 from gadkit.factory.geometry import MATERIALS, edges, normals
 from gadkit.nn.vit import ViT
-from gadkit.pretext.base import Pretext, init_small, unexplained, weighted_cross_entropy
+from gadkit.pretext.base import Pretext, init_small, unexplained_variance, weighted_cross_entropy
 
 CHANNELS = {"depth": 1, "normals": 2, "edges": 1, "segmentation": len(MATERIALS)}
 COLLAPSE = {"depth": 1.0, "normals": 1.0, "edges": math.log(2), "segmentation": math.log(len(MATERIALS))}
@@ -28,7 +28,7 @@ class FreeLabels(Pretext):
     Depth and the normals' x and y count by the share of variance left unexplained, edges and materials by
     cross-entropy in which every class weighs the same; their sum is the loss, and the best constants' sum its
     `collapse`.  Parts lie in the middle of their photographs: `scale=(1, 1)` leaves them there and opens the shortcut
-    of a mean map that looks at nothing; random crops close it.
+    of a mean map, the same for every photograph; random crops close it.
     """
 
     needs = ("images", "height", "materials")
@@ -98,7 +98,7 @@ def _loss(label: str, prediction: Float[Tensor, "b c s s"], target: Float[Tensor
     if label in ("depth", "normals"):  # predictions count in deviations of the batch, so all heads learn at one pace
         mean = distributed.mean(target.mean((0, 2, 3), keepdim=True))
         spread = distributed.mean((target - mean).square().mean((0, 2, 3), keepdim=True)).sqrt() + 1e-4
-        return unexplained(prediction, (target - mean) / spread)
+        return unexplained_variance(prediction, (target - mean) / spread)
     if label == "edges":
         is_edge = (target > 0.5).float()
         share = distributed.mean(is_edge.mean())

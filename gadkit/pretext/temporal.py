@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gadkit.checks import one_of
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import init_small
-from gadkit.pretext.video import Frames, InARow, Video, mirrored, some
+from gadkit.pretext.video import FrameReader, Frames, Video, mirrored, random_subset
 
 
 class FrameOrder(Video):
@@ -24,7 +24,7 @@ class FrameOrder(Video):
     right, (b, a, d) and (b, e, d) are wrong, and so are their reverses, since no order of tuples tells which way a clip
     runs.  Half of the tuples are right; the paper prefers a quarter, and clips that move much.
     "arrow" asks for just that: do the frames run forwards or backwards (after Wei et al. 2018, who use flow)?  On a
-    clip that is its own reverse nobody can do better than chance.
+    clip that is its own reverse no answer is better than chance.
     Every frame of a clip is encoded once, for `tuples` questions.
     `even=False` leaves the shortcut open: light that drifts, as a lamp's that warms up, is a clock in the picture.
     """
@@ -42,7 +42,7 @@ class FrameOrder(Video):
         if tuples < 1:
             raise ValueError(f"tuples: expected at least 1 a clip, got {tuples}")
         self.question, self.tuples = one_of("question", question, ("order", "arrow")), tuples
-        self.read = init_small(InARow(self.encoder.width, 3, hidden))
+        self.read = init_small(FrameReader(self.encoder.width, 3, hidden))
         self.head = init_small(nn.Linear(hidden, 1))
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
@@ -51,20 +51,20 @@ class FrameOrder(Video):
         ask = shuffled if self.question == "order" else arrows
         rows, answer = (x.unflatten(0, (-1, self.tuples)) for x in ask(len(frames) * self.tuples, frames.shape[1]))
         frames = self.window(frames, self.corners(frames))
-        return [self.seen(mirrored(frames, some(frames))), rows.to(frames.device), answer.to(frames)]
+        return [self.prepare(mirrored(frames, random_subset(frames))), rows.to(frames.device), answer.to(frames)]
 
     def collapse(self, batch_size: int) -> float:
         """Log 2: both answers alike."""
         return math.log(2)
 
-    def judge(self, frames: Frames, rows: Int[Tensor, "b q 3"]) -> Float[Tensor, "b q"]:
+    def logits(self, frames: Frames, rows: Int[Tensor, "b q 3"]) -> Float[Tensor, "b q"]:
         """The logits of "in order"."""
         return self.head(self.read(self.encode(frames), rows).mean(2))[..., 0].float()
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Cross-entropy of the two answers."""
         frames, rows, answer = views
-        return F.binary_cross_entropy_with_logits(self.judge(frames, rows), answer)
+        return F.binary_cross_entropy_with_logits(self.logits(frames, rows), answer)
 
 
 def shuffled(count: int, frames: int) -> tuple[Int[Tensor, "b 3"], Int[Tensor, "b"]]:

@@ -64,7 +64,7 @@ class Video(Pretext):
         clip = torch.arange(len(x), device=x.device)[:, None, None]
         return x.permute(0, 3, 4, 1, 2)[clip, rows[:, :, None], columns[:, None]].permute(0, 3, 4, 1, 2)
 
-    def seen(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t 3 h w"]:
+    def prepare(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t 3 h w"]:
         """Frames in [0, 1] as the encoder is given them."""
         return standardise(normalise(frames)) if self.even else normalise(frames)
 
@@ -73,7 +73,7 @@ class Video(Pretext):
         return self.patches(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
 
-class InARow(nn.Module):
+class FrameReader(nn.Module):
     """Reads `count` frames in a row, patch by patch: tokens of one place add up, by a matrix for each turn in the row.
 
     Changes show where they happen; a mean over the picture would drown a small part that moves.  Each frame is encoded
@@ -103,7 +103,7 @@ def mirrored(x: Float[Tensor, "b t c h w"], which: Bool[Tensor, "b"]) -> Float[T
     return torch.where(which[:, None, None, None, None], other, x)
 
 
-def some(x: Tensor, share: float = 0.5) -> Bool[Tensor, "b"]:
+def random_subset(x: Tensor, share: float = 0.5) -> Bool[Tensor, "b"]:
     """A random share of a batch."""
     return (torch.rand(len(x)) < share).to(x.device)
 

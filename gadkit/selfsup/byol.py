@@ -1,4 +1,4 @@
-"""BYOL: predict what a slower copy of yourself sees in another view; nobody is pushed away.
+"""BYOL: predict what a slower copy of the network makes of another view; no negatives.
 
 Source: Grill et al. 2020, section 3.
 Book: selfsup/byol
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit.checks import share
 from gadkit.data.views import pair
 from gadkit.losses import byol_loss
 from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
@@ -45,7 +46,7 @@ class BYOL(SelfSupervised):
         self.predictor = mlp((out, width, out)) if predictor else nn.Identity()
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
         self.view = pair(self.size)
-        self.momentum = momentum
+        self.momentum = share("momentum", momentum, zero=True)
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Two views of each of `batch["images"]`: the first always blurred, the second seldom (table 6)."""

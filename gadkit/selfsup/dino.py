@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gadkit.checks import one_of, positive
+from gadkit.checks import one_of, positive, share
 from gadkit.data.views import ASYMMETRIC, multi_crop
 from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn
 from gadkit.nn import DINOHead, ViT, cosine_momentum, ema_update, teacher_of
@@ -63,6 +63,8 @@ class DINO(SelfSupervised):
         super().__init__(ViT(registers=registers) if encoder is None else encoder)
         if not 0 < masked[0] <= masked[1] <= 1:
             raise ValueError(f"masked: expected two shares in (0, 1] in order, got {masked}")
+        if not (0 <= ibot < math.inf and 0 <= koleo < math.inf):
+            raise ValueError(f"ibot, koleo: expected weights from 0, got {ibot} and {koleo}")
         width = self.encoder.width
         self.student, self.student_head = self.encoder, DINOHead(width, prototypes, norm=True)
         self.mask_token = nn.Parameter(torch.zeros(width))
@@ -71,11 +73,12 @@ class DINO(SelfSupervised):
         self.register_buffer("patch_centre", torch.zeros(prototypes))
         self.register_buffer("progress", torch.zeros(()))  # the share of training that is done
         self.balance = one_of("balance", balance, ("centre", "sinkhorn"))
-        self.small, self.momentum, self.frozen = small, momentum, frozen
+        self.small, self.momentum = small, share("momentum", momentum, zero=True)
+        self.frozen = share("frozen", frozen, zero=True)
         self.teacher_temperature = positive("teacher_temperature", teacher_temperature)
         self.student_temperature = positive("student_temperature", student_temperature)
         start = teacher_temperature if warmup_temperature is None else warmup_temperature
-        self.warmup_temperature, self.warmup = positive("warmup_temperature", start), warmup
+        self.warmup_temperature, self.warmup = positive("warmup_temperature", start), share("warmup", warmup, zero=True)
         self.ibot, self.masked, self.koleo, self.prototypes = ibot, masked, koleo, prototypes
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
@@ -85,8 +88,8 @@ class DINO(SelfSupervised):
 
     def collapse(self, batch_size: int) -> float:
         """Log k for class tokens, as much for patches in the images that have hidden ones, and KoLeo's at its worst."""
-        share = self.ibot * max(1, batch_size // 2) / batch_size
-        return (1 + share) * math.log(self.prototypes) + 2 * self.koleo * COINCIDENT
+        patches = self.ibot * max(1, batch_size // 2) / batch_size
+        return (1 + patches) * math.log(self.prototypes) + 2 * self.koleo * COINCIDENT
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Cross-entropy of student and teacher over pairs of views (eq. 3), and the additions that are switched on.
@@ -146,7 +149,7 @@ class DINO(SelfSupervised):
         grid = view.shape[2] // patch, view.shape[3] // patch
         some, (low, high) = max(1, b // 2), self.masked
         shares = [low + (high - low) * (i + 0.5) / some for i in range(some)]
-        counts = [max(1, int(share * grid[0] * grid[1])) for share in shares] + [0] * (b - some)
+        counts = [max(1, int(part * grid[0] * grid[1])) for part in shares] + [0] * (b - some)
         return block_masks([counts[i] for i in torch.randperm(b).tolist()], grid).to(view.device)
 
     def _patches(

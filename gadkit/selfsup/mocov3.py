@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gadkit.checks import positive
+from gadkit.checks import positive, share
 from gadkit.data.views import pair
 from gadkit.losses import info_nce
 from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
@@ -47,7 +47,7 @@ class MoCoV3(SelfSupervised):
             self.encoder.patch.requires_grad_(False)
         self.teacher = teacher_of(nn.Sequential(self.encoder, self.head))
         self.view = pair(self.size)
-        self.temperature, self.momentum = positive("temperature", temperature), momentum
+        self.temperature, self.momentum = positive("temperature", temperature), share("momentum", momentum, zero=True)
 
     def views(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Two views of each of `batch["images"]`, by BYOL's two recipes."""

@@ -1,4 +1,4 @@
-"""SimCLR: agree with yourself, and disagree with everybody else.
+"""SimCLR: two views of a photograph agree, and disagree with those of all others.
 
 Source: Chen, Kornblith, Norouzi and Hinton 2020.
 Book: selfsup/simclr

@@ -257,6 +257,27 @@ def test_bad_input_is_refused(images: Tensor) -> None:
     for scale, ratio in (((0.0, 1.0), SQUARE), ((0.5, 1.1), SQUARE), ((0.5, 0.2), SQUARE), (SQUARE, (2.0, 0.5))):
         with pytest.raises(ValueError, match="crop: expected 0 < scale <= 1 and ratio > 0 in order"):
             crop(images, 24, scale, ratio)
+    for options in (
+        {"strength": -1.0},
+        {"strength": float("nan")},
+        {"blurred": 1.5},
+        {"mirror": -0.1},
+        {"solarised": float("nan")},
+        {"jitter": (0.4, 0.4, -0.2, 0.1)},
+        {"jitter": (0.4, 0.4, 0.4, 0.7)},
+        {"size": 0},
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):
+            Views(**options)
+    for sigma in ((0.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0)):
+        with pytest.raises(ValueError, match="sigma: expected two positive deviations"):
+            views.blur(images.float(), sigma)
+    with pytest.raises(ValueError, match=r"share: expected a share in \[0, 1\]"):
+        flip(images.float(), 1.1)
+    with pytest.raises(ValueError, match="jitter: expected"):
+        colour_jitter(images.float(), brightness=float("nan"))
+    with pytest.raises(ValueError, match="size: expected a whole number from 1"):
+        crop(images, 0)
     with pytest.raises(ValueError, match="expected dtype uint8"):
         views.resize(images.float(), 24)
     with pytest.raises(ValueError, match=r"expected shape \(b, 3, h, w\)"):

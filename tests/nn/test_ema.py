@@ -102,5 +102,5 @@ def test_the_schedule_rises_from_its_base_and_reaches_1_at_the_end_only(base: fl
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.1])
 def test_a_momentum_outside_0_to_1_is_refused(momentum: float) -> None:
-    with pytest.raises(ValueError, match="momentum: expected a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"momentum: expected a share in \[0, 1\]"):
         ema_update(nn.Linear(1, 1), nn.Linear(1, 1), momentum)

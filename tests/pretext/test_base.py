@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gadkit import pretext
-from gadkit.pretext.base import unexplained
+from gadkit.pretext.base import unexplained_variance
 
 TASKS = {
     "Rotation": {"size": 32},
@@ -71,15 +71,26 @@ def test_images_of_another_kind_are_refused(name: str, small, parts, untyped) ->
 
 def test_the_unexplained_share_is_1_for_the_mean_and_0_for_the_truth() -> None:
     target = torch.randn(4, 3, 8, 8) * 5 + 2
-    assert unexplained(target, target) == 0
-    assert unexplained(target.mean().expand_as(target), target) == pytest.approx(1, rel=1e-5)
+    assert unexplained_variance(target, target) == 0
+    assert unexplained_variance(target.mean().expand_as(target), target) == pytest.approx(1, rel=1e-5)
     where = torch.rand(4, 3, 8, 8) < 0.3
-    assert unexplained(torch.where(where, target, 99.0), target, where) == 0
-    assert unexplained(target[where].mean().expand_as(target), target, where) == pytest.approx(1, rel=1e-5)
+    assert unexplained_variance(torch.where(where, target, 99.0), target, where) == 0
+    assert unexplained_variance(target[where].mean().expand_as(target), target, where) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_what_would_broadcast_or_is_nowhere_has_no_unexplained_share() -> None:
+    x = torch.randn(2, 3, 4, 4)
+    with pytest.raises(ValueError, match="unexplained_variance: expected tensors of one shape"):
+        unexplained_variance(x, x[:1])
+    with pytest.raises(ValueError, match="unexplained_variance: expected tensors of one shape"):
+        unexplained_variance(x, x, torch.ones(2, 1, 4, 4).bool())
+    with pytest.raises(ValueError, match="a `where` that is true somewhere"):
+        unexplained_variance(x, x, torch.zeros_like(x).bool())
 
 
 def test_what_does_not_vary_leaves_nothing_to_explain() -> None:
-    assert unexplained(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
+    assert unexplained_variance(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from films import everything, landing
 
 from gadkit.factory.films import mechanics, motion, sound
-from gadkit.pretext.crossmodal import RGBAndFlow, SightAndSound, tuned
+from gadkit.pretext.crossmodal import RGBAndFlow, SightAndSound, scaled
 from gadkit.pretext.video import read_gain, read_place
 
 
@@ -55,8 +55,8 @@ def test_a_shared_gain_matches_sounds_to_pictures_until_the_level_is_taken_away(
             assert own.mean((1, 2, 3)).abs().max() < 1e-3
     assert told[False] > 0.75
     assert told[True] < 0.65
-    honest = tuned(sound.hear(clips).float(), level=True)
-    assert torch.allclose(tuned(data["sound"].float(), level=True), honest, atol=0.1)  # nothing of the leak is left
+    honest = scaled(sound.hear(clips).float(), level=True)
+    assert torch.allclose(scaled(data["sound"].float(), level=True), honest, atol=0.1)  # nothing of the leak is left
 
 
 def test_film_and_flow_show_the_same_place_unless_they_are_cut_apart(small) -> None:

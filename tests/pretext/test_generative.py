@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gadkit.pretext.adversarial import Decoder, adversarial, critic, value_of
-from gadkit.pretext.base import unexplained
+from gadkit.pretext.adversarial import Decoder, add_gradient, adversarial, critic
+from gadkit.pretext.base import unexplained_variance
 from gadkit.pretext.colour import lab_to_rgb, nearest, palette, rgb_to_lab
 from gadkit.pretext.generative import Autoencoder, Colourisation, Inpainting, holes
 from gadkit.pretext.shortcuts import diffuse, mosaic, read_mosaic
@@ -56,7 +56,7 @@ def test_perfect_logits_give_the_photograph_its_colours_back(parts, small) -> No
     method.answers = lambda grey: 50.0 * torch.nn.functional.one_hot(truth, method.outputs).movedim(-1, 1)
     assert method.loss(views) < 1e-6
     painted = rgb_to_lab(method.predict(views))[:, 1:]
-    assert unexplained(torch.nn.functional.avg_pool2d(painted, 4), views[1][:, 1:]) < 0.4
+    assert unexplained_variance(torch.nn.functional.avg_pool2d(painted, 4), views[1][:, 1:]) < 0.4
 
 
 def test_rare_colours_weigh_more(parts, small) -> None:
@@ -82,8 +82,8 @@ def test_a_sensor_s_raw_image_gives_its_colours_away(parts, generator) -> None:
     assert torch.equal(raw[:, 0, 1::2, 1::2], x[:, 2, 1::2, 1::2])
     pool = torch.nn.functional.avg_pool2d
     truth = pool(rgb_to_lab(x)[:, 1:], 4)
-    assert unexplained(pool(rgb_to_lab(read_mosaic(raw))[:, 1:], 4), truth) < 0.2
-    assert unexplained(pool(rgb_to_lab(read_mosaic(rgb_to_lab(x)[:, :1] / 100))[:, 1:], 4), truth) > 0.9
+    assert unexplained_variance(pool(rgb_to_lab(read_mosaic(raw))[:, 1:], 4), truth) < 0.2
+    assert unexplained_variance(pool(rgb_to_lab(read_mosaic(rgb_to_lab(x)[:, :1] / 100))[:, 1:], 4), truth) > 0.9
 
 
 def test_a_network_reads_the_mosaic_and_cannot_read_lightness(parts, small, learn) -> None:
@@ -131,7 +131,7 @@ def test_a_blur_fills_specks_and_not_a_large_hole(parts) -> None:
     left = {}
     for kind, steps in (("specks", 20), ("centre", 100)):
         hole = holes(len(x), 96, kind)
-        left[kind] = unexplained(diffuse(x, hole, steps), x, hole.expand_as(x)).item()
+        left[kind] = unexplained_variance(diffuse(x, hole, steps), x, hole.expand_as(x)).item()
     assert left["specks"] < 0.15 < 0.35 < left["centre"]
 
 
@@ -189,7 +189,7 @@ def test_each_side_of_the_game_moves_itself_alone() -> None:
 
 def test_a_hidden_loss_pulls_without_showing() -> None:
     x = torch.tensor(2.0, requires_grad=True)
-    value = value_of(3 * x, x**2)
+    value = add_gradient(3 * x, x**2)
     assert value.item() == 6
     assert torch.autograd.grad(value, x)[0].item() == 3 + 4
 

@@ -5,7 +5,7 @@ import torch
 from films import everything
 
 from gadkit.data.views import denormalise
-from gadkit.pretext.base import unexplained
+from gadkit.pretext.base import unexplained_variance
 from gadkit.pretext.prediction import NextFrame
 
 
@@ -58,7 +58,7 @@ def test_a_new_network_expects_no_change(small) -> None:
     with torch.no_grad():
         before, after = views[0][:, 2:-1], views[0][:, 3:]
         assert method.loss(views) == pytest.approx(1, abs=0.05)
-        assert unexplained(method.answer(views[0]) + before, after) < 0.2
+        assert unexplained_variance(method.answer(views[0]) + before, after) < 0.2
 
 
 def test_bad_arguments_are_told(small) -> None:

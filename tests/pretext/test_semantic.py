@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gadkit.factory.geometry import MATERIALS, edges, normals
-from gadkit.pretext.base import unexplained
+from gadkit.pretext.base import unexplained_variance
 from gadkit.pretext.semantic import CHANNELS, COLLAPSE, FreeLabels
 
 
@@ -51,7 +51,7 @@ def test_a_mean_map_tells_much_of_parts_in_the_middle_and_little_of_crops(survey
         method = FreeLabels(small(), scale=scale)
         (_, depth, _, _, finish), (_, depth_too, _, _, finish_too) = (method.views(half) for half in halves)
         left[scale] = [
-            unexplained(a.mean(0, keepdim=True).expand_as(b), b).item()
+            unexplained_variance(a.mean(0, keepdim=True).expand_as(b), b).item()
             for a, b in ((depth, depth_too), (finish, finish_too))
         ]
     assert max(left[1.0, 1.0]) < 0.85
@@ -70,4 +70,4 @@ def test_labels_are_those_of_the_geometry(surveyed, small) -> None:
         (edge[:, 0], edges(height, materials).float()),
         (finish.argmax(1).float(), materials.float()),
     ):
-        assert unexplained(seen[inner], known[inner]) < 0.2  # the crop resamples by a hair
+        assert unexplained_variance(seen[inner], known[inner]) < 0.2  # the crop resamples by a hair

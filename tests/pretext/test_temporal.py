@@ -45,7 +45,7 @@ def test_which_way_a_palindrome_runs_is_chance_for_every_network(clip: str, smal
     rows = torch.cat([forwards, forwards.flip(1)]).expand(2, -1, -1)
     answer = torch.cat([torch.ones(56), torch.zeros(56)]).expand(2, -1)
     with torch.no_grad():
-        logits = method.judge(seen, rows)
+        logits = method.logits(seen, rows)
         assert method.loss([seen, rows, answer]) >= math.log(2) - 1e-5
     assert logits.std() > 0.01
     right = (torch.sort(logits[:, :56], 1).values - torch.sort(logits[:, 56:], 1).values).abs().max()
@@ -57,7 +57,7 @@ def test_the_order_of_a_still_film_is_chance(small) -> None:
     torch.nn.init.normal_(method.head.weight, std=5.0)
     views = method.views({"frames": everything()["frames"][:4, :1].expand(-1, 8, -1, -1, -1)})
     with torch.no_grad():
-        logits = method.judge(*views[:2])
+        logits = method.logits(*views[:2])
     assert (logits - logits[:, :1]).abs().max() < 1e-4
 
 

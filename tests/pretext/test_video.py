@@ -7,7 +7,7 @@ from films import everything, landing, learn
 from gadkit.pretext.crossmodal import RGBAndFlow, SightAndSound
 from gadkit.pretext.prediction import NextFrame
 from gadkit.pretext.temporal import FrameOrder
-from gadkit.pretext.video import InARow, Video, convolutions, mirrored
+from gadkit.pretext.video import FrameReader, Video, convolutions, mirrored
 
 TASKS = {"FrameOrder": FrameOrder, "NextFrame": NextFrame, "SightAndSound": SightAndSound, "RGBAndFlow": RGBAndFlow}
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -95,7 +95,7 @@ def test_two_mirrors_make_none_and_flow_turns_round() -> None:
 
 
 def test_frames_in_a_row_are_read_by_their_turns() -> None:
-    read, tokens = InARow(16, 3, 8), torch.randn(2, 5, 4, 16)
+    read, tokens = FrameReader(16, 3, 8), torch.randn(2, 5, 4, 16)
     rows = torch.tensor([[[0, 1, 2], [4, 2, 0]], [[1, 1, 1], [2, 3, 4]]])
     out = read(tokens, rows)
     assert out.shape == (2, 2, 4, 8)

@@ -212,6 +212,27 @@ def test_the_collapsed_loss_follows_the_batch(make: Callable, name: str, collaps
     assert make(name).collapse(48) == pytest.approx(collapse)
 
 
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        (SimCLR, {"temperature": 0.0}),
+        (MoCoV3, {"temperature": -0.2}),
+        (MoCoV3, {"momentum": 1.1}),
+        (BYOL, {"momentum": math.nan}),
+        (SwAV, {"epsilon": 0.0}),
+        (SwAV, {"queue": -1}),
+        (DINO, {"student_temperature": math.nan}),
+        (DINO, {"warmup_temperature": 0.0}),
+        (DINO, {"frozen": 1.5}),
+        (DINO, {"ibot": -1.0}),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_named(small: Callable, method: type, options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(options))}.*: expected"):
+        method(small(), **options)
+
+
 def test_swav_keeps_prototypes_still_and_then_on_the_sphere(make: Callable, photographs: torch.Tensor) -> None:
     method = make("swav")
     method.frozen = 0.5
