@@ -6,6 +6,8 @@ Book: selfsup/curation
 import argparse
 from pathlib import Path
 
+from gadkit.cli.options import image_options
+
 DESCRIPTION = """Choose a small, balanced collection out of a large, lopsided one, without labels.
 
 A representation looks at every image.  Images that are nearly the same are taken for one; the others are put into
@@ -41,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        parents=[image_options()],
     )
     command.add_argument(
         "images",
@@ -91,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.cli import collection, outputs, sources  # imported late: --help need not wait for torch
 
     task = collection.check(arguments)
-    outputs.tell(*sources.unread(arguments.images), *task.before())
+    outputs.tell(*sources.remarks(arguments.images, layouts=False), *task.before())
     found = task.curate()
     task.write(found)
     outputs.say(*task.table(found))

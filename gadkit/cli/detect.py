@@ -7,6 +7,8 @@ import argparse
 from contextlib import closing, nullcontext
 from pathlib import Path
 
+from gadkit.cli.options import image_options
+
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
 With only a name for the part (--object) the detector compares each image with descriptions of good and of damaged
@@ -39,6 +41,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        parents=[image_options()],
     )
     command.add_argument(
         "images",
@@ -83,8 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.report import ONE_SHOT, ZERO_SHOT, Report
 
     task = inspection.check(arguments)
-    given = list(dict.fromkeys([*arguments.images, arguments.normal or arguments.images[0]]))
-    outputs.tell(*sources.unread(given), *sources.uncovered(given))
+    outputs.tell(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
     detector = task.fit()
     outputs.tell(*words.before(task))
     root, heard = sources.common_root(arguments.images), True

@@ -20,10 +20,12 @@ from torch import Tensor
 from gadkit.checks import one_of
 from gadkit.data.folders.depth import Depth
 from gadkit.data.folders.layouts import Entry, classes, detect_layout, mvtec, pairs, plain
+from gadkit.data.folders.listing import natural
 from gadkit.data.folders.masks import read_mask, read_masks
 from gadkit.data.folders.opening import BrokenImage
 from gadkit.data.folders.photographs import SUFFIXES, Photo, read_image, resize
 from gadkit.data.folders.runs import Run, examine
+from gadkit.data.folders.structure import defect_of
 from gadkit.data.folders.visa import visa
 from gadkit.data.folders.walking import closed_in, images_in, masks_in, unread_in
 
@@ -36,11 +38,13 @@ __all__ = [
     "Photo",
     "Run",
     "closed_in",
+    "defect_of",
     "detect_layout",
     "examine",
     "images_in",
     "load_images",
     "masks_in",
+    "natural",
     "read_image",
     "read_mask",
     "read_masks",

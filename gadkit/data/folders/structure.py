@@ -62,3 +62,16 @@ def within(root: Path, test: Callable[[Path], bool]) -> list[Path]:
             return found
         level = [below for folder in level for below in folders_in(folder)]
     return []
+
+
+def defect_of(path: Path) -> str | None:
+    """The name of the folder by which the data set around a path calls it defective; None if there is none."""
+    path = path.absolute()
+    for above in path.parents:
+        inside = [path, *path.parents]
+        inside = inside[: inside.index(above)][::-1]  # from just below `above` down to the path
+        if len(inside) > 1 and split_of(inside[0]) and is_mvtec(above):
+            return None if is_good(inside[1]) else inside[1].name
+        if is_bad(inside[0]) and is_classes(above):
+            return inside[0].name
+    return None
