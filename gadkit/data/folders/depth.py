@@ -134,8 +134,7 @@ def deep_pixels(path: Path, image: Image.Image) -> Deep:
     coarse = raw.startswith("LA")  # Pillow gives its upper bytes only
     low = high if coarse else _plane(path, _low_bytes)  # so that 255 of 255 is 65535 of 65535
     values = high.astype(np.uint16) * 256 + low  # (h, w, c)
-    colours = 1 if coarse else 3
-    alpha = values[..., colours] if mode in ("RGBA", "LA") else None
+    alpha = values[..., -1] if mode in ("RGBA", "LA") else None
     values = values[..., 0] if coarse else values[..., :3]
     return Deep(values, alpha, coarse=coarse, **facts)
 

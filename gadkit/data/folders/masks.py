@@ -16,7 +16,7 @@ from torch import Tensor
 from gadkit.data.folders.opening import BrokenImage, opened, upright
 
 FOLDERS = ("ground_truth", "groundtruth", "ground truth", "gt", "mask", "masks")  # names of folders, in any case
-NAMED = re.compile(r"(.+?)[_-](?:regular[_-])?(?:mask|masks|gt|label|ground[_-]?truth)(?:[_-]?[0-9]+)?", re.IGNORECASE)
+NAMED = re.compile(r"(.+?)[_-](?:mask|masks|gt|label|ground[_-]?truth)(?:[_-]?[0-9]+)?", re.IGNORECASE)
 HALF = 127  # of a lossy format's 255: below it lies what compression leaves around the marks
 LEVELS = 16  # a mask has few values; a photograph has many
 

@@ -55,6 +55,8 @@ def _split_rows(table: Path, name: str) -> Iterator[dict[str, str]]:
     """The rows of one object."""
     for row in _rows(table, COLUMNS):
         if row["object"] == name:  # a part of the data set is enough
+            if not row["image"]:
+                raise ValueError(f"{table}: expected a path of an image in each row, got {row}")
             for path in filter(None, (row["image"], row["mask"])):
                 if not posixpath.normpath(path).startswith(f"{name}/"):
                     raise ValueError(f"{table}: expected paths inside the folder {name}, got {path!r}")
