@@ -50,7 +50,10 @@ def _test_set(folder: ImageFolder, category: str, size: int) -> TestSet:
     if not {0, 1} <= {entry.label for entry in test}:
         raise ValueError(f"{folder.root}: expected normal and defective images of {category} to test on, got one kind")
     references = [image for _, image, _ in _read(folder, train, size)]
-    photos, images, masks = zip(*_read(folder, test, size), strict=True)
+    found = [*_read(folder, test, size)]
+    if not found:
+        raise ValueError(f"{folder.root}: expected images of {category} to test on, got none that can be read")
+    photos, images, masks = zip(*found, strict=True)
     defective = [i for i, photo in enumerate(photos) if photo.label == 1]
     if bare := [i for i in defective if photos[i].mask is None]:
         log.warning("%s: no mask for %d of %d photographs of defects", category, len(bare), len(defective))

@@ -79,6 +79,13 @@ def test_a_closed_folder_that_is_asked_for(closed: Path) -> None:
             ImageFolder(root)[0]
 
 
+def test_a_closed_file(place: Path, request: pytest.FixtureRequest) -> None:
+    path = close(photograph(place / "x.png"))
+    request.getfixturevalue("bound")
+    with pytest.raises(BrokenImage, match=r"x.png: Permission denied"):
+        read_image(path)
+
+
 def test_a_folder_that_may_be_listed_but_not_entered(place: Path, request: pytest.FixtureRequest) -> None:
     photograph(place / "parts" / "a.png")
     photograph(place / "parts" / "sub" / "b.png")
