@@ -202,6 +202,19 @@ def test_kolektor_sdd2(tmp_path: Path) -> None:
     ]
 
 
+def test_several_masks_and_a_damaged_one_beside_photographs(tmp_path: Path) -> None:
+    for name in "abc":
+        photograph(tmp_path / f"{name}.png")
+    (tmp_path / "a_mask.png").write_bytes(b"")
+    mask(tmp_path / "b_mask_1.png", row=None)
+    mask(tmp_path / "b_mask_2.png", row=3)
+    mask(tmp_path / "c_mask.png", row=None)
+    folder = ImageFolder(tmp_path)
+    assert [(entry.path.name, entry.label) for entry in folder.entries] == [("a.png", None), ("b.png", 1), ("c.png", 0)]
+    assert [(photo.path.name, int(photo.mask.sum())) for photo in folder] == [("b.png", 6), ("c.png", 0)]
+    assert folder.broken == [(tmp_path / "a_mask.png", "an empty file")]
+
+
 def test_photographs_that_are_named_like_masks_are_photographs(tmp_path: Path) -> None:
     names = ["bottle.png", "bottle_label.png", "masks/1.png", "masks/2.png", "x.jpg", "x.png", "labels/bottle.png"]
     for i, name in enumerate(names):

@@ -71,15 +71,16 @@ def classes(root: Path) -> Iterator[Entry]:
 
 def pairs(root: Path) -> Iterator[Entry]:
     """Photographs with masks beside them, as in KolektorSDD; one is defective if its mask marks anything."""
-    marks = {photograph: mask for mask, photograph in pairs_below(root).items()}
+    marks: dict[Path, list[Path]] = {}
+    for mask, photograph in pairs_below(root).items():
+        marks.setdefault(photograph, []).append(mask)
     for path in images_in(root, recursive=True):
         above = [folder for folder in path.parents if folder.is_relative_to(root)]
         split = next((folder for folder in above if split_of(folder)), None)
         category = root if split in (None, root) else split.parent
-        mask = marks.get(path)
-        label = None if mask is None else _marks_something(mask)
+        masks = tuple(natural(marks.get(path, [])))
+        label = _marks_something(masks)
         defect = None if label is None else "defect" if label else "good"
-        masks = () if mask is None else (mask,)
         yield Entry(path, label, masks, defect, category.resolve().name, split and split_of(split))
 
 
@@ -124,10 +125,11 @@ def _mask_folders(folder: Path) -> list[Path]:
     return [below for below in folders_in(folder) if is_mask_folder(below.name)]
 
 
-def _marks_something(mask: Path) -> int | None:
+def _marks_something(masks: tuple[Path, ...]) -> int | None:
+    """1 if any of them marks a pixel, 0 if none does, None if there are none or one can't be read."""
     try:
-        status = os.stat(mask)
-        return _marks(mask, status.st_mtime_ns, status.st_size)
+        found = [(mask, os.stat(mask)) for mask in masks]
+        return max((_marks(mask, status.st_mtime_ns, status.st_size) for mask, status in found), default=None)
     except (OSError, BrokenImage):
         return None
 

@@ -74,14 +74,14 @@ def by_subject(files: Iterable[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def looks_like_mask(path: Path) -> bool:
-    """Whether a file holds few grey values only, as masks do and photographs don't; False if it can't be read."""
+def looks_like_mask(path: Path) -> bool | None:
+    """Whether a file holds few grey values only, as masks do and photographs don't; None if it can't be read."""
     try:
         with opened(path) as image:
             lossy = image.format in ("JPEG", "MPO")
             values = np.asarray(image.convert("RGB"))
     except BrokenImage:
-        return False
+        return None
     if (np.ptp(values.astype(int), -1) > (16 if lossy else 0)).any():
         return False
     grey = values[..., 0]

@@ -8,6 +8,7 @@ Book: intro/run-it
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from gadkit.data.folders.listing import files_in, folders_in, is_image, listed, natural
@@ -55,7 +56,9 @@ def pairs_in(files: list[Path]) -> dict[Path, Path]:
     found = {}
     for pairs in (named, other):
         pairs = {mask: photograph for mask, photograph in pairs.items() if photograph is not None}
-        if pairs and all(looks_like_mask(path) for path in [*pairs][:TRIED]):
+        looks = (looks_like_mask(path) for path in pairs)
+        tried = [*islice((look for look in looks if look is not None), TRIED)]  # damaged ones say nothing
+        if tried and all(tried):
             found |= pairs
     return found
 
