@@ -272,6 +272,18 @@ def test_what_a_file_is_under_the_wrong_name(content: bytes, tmp_path: Path) -> 
         read_image(tmp_path / "x.jpg")
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_deep_pictures_are_turned_upright(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the sensor sees an upright scene turned to the left
+    values = plate(60000)
+    path = save(tmp_path / f"x.{suffix}", np.ascontiguousarray(np.rot90(values)), exif=exif)
+    assert np.array_equal(read_image(path)[0], scaled(values, 65535))
+    eight = plate(255).astype(np.uint8)
+    path = save(tmp_path / f"y.{suffix}", np.ascontiguousarray(np.rot90(eight)), exif=exif)
+    assert np.array_equal(read_image(path)[0], eight)
+
+
 def test_the_camera_s_turn_survives_damage_beside_it(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -56,7 +56,8 @@ def opened(
         _check_regular(path)
         with warnings.catch_warnings():  # Pillow warns of odd metadata and of large images, which still can be read
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            # given as a path, grey TIFFs are mapped into memory, and those that lie on their side are garbled
+            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
                 if before is not None:
                     before(image)
                 if load:
