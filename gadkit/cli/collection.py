@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit import runtime, zoo
@@ -18,7 +18,7 @@ from gadkit.cli import outputs, sources
 from gadkit.cli.outputs import count
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
-from gadkit.data.folders import load_images
+from gadkit.data.folders import Run, load_images, natural
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
 
@@ -33,6 +33,7 @@ class Collection:
 
     backbone: Backbone
     files: list[Path]
+    run: Run  # what they have in common
     keep: int | None
     clusters: Sequence[int] | None
     duplicates: float | None  # the cosine from which two images are one; None until it is measured
@@ -51,7 +52,8 @@ class Collection:
     def look(self) -> Float[Tensor, "n d"]:
         """Features of all images that can be read; on the way, how alike an image and itself taken again are."""
         features, again, every = [], [], max(1, len(self.files) // ASKED)
-        for paths, images in sources.batches(sources.read(self.files, "look", self.skip, self.backbone.image_size)):
+        photos = sources.read(self.files, "look", self.skip, self.backbone.image_size, depth=self.run.depth)
+        for paths, images in sources.batches(photos):
             features.append(look(self.backbone, images).pooled)
             some = [i for i in range(len(paths)) if (len(self.read) + i) % every == 0]
             if some and self.duplicates is None:
@@ -69,6 +71,7 @@ class Collection:
 
     def before(self) -> Iterator[str]:
         """Remarks that one wants to read before the work is done."""
+        yield from self.run.remarks
         if self.left_out:
             yield f"left out: {count(self.left_out, 'image')} in the output folder, or contact sheets of earlier runs"
 
@@ -77,9 +80,15 @@ class Collection:
         x = self.look()
         keep = max(1, len(x) // SHARE) if self.keep is None else self.keep
         draw = torch.Generator().manual_seed(self.seed)
-        found = curate(x, keep, self.clusters, self.duplicates, self.choice, draw)
+        found = curate(x, keep, self.clusters, self.duplicates, self.choice, draw, self.order())
         outputs.tell(*self._less(found, keep), *_more(found))
         return found
+
+    def order(self) -> Int[Tensor, "n"]:
+        """The images that were read, those with most pixels first, and of as many pixels the first by name."""
+        name = {path: place for place, path in enumerate(natural(self.read))}
+        rows = range(len(self.read))
+        return torch.tensor(sorted(rows, key=lambda i: (-self.run.pixels[self.read[i]], name[self.read[i]])))
 
     def _less(self, found: Curated, keep: int) -> Iterator[str]:
         """Remarks on what was asked for and could not be had."""
@@ -118,7 +127,7 @@ class Collection:
             inside = found.kept[top[found.kept] == number]
             some = [self.read[i] for i in inside[:COLUMNS].tolist()]
             if some:
-                rows.append((int((top == number).sum()), len(inside), load_images(some, THUMBNAIL)))
+                rows.append((int((top == number).sum()), len(inside), load_images(some, THUMBNAIL, self.run.depth)))
         columns = min(COLUMNS, max(5, *(len(images) for *_, images in rows), 0))
         with outputs.atomic(self.out / sources.SHEET, "wb") as file:
             viz.show_clusters(rows, columns, page=True).savefig(file, format="png")
@@ -206,6 +215,7 @@ def check(arguments: argparse.Namespace) -> Collection:
     return Collection(
         backbone=zoo.load(arguments.backbone, arguments.preset, device),
         files=files,
+        run=sources.run_of(files, arguments.bits),
         keep=arguments.keep,
         clusters=arguments.clusters,
         duplicates=arguments.duplicates,

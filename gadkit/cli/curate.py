@@ -6,13 +6,15 @@ Book: selfsup/curation
 import argparse
 from pathlib import Path
 
+from gadkit.cli.options import image_options
+
 DESCRIPTION = """Choose a small, balanced collection out of a large, lopsided one, without labels.
 
-A representation looks at every image.  Images that are nearly the same are taken for one; the others are put into
-clusters, these into larger ones (hierarchical k-means), and the images to keep are drawn so that every cluster gives
-alike, as far as it goes.  Every image below FOLDER counts, in whatever layout; only masks, where it holds a data set
-like MVTec AD or VisA, do not.  Nothing in FOLDER is changed: DIR receives curation.csv (every image, what became of it
-and why), kept.txt (what stays, one path a line) and contact.png (the clusters at a glance).
+A representation looks at every image.  Images that are nearly the same are taken for one, and the one with most pixels
+stands for them; the others are put into clusters, these into larger ones (hierarchical k-means), and the images to keep
+are drawn so that every cluster gives alike, as far as it goes.  Every image below FOLDER counts, in whatever layout;
+only masks of defects do not, and are named.  Nothing in FOLDER is changed: DIR receives curation.csv (every image, what
+became of it and why), kept.txt (what stays, one path a line) and contact.png (the clusters at a glance).
 """
 
 EXAMPLES = """examples:
@@ -41,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        parents=[image_options()],
     )
     command.add_argument(
         "images",
@@ -91,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.cli import collection, outputs, sources  # imported late: --help need not wait for torch
 
     task = collection.check(arguments)
-    outputs.tell(*sources.unread(arguments.images), *task.before())
+    outputs.tell(*sources.remarks(arguments.images, layouts=False), *task.before())
     found = task.curate()
     task.write(found)
     outputs.say(*task.table(found))

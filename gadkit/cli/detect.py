@@ -7,6 +7,8 @@ import argparse
 from contextlib import closing, nullcontext
 from pathlib import Path
 
+from gadkit.cli.options import image_options
+
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
 With only a name for the part (--object) the detector compares each image with descriptions of good and of damaged
@@ -21,8 +23,9 @@ EXAMPLES = """examples:
   gadkit detect parts/ --object carpet --normal good/ --threshold-quantile 0.95 --maps maps/
 
 A higher score is more anomalous.  Scores compare within one run; those of another object, preset or set of normal
-images have another scale.  Of a category of MVTec AD or VisA the images to test on are scored; what else lies in its
-folder is counted on standard error and left out.
+images have another scale.  Of a data set whose folders say which parts are good (MVTec AD and its kin, VisA,
+KolektorSDD, or good beside bad) the images to test on are scored, and masks never are; what else lies in its folder is
+counted on standard error and left out.
 
 Exit code: 0 when all files were read, whatever was found; 1 when some were skipped, each named on standard error; 2
 when nothing could be done; 130 when interrupted.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are
@@ -39,13 +42,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        parents=[image_options()],
     )
     command.add_argument(
         "images",
         type=Path,
         nargs="+",
         metavar="IMAGES",
-        help="folders and files: PNG, JPEG, BMP, TIFF, WebP; also a category of MVTec AD or VisA",
+        help="folders and files: PNG, JPEG, BMP, TIFF, WebP; also a category of a data set, as MVTec AD or VisA",
     )
     command.add_argument("--object", required=True, metavar="NAME", help='what the images show, as in "metal nut"')
     command.add_argument(
@@ -83,8 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.report import ONE_SHOT, ZERO_SHOT, Report
 
     task = inspection.check(arguments)
-    given = list(dict.fromkeys([*arguments.images, arguments.normal or arguments.images[0]]))
-    outputs.tell(*sources.unread(given), *sources.uncovered(given))
+    outputs.tell(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
     detector = task.fit()
     outputs.tell(*words.before(task))
     root, heard = sources.common_root(arguments.images), True

@@ -22,6 +22,7 @@ from gadkit.anomaly.thresholds import held_out, threshold
 from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import OpenCLIP
 from gadkit.cli import outputs, sources
+from gadkit.data.folders import Run
 from gadkit.protocols import AnomalyResult
 
 
@@ -34,6 +35,7 @@ class Inspection:
     device: torch.device
     files: list[Path]
     normal_files: list[Path]
+    run: Run  # what the files and the normal ones have in common
     labels: dict[Path, int]  # of `files`, as far as a data set's layout knows them
     line: float | None  # the threshold, given or drawn
     quantile: float | None  # of the held-out scores, to draw the threshold at; None where it is given
@@ -59,7 +61,8 @@ class Inspection:
         clip = _load(self.preset, self.device)
         detector, texts = WinCLIP(clip, self.object_name), [*chain(*WINCLIP.texts(self.object_name))]
         self.prompts = clip.full(texts), len(texts), clip.context_length
-        images = [image for _, image in sources.read(self.normal_files, "normal", self.skip, clip.image_size)]
+        read = sources.read(self.normal_files, "normal", self.skip, clip.image_size, depth=self.run.depth)
+        images = [image for _, image in read]
         if self.normal_files and not images:
             raise ValueError(f"--normal: none of the {len(self.normal_files)} files could be read")
         self.references = len(images)
@@ -75,7 +78,8 @@ class Inspection:
 
     def score(self, detector: WinCLIP) -> Iterator[tuple[outputs.Row, Path, Tensor, Tensor]]:
         """Row, path, image and map of one file after the other."""
-        with closing(sources.read(self.files, "detect", self.skip)) as photos:  # an interrupt takes the bar away
+        read = sources.read(self.files, "detect", self.skip, depth=self.run.depth)
+        with closing(read) as photos:  # an interrupt takes the bar away
             for paths, images in sources.batches(photos):
                 result = detector.score(images)
                 for path, image, heat, score in zip(paths, images, result.maps, result.scores.tolist(), strict=True):
@@ -107,6 +111,7 @@ def check(arguments: argparse.Namespace) -> Inspection:
         device=runtime.device(arguments.device),
         files=new,
         normal_files=normal,
+        run=sources.run_of([*normal, *new], arguments.bits),
         labels=sources.labels(arguments.images),
         line=arguments.threshold,
         quantile=None if arguments.threshold is not None else arguments.threshold_quantile or 1.0,

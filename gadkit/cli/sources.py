@@ -13,13 +13,32 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from gadkit.cli.outputs import count
-from gadkit.data.folders import BrokenImage, Entry, ImageFolder, images_in, load_images, unread_in
+from gadkit.data.folders import (
+    BrokenImage,
+    Depth,
+    Entry,
+    ImageFolder,
+    Run,
+    defect_of,
+    examine,
+    images_in,
+    masks_in,
+    read_image,
+    resize,
+    unread_in,
+)
 from gadkit.runtime import progress
 
-LAYOUTS = {"mvtec": "MVTec AD's layout", "visa": "VisA's layout"}
+LAYOUTS = {
+    "mvtec": "MVTec AD's layout",
+    "visa": "VisA's layout",
+    "classes": "folders of good and of defective parts",
+    "pairs": "photographs with masks beside them",
+}
 SHEET, TABLE, LIST = "contact.png", "curation.csv", "kept.txt"  # what `gadkit curate` writes
 HEADER = ("path", "status", "duplicate_of")  # how its table begins
 BATCH, PIXELS = 16, 2**24  # images at once, and pixels: together with its map, a pixel takes some 30 bytes on the way
+SOME = 3  # names in a remark
 
 
 def files_to_score(given: Sequence[Path]) -> list[Path]:
@@ -27,7 +46,7 @@ def files_to_score(given: Sequence[Path]) -> list[Path]:
     found: dict[str, Path] = {}
     for source in given:
         entries = _entries(source)
-        for entry in [e for e in entries if e.split != "train"] or entries:
+        for entry in [e for e in entries if e.split not in ("train", "validation")] or entries:
             found.setdefault(os.path.abspath(entry.path), entry.path)
     return list(found.values())
 
@@ -61,28 +80,50 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 def foreign(out: Path) -> list[str]:
     """Names that `gadkit curate` would write to in a folder and that something else than an earlier run has taken."""
+    table = out / TABLE
     try:
-        ours = (out / TABLE).read_text(encoding="utf-8", errors="replace").startswith(",".join(HEADER))
+        ours = table.is_file() and table.read_text(encoding="utf-8", errors="replace").startswith(",".join(HEADER))
     except OSError:
         ours = False
-    return [] if ours else [name for name in (SHEET, LIST, TABLE) if (out / name).exists()]
+    return [] if ours else [name for name in (SHEET, LIST, TABLE) if os.path.lexists(out / name)]
 
 
 def _is_sheet(path: Path) -> bool:
     return path.name == SHEET and path.with_name(TABLE).is_file()
 
 
-def unread(given: Iterable[Path]) -> Iterator[str]:
-    """A remark on pictures in folders that are of a kind which is not read, if there are any."""
+def remarks(given: Sequence[Path], normal: Path | None = None, layouts: bool = True) -> Iterator[str]:
+    """What a user should know of the folders asked for: what is left out of them, and what they lack.
+
+    `normal` is the folder of good parts, if there is one; `layouts` says whether those of data sets are followed.
+    """
+    every = list(dict.fromkeys([*given, *([] if normal is None else [normal])]))
+    folders = [ImageFolder(source, layout=None if layouts else "plain") for source in every]
+    yield from _unread(every)
+    yield from _masks(folders)
+    yield from _uncovered(folders)
+    yield from _without_masks(folders)
+    if normal is not None:
+        yield from _unknown(folders[every.index(normal)])
+
+
+def _unread(given: Iterable[Path]) -> Iterator[str]:
+    """Pictures of a kind that is not read."""
     found = {os.path.abspath(path): path.suffix.lower() for source in given for path in unread_in(source)}
     if found:
         kinds = ", ".join(f"{number} {suffix}" for suffix, number in Counter(found.values()).most_common())
         yield f"left out: {count(len(found), 'picture')} of a kind that is not read ({kinds})"
 
 
-def uncovered(given: Sequence[Path]) -> Iterator[str]:
-    """A remark on every data set in a known layout that has images beside it, as nobody looks at these."""
-    folders = [ImageFolder(source) for source in given]
+def _masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
+    """Masks in folders without a layout that says so."""
+    found = {os.path.abspath(path): path for f in folders if f.layout not in LAYOUTS for path in masks_in(f.root)}
+    if found:
+        yield f"left out: {count(len(found), 'mask')}, which are no photographs ({_some(map(str, found.values()))})"
+
+
+def _uncovered(folders: Sequence[ImageFolder]) -> Iterator[str]:
+    """Images that lie beside a data set in a known layout, and that nobody looks at."""
     known = {os.path.realpath(entry.path) for folder in folders for entry in folder.entries}
     for folder in folders:
         there = images_in(folder.root, recursive=True) if folder.layout in LAYOUTS else []
@@ -93,13 +134,42 @@ def uncovered(given: Sequence[Path]) -> Iterator[str]:
             )
 
 
+def _without_masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
+    """Photographs of defects that nobody has marked."""
+    for folder in folders:
+        if bare := folder.unmasked:
+            defects = sum(entry.label == 1 for entry in folder.entries)
+            yield f"no mask for {len(bare)} of {count(defects, 'photograph')} of defects below {folder.root}"
+
+
+def _unknown(folder: ImageFolder) -> Iterator[str]:
+    """Several folders whose names say nothing, all taken for good parts."""
+    places = {os.path.relpath(entry.path.parent, folder.root) for entry in folder.entries}
+    if folder.layout not in LAYOUTS and len(places) > 1:
+        yield (
+            f"--normal: the names of the {len(places)} folders below {folder.root} ({_some(sorted(places))}) do not "
+            f"say which parts are good, so all {count(len(folder), 'image')} are taken for good ones"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
+
+
 def normal_files(source: Path) -> list[Path]:
     """The images in a folder of good parts; of a data set in a known layout, its normal images to train on.
 
-    Raises ValueError where all are labelled as defective.
+    Raises ValueError where all are labelled as defective, by their own layout or by the one of the folders above.
     """
-    entries = [e for e in _entries(source) if e.label != 1]
-    if not entries:
+    if (name := defect_of(source)) is not None:
+        raise ValueError(
+            f"--normal: expected images of good parts, got {source}: its data set labels them as defective ({name})"
+        )
+    entries = _entries(source)
+    if any(e.label is not None for e in entries):
+        entries = tuple(e for e in entries if e.label == 0 or os.path.isdir(e.path))  # a closed folder is to be named
+    if not any(e.label != 1 and not os.path.isdir(e.path) for e in entries):
         raise ValueError(f"--normal: expected images of good parts, got only images labelled as defective in {source}")
     return [e.path for e in [e for e in entries if e.split == "train"] or entries]
 
@@ -114,20 +184,30 @@ def common_root(given: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in given]))
 
 
+def run_of(files: Sequence[Path], bits: int | None = None) -> Run:
+    """What all files of a run have in common, and remarks on it; look at all that will be compared, once."""
+    return examine(progress(files, "files"), bits)
+
+
 def read(
-    files: Iterable[Path], what: str, skip: Callable[[Path, str], None], size: int | None = None
+    files: Sequence[Path],
+    what: str,
+    skip: Callable[[Path, str], None],
+    size: int | None = None,
+    *,
+    depth: Depth,
 ) -> Iterator[tuple[Path, UInt8[Tensor, "3 h w"]]]:
     """Read one file after the other behind a progress bar, resized to a square of `size` if given.
 
-    `skip` is told the path of each file that can't be read, and why.
+    `skip` is told the path of each file that can't be read, and why.  `depth` is that of the whole run (`run_of`).
     """
     for path in progress(files, what):
         try:
-            image = load_images([path], size)[0]
+            image = read_image(path, depth)
         except BrokenImage as error:
             skip(path, error.reason)
         else:
-            yield path, image
+            yield path, image if size is None else resize(image, size)
 
 
 def batches(

@@ -79,12 +79,14 @@ def curate(
     duplicates: float | None = 0.98,
     choice: str = "random",
     generator: torch.Generator | None = None,
+    order: Int[Tensor, "n"] | None = None,
 ) -> Curated:
     """Near-duplicates out, the rest into a tree of clusters, and `keep` rows from it in balance.
 
     `clusters` are numbers of clusters, leaves first (by `levels` if not given), and at most as many as rows are left
     without near-duplicates; `duplicates` is the cosine from which two rows are one (None keeps all), `choice` how rows
-    are drawn from a leaf.  Features are normalised inside, by `prepare`.
+    are drawn from a leaf.  Of near-duplicates the one stands for all that `order`, a list of all rows, names first (by
+    default the first row).  Features are normalised inside, by `prepare`.
     Raises ValueError for a `keep` below 1, numbers of clusters that do not fall, and as the three steps do.
     """
     x = prepare(x)
@@ -93,7 +95,7 @@ def curate(
     if clusters and [*clusters] != sorted(clusters, reverse=True):
         raise ValueError(f"clusters: expected numbers that fall, got {[*clusters]}")
     rows = torch.arange(len(x), device=x.device)
-    twin = rows if duplicates is None else twins(x, duplicates)
+    twin = rows if duplicates is None else twins(x, duplicates, order=order)
     single = (twin == rows).nonzero()[:, 0]
     clusters = [min(k, len(single)) for k in clusters or levels(len(single))]  # how many are left, nobody knows before
     tree = hierarchical_kmeans(x[single], clusters, generator=generator)

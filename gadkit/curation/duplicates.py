@@ -5,8 +5,6 @@ kept of each.
 Book: selfsup/curation
 """
 
-from typing import no_type_check
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -17,28 +15,37 @@ from gadkit.search.neighbors import check_features, topk
 NEIGHBOURS = 64  # that are looked at of each row, as in DINOv2
 
 
-@no_type_check  # bad input is a ValueError
-def twins(x: Float[Tensor, "n d"], threshold: float, neighbours: int = NEIGHBOURS) -> Int[Tensor, "n"]:
+def twins(
+    x: Float[Tensor, "n d"], threshold: float, neighbours: int = NEIGHBOURS, order: Int[Tensor, "n"] | None = None
+) -> Int[Tensor, "n"]:
     """For every row the one that stands for it: itself if it is kept, else the first row of its group.
 
     Two rows are alike if their cosine is at least `threshold` and one is among the nearest `neighbours` of the other; a
-    group is whatever hangs together.  The kept ones are searched again until no two of them are alike, for one row may
-    have more copies than neighbours are looked at.  Raises ValueError for a threshold outside (-1, 1], fewer than two
-    neighbours (a row is its own first), or features that are not finite.
+    group is whatever hangs together.  `order` lists all rows, those that rather stand for others first; without it the
+    first row of a group stands for it.  The kept ones are searched again until no two of them are alike, for one row
+    may have more copies than neighbours are looked at.  Raises ValueError for a threshold outside (-1, 1], fewer than
+    two neighbours (a row is its own first), an order that is none, or features that are not finite.
     """
     if not -1 < threshold <= 1:
         raise ValueError(f"threshold: expected a cosine above -1 and at most 1, got {threshold}")
     if neighbours < 2:
         raise ValueError(f"neighbours: expected at least 2, the row itself and another, got {neighbours}")
     x = F.normalize(check_features(x), dim=1)
-    kept = torch.arange(len(x), device=x.device)
+    rows = torch.arange(len(x), device=x.device)
+    if order is not None:
+        order = order.to(x.device)
+        if len(order) != len(x) or not torch.equal(order.sort().values, rows):
+            raise ValueError(f"order: expected each of the {len(x)} rows once, got {order.tolist()[:8]} ...")
+        first = twins(x[order], threshold, neighbours)
+        return torch.empty_like(order).scatter_(0, order, order[first])
+    kept = rows
     stands = kept.clone()
     while len(kept) > 1:
         first = _first_of_group(x[kept], threshold, min(neighbours, len(kept)))
         if bool((first == torch.arange(len(first), device=x.device)).all()):
             break
         stands[kept] = kept[first]
-        stands = stands[stands]  # those who stood for others have someone who stands for them now
+        stands = stands[stands]  # rows that stood for others have one that stands for them now
         kept = kept[first.unique()]
     return stands
 

@@ -165,7 +165,8 @@ def test_a_data_set_is_judged_by_its_own_labels(run: Run, tmp_path: Path) -> Non
     assert len(found) == 6, "the images to train on are the good parts, not those to score"
     assert "image AUROC 1.000, by the folder's own labels" in err
     code, _, err = run("detect", tmp_path / "nut", "--object", "nut", "--normal", tmp_path / "nut" / "test" / "hole")
-    assert code == 0, "a folder inside a data set is a plain folder"
+    assert code == 2
+    assert "its data set labels them as defective (hole)" in err
 
 
 BAD = [

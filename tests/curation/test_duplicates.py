@@ -51,6 +51,31 @@ def test_no_two_of_the_kept_are_alike(generator: torch.Generator) -> None:
     assert (z @ z.T).fill_diagonal_(-1).max() < 0.97 + 1e-5
 
 
+@given(st.integers(0, 1000), st.floats(0.3, 0.99))
+def test_the_first_in_order_stands_for_its_group(seed: int, threshold: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x, order = torch.randn(40, 4, generator=draw), torch.randperm(40, generator=draw)
+    rank = order.argsort()
+    groups = torch.tensor(brute_force(x, threshold))
+    expected = [min((groups == group).nonzero()[:, 0].tolist(), key=lambda row: rank[row]) for group in groups]
+    assert twins(x, threshold, order=order).tolist() == expected
+    assert torch.equal(twins(x, threshold, order=torch.arange(40)), twins(x, threshold))
+
+
+def test_the_order_holds_where_there_are_more_copies_than_neighbours() -> None:
+    x = torch.eye(3).repeat_interleave(40, 0)
+    order = torch.arange(120).flip(0)
+    assert twins(x, 0.99, neighbours=2, order=order).unique().tolist() == [39, 79, 119]
+    found = curate(x, 3, None, 0.99, order=order)
+    assert found.kept.tolist() == [39, 79, 119]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 1], [0, 1], [0, 1, 3]])
+def test_an_order_that_is_none(untyped: None, order: list[int]) -> None:
+    with pytest.raises(ValueError, match="order: expected each of the 3 rows once"):
+        twins(torch.eye(3), 0.9, order=torch.tensor(order))
+
+
 @pytest.mark.parametrize(("threshold", "neighbours"), [(1.1, 8), (-1.0, 8), (0.9, 1)])
 def test_bad_thresholds(untyped: None, threshold: float, neighbours: int) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -1,7 +1,6 @@
 """Real files of every format, mode, orientation and kind of damage, in every layout."""
 
 import logging
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -141,10 +140,10 @@ def test_a_transparent_palette_or_key_colour_shows_white(tmp_path: Path) -> None
     ],
 )
 def test_deep_grey_is_scaled_not_clipped(values: np.ndarray, expected: list[list[int]], tmp_path: Path) -> None:
-    image = read_image(save(tmp_path / "x.tif", Image.fromarray(values)))
+    image = load_images([save(tmp_path / "x.tif", Image.fromarray(values))])[0]
     assert image.tolist() == [expected] * 3
     if values.dtype == np.uint16:
-        assert torch.equal(image, read_image(save(tmp_path / "x.png", Image.fromarray(values))))
+        assert torch.equal(image, load_images([save(tmp_path / "x.png", Image.fromarray(values))])[0])
 
 
 def test_only_the_first_of_several_pages_counts(tmp_path: Path) -> None:
@@ -181,7 +180,7 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path, caplog: pytest.LogCa
     reasons[save(tmp_path / "dot.png", Image.new("RGB", (1, 1))).name] = "expected at least 2 x 2 pixels, got 1 x 1"
     reasons[save(tmp_path / "gif.png", format="GIF").name] = "not a PNG"
     damaged = Image.fromarray(np.array([[0, np.nan], [1, 1]], np.float32))
-    reasons[save(tmp_path / "nan.tif", damaged).name] = "expected grey values from 0 to 1 or 255, got nan"
+    reasons[save(tmp_path / "nan.tif", damaged).name] = "expected finite values, got 1 that are NaN"
 
     folder = ImageFolder(tmp_path)
     assert folder.broken == []
@@ -195,14 +194,6 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path, caplog: pytest.LogCa
         assert f"skipped {path}: {reason}" in caplog.text
     assert len(list(folder)) == len(good)
     assert len(folder.broken) == len(reasons)  # a second round finds the same ones, not twice as many
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind")
-def test_a_forbidden_file_is_broken(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.png")
-    path.chmod(0)
-    with pytest.raises(BrokenImage, match="Permission denied"):
-        read_image(path)
 
 
 def test_a_file_that_went_away_is_broken(tmp_path: Path) -> None:
@@ -432,7 +423,7 @@ def test_errors_say_what_was_looked_for_and_what_is_there(tmp_path: Path) -> Non
         load_images(tmp_path)
     with pytest.raises(ValueError, match=r"in visa layout"):
         ImageFolder(tmp_path, layout="visa")
-    with pytest.raises(ValueError, match="layout: expected one of mvtec, visa, plain, got 'coco'"):
+    with pytest.raises(ValueError, match="layout: expected one of mvtec, visa, classes, pairs, plain, got 'coco'"):
         ImageFolder(tmp_path, layout="coco")
     save(tmp_path / "d.png")
     with pytest.raises(ValueError, match="category: expected None, for a folder in plain layout without it, got 'nut'"):

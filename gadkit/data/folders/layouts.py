@@ -1,171 +1,140 @@
-"""Which files a folder holds and what its layout says about each: MVTec AD's, VisA's, or no layout at all.
-
-Nothing is opened here but VisA's lists, so a folder of any size is surveyed at once.
+"""What a folder's layout says about its images: MVTec AD's and its kin, VisA's, good beside bad, masks beside images.
 
 Book: intro/run-it
 """
 
-import csv
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from gadkit.data.folders.photos import OTHER_SUFFIXES, SUFFIXES
+from gadkit.data.folders.listing import files_in, folders_in, natural
+from gadkit.data.folders.masks import by_subject, is_mask_folder, read_mask
+from gadkit.data.folders.opening import BrokenImage
+from gadkit.data.folders.structure import is_bad, is_classes, is_good, is_mvtec, is_visa, split_of, within
+from gadkit.data.folders.walking import images_in, pairs_below
 
-COLUMNS = ("object", "split", "label", "image", "mask")  # of VisA's split_csv/1cls.csv
+ORDER = {"train": 1, "validation": 2, "test": 3}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that is still unread, and what is known about it; None where the layout does not say."""
+    """A file that is still unread, and what is known about it: None, or no masks, where the layout does not say."""
 
     path: Path
     label: int | None = None
-    mask: Path | None = None
+    masks: tuple[Path, ...] = ()
     defect: str | None = None
     category: str | None = None
     split: str | None = None
 
 
 def detect_layout(root: str | Path) -> str:
-    """Tell "mvtec", "visa" and "plain" apart, for a whole data set or a single category of it."""
+    """Tell "visa", "mvtec", "classes", "pairs" and "plain" apart, for a data set, one category, or a folder above it.
+
+    "mvtec" is also what BTAD, MVTec LOCO and MVTec AD 2 have, "pairs" what KolektorSDD and KolektorSDD2 have.
+    """
     root = Path(root)
-    if _within(root, _is_visa):
-        return "visa"
-    return "mvtec" if _within(root, _is_mvtec) else "plain"
+    for name, test in (("visa", is_visa), ("mvtec", is_mvtec), ("classes", is_classes)):
+        if within(root, test):
+            return name
+    return "pairs" if pairs_below(root) else "plain"
 
 
 def mvtec(root: Path) -> Iterator[Entry]:
-    """`category/{train,test}/<defect>/x.png` with masks `category/ground_truth/<defect>/x_mask.png`, or `x.png`."""
-    for category in _within(root, _is_mvtec):
-        for split in ("train", "test"):
-            for folder in _folders(category / split):
-                masks = category / "ground_truth" / folder.name
-                for path in images_in(folder):
-                    mask = _first(masks / f"{path.stem}_mask.png", masks / f"{path.stem}.png")
-                    yield Entry(path, int(folder.name != "good"), mask, folder.name, category.resolve().name, split)
+    """`category/<split>/<defect>/x.png` with masks in `category/ground_truth/<defect>/`, as MVTec AD and its kin have.
 
-
-def visa(root: Path) -> Iterator[Entry]:
-    """VisA as it is downloaded: by `split_csv/1cls.csv` where that is there, else by the folders alone, without split.
-
-    A defect's name comes from `<object>/image_anno.csv` (several are joined by commas there), else it is "anomaly".
+    Good parts are in `good`, `ok` or `normal`, in any case; a mask is `x.png`, `x_mask.bmp`, or all of a folder `x`.
     """
-    if _is_visa(root):
-        root = root.resolve()  # a lone object, perhaps named ".": the lists are in the folder above it
-    objects = _within(root, _is_visa)
-    base = root.parent if _is_visa(root) else root
-    names = {name: label for folder in objects for name, label in _annotations(folder)}
-    rows = _split_rows(base) if (base / "split_csv" / "1cls.csv").is_file() else _folder_rows(objects)
-    present = {folder.name for folder in objects}
-    for row in rows:
-        if row["object"] in present:  # a part of the data set is enough
-            normal = row["label"] == "normal"
-            defect = "good" if normal else names.get(row["image"], "anomaly")
-            mask = base / row["mask"] if row["mask"] else None
-            yield Entry(base / row["image"], int(not normal), mask, defect, row["object"], row["split"] or None)
+    for category in within(root, is_mvtec):
+        for split in sorted(folders_in(category), key=lambda split: ORDER.get(split_of(split), 0)):
+            if split_of(split):
+                masks = _mask_folders(category) + _mask_folders(split)
+                classes = [folder for folder in folders_in(split) if not is_mask_folder(folder.name)]
+                labels = {folder: int(not is_good(folder)) for folder in classes}
+                yield from _labelled(labels, masks, category, split_of(split))
+
+
+def classes(root: Path) -> Iterator[Entry]:
+    """Folders of good parts, of defective ones and of masks side by side; nothing is known of images in others."""
+    for category in within(root, is_classes):
+        masks = _mask_folders(category) + (_mask_folders(category.parent) if split_of(category) else [])
+        marked = {below.name.casefold() for folder in masks for below in folders_in(folder)}
+        there = [folder for folder in folders_in(category) if not is_mask_folder(folder.name)]
+        bad = {folder for folder in there if is_bad(folder) or folder.name.casefold() in marked}
+        labels = {folder: 0 if is_good(folder) else 1 if folder in bad else None for folder in there}
+        yield from _labelled(labels, masks, category, None)
+        yield from (Entry(path, category=category.resolve().name) for path in images_in(category))
+
+
+def pairs(root: Path) -> Iterator[Entry]:
+    """Photographs with masks beside them, as in KolektorSDD; one is defective if its mask marks anything."""
+    marks: dict[Path, list[Path]] = {}
+    for mask, photograph in pairs_below(root).items():
+        marks.setdefault(photograph, []).append(mask)
+    for path in images_in(root, recursive=True):
+        above = [folder for folder in path.parents if folder.is_relative_to(root)]
+        split = next((folder for folder in above if split_of(folder)), None)
+        category = root if split in (None, root) else split.parent
+        masks = tuple(natural(marks.get(path, [])))
+        label = _marks_something(masks)
+        defect = None if label is None else "defect" if label else "good"
+        yield Entry(path, label, masks, defect, category.resolve().name, split and split_of(split))
 
 
 def plain(root: Path, recursive: bool = True) -> Iterator[Entry]:
     """Every image in a folder and, if `recursive`, below it, but no masks; `root` may also be one file."""
-    return (Entry(path) for path in ([root] if root.is_file() else images_in(root, recursive)))
+    return (Entry(path) for path in (images_in(root, recursive) if os.path.isdir(root) else [root]))
 
 
-def images_in(folder: Path, recursive: bool = False) -> list[Path]:
-    """Files that end like images, in natural order (`part2` before `part10`); hidden ones are left out.
-
-    So are, in the folders below, the masks of a data set in a known layout: they end like photographs and are none.
-    """
-    found = _below(folder) if recursive else (path for path in folder.glob("*") if not _is_hidden(path.name))
-    return natural(path for path in found if _is_image(path))
-
-
-def unread_in(folder: Path) -> list[Path]:
-    """Pictures in a folder and below it that are of a kind which is not read, in natural order."""
-    return natural(path for path in _below(folder) if path.suffix.lower() in OTHER_SUFFIXES)
-
-
-def natural(paths: Iterable[Path]) -> list[Path]:
-    """Sort as people count: runs of digits by their value, letters without regard to case."""
-
-    def key(path: Path) -> tuple:
-        pieces = re.split(r"([0-9]+)", path.as_posix().casefold())
-        return tuple(int(piece) if index % 2 else piece for index, piece in enumerate(pieces)), str(path)
-
-    return sorted(paths, key=key)
+def _labelled(labels: dict[Path, int | None], masks: list[Path], category: Path, split: str | None) -> Iterator[Entry]:
+    """The images of folders whose labels are known, each with its masks."""
+    found = {folder: images_in(folder, recursive=True) for folder in labels}
+    often = Counter(path.stem.casefold() for folder, label in labels.items() if label for path in found[folder])
+    indexes: dict[Path, dict[str, list[Path]]] = {}
+    for folder, paths in found.items():
+        for path in paths:
+            marked = ()
+            if labels[folder]:
+                alone = often[path.stem.casefold()] == 1  # or nobody knows to which of them a mask in no folder belongs
+                marked = _masks_of(path, folder, masks, alone, indexes)
+            defect = None if labels[folder] is None else folder.name if labels[folder] else "good"
+            yield Entry(path, labels[folder], marked, defect, category.resolve().name, split)
 
 
-def _below(root: Path) -> Iterator[Path]:
-    """All files but hidden ones and masks.  Linked folders are entered, each once: a link may lead to where it lies."""
-    entered = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        where, real = Path(folder), os.path.realpath(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = [name for name in folders if not _is_hidden(name) and not _is_masks(where / name)]
-        yield from (where / name for name in files if not _is_hidden(name))
+def _masks_of(
+    path: Path, folder: Path, roots: list[Path], alone: bool, indexes: dict[Path, dict[str, list[Path]]]
+) -> tuple[Path, ...]:
+    """All masks of one photograph, from the folder of its defect, else from the folder of all masks."""
+    for root in roots:
+        own = [below for below in folders_in(root) if below.name.casefold() == folder.name.casefold()]
+        for place in own or [root] * alone:
+            place = place / path.relative_to(folder).parent
+            if place not in indexes:
+                indexes[place] = by_subject(files_in(place))
+                for below in folders_in(place):  # MVTec LOCO: a folder of masks for each photograph
+                    indexes[place].setdefault(below.name.casefold(), []).extend(files_in(below))
+            if found := indexes[place].get(path.stem.casefold()):
+                return tuple(natural(found))
+    return ()
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def _mask_folders(folder: Path) -> list[Path]:
+    return [below for below in folders_in(folder) if is_mask_folder(below.name)]
 
 
-def _is_image(path: Path) -> bool:
-    """A link to nothing counts: it was meant to be one, and whoever reads it will say what is wrong."""
-    return path.suffix.lower() in SUFFIXES and (path.is_file() or (path.is_symlink() and not path.exists()))
+def _marks_something(masks: tuple[Path, ...]) -> int | None:
+    """1 if any of them marks a pixel, 0 if none does, None if there are none or one can't be read."""
+    try:
+        found = [(mask, os.stat(mask)) for mask in masks]
+        return max((_marks(mask, status.st_mtime_ns, status.st_size) for mask, status in found), default=None)
+    except (OSError, BrokenImage):
+        return None
 
 
-def _is_masks(folder: Path) -> bool:
-    if folder.name == "ground_truth":  # of a category, or of one of its splits
-        return any(_is_mvtec(above) for above in folder.absolute().parents)
-    return folder.name == "Masks" and folder.absolute().parent.name == "Data" and (folder.parent / "Images").is_dir()
-
-
-def _is_mvtec(folder: Path) -> bool:
-    return (folder / "train" / "good").is_dir() or (folder / "test" / "good").is_dir()
-
-
-def _is_visa(folder: Path) -> bool:
-    return (folder / "Data" / "Images").is_dir()
-
-
-def _within(root: Path, test: Callable[[Path], bool]) -> list[Path]:
-    return [root] if test(root) else [folder for folder in _folders(root) if test(folder)]
-
-
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    return natural(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _first(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _annotations(folder: Path) -> Iterator[tuple[str, str]]:
-    if (path := folder / "image_anno.csv").is_file():
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            yield from ((row.get("image", ""), row.get("label", "")) for row in csv.DictReader(file))
-
-
-def _split_rows(base: Path) -> list[dict[str, str]]:
-    path = base / "split_csv" / "1cls.csv"
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}")
-        return list(reader)
-
-
-def _folder_rows(objects: list[Path]) -> Iterator[dict[str, str]]:
-    for folder in objects:
-        for label, name in (("normal", "Normal"), ("anomaly", "Anomaly")):
-            for path in images_in(folder / "Data" / "Images" / name):
-                mask = _first(folder / "Data" / "Masks" / name / f"{path.stem}.png")
-                image, mask = (file and file.relative_to(folder.parent).as_posix() for file in (path, mask))
-                yield dict(zip(COLUMNS, (folder.name, "", label, image, mask), strict=True))
+@lru_cache(maxsize=100_000)
+def _marks(mask: Path, *_: int) -> int:
+    """Whether a mask marks anything; read once as long as the file does not change."""
+    return int(read_mask(mask).any())

@@ -1,0 +1,84 @@
+"""Folders with labels as test sets: what the factory gives, from photographs of any known layout.
+
+    >>> for data in folder_sets("mvtec", 240):              # doctest: +SKIP
+    ...     print(data.category, len(data.references), data.labels.sum().item())
+
+Book: intro/run-it
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from gadkit.checks import whole
+from gadkit.data.folders import BrokenImage, Depth, Entry, ImageFolder, Photo, resize
+from gadkit.factory.sets import TestSet
+
+log = logging.getLogger(__name__)
+
+
+def folder_sets(root: str | Path, size: int, depth: Depth | None = None) -> Iterator[TestSet]:
+    """One test set after the other, a category each, read when its turn comes; images are squashed to `size` squared.
+
+    References are the normal images of the training split; where the layout has none, every second normal image is one.
+    Images are those of the test split with a label, and defective ones without a mask have an empty one.  These, and
+    files that cannot be read, are logged.  `depth` is as in `ImageFolder`.
+    Raises ValueError for a folder without labels, and for a category without normal or without defective images.
+    """
+    whole("size", size, 2)
+    folder = ImageFolder(root)
+    if not folder.categories:
+        raise ValueError(
+            f"test sets: expected folders that say which parts are good (train/good and test/..., good and bad, or "
+            f"masks beside photographs), got images without labels in {root}"
+        )
+    return (_test_set(ImageFolder(root, category=name, depth=depth), name, size) for name in folder.categories)
+
+
+def _test_set(folder: ImageFolder, category: str, size: int) -> TestSet:
+    train = [entry for entry in folder.entries if entry.split == "train" and entry.label == 0]
+    test = [entry for entry in folder.entries if entry.split in ("test", None) and entry.label is not None]
+    if not train:
+        normal = [entry for entry in test if entry.label == 0]
+        train = normal[::2]
+        test = [entry for entry in test if entry not in set(train)]
+    if not {0, 1} <= {entry.label for entry in test}:
+        raise ValueError(f"{folder.root}: expected normal and defective images of {category} to test on, got one kind")
+    references = [image for _, image, _ in _read(folder, train, size)]
+    found = [*_read(folder, test, size)]
+    if not found:
+        raise ValueError(f"{folder.root}: expected images of {category} to test on, got none that can be read")
+    photos, images, masks = zip(*found, strict=True)
+    defective = [i for i, photo in enumerate(photos) if photo.label == 1]
+    if bare := [i for i in defective if photos[i].mask is None]:
+        log.warning("%s: no mask for %d of %d photographs of defects", category, len(bare), len(defective))
+    if lost := [i for i in defective if i not in bare and not masks[i].any()]:
+        log.warning("%s: of %d defects nothing is left at %d pixels, or nothing was marked", category, len(lost), size)
+    return TestSet(
+        category=category,
+        references=torch.stack(references) if references else torch.empty(0, 3, size, size, dtype=torch.uint8),
+        images=torch.stack(images),
+        masks=torch.stack(masks),
+        defects=tuple(photo.defect for photo in photos),
+    )
+
+
+def _read(
+    folder: ImageFolder, entries: Sequence[Entry], size: int
+) -> Iterator[tuple[Photo, UInt8[Tensor, "3 s s"], Bool[Tensor, "s s"]]]:
+    """Photographs that can be read, each with its image and its mask, squashed."""
+    places = {entry: place for place, entry in enumerate(folder.entries)}
+    for entry in entries:
+        try:
+            photo = folder[places[entry]]
+        except BrokenImage as error:
+            log.warning("skipped %s", error)
+            continue
+        mask = torch.zeros(photo.image.shape[1:], dtype=torch.bool) if photo.mask is None else photo.mask
+        small = F.interpolate(mask[None, None].float(), (size, size), mode="nearest-exact")[0, 0].bool()
+        yield photo, resize(photo.image, size), small
