@@ -30,8 +30,8 @@ from gadkit.data.folders import (
 from gadkit.runtime import progress
 
 LAYOUTS = {
-    "mvtec": "MVTec AD's layout",
-    "visa": "VisA's layout",
+    "mvtec": "a data set in MVTec AD's layout",
+    "visa": "a data set in VisA's layout",
     "classes": "folders of good and of defective parts",
     "pairs": "photographs with masks beside them",
 }
@@ -119,7 +119,7 @@ def _masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
     """Masks in folders without a layout that says so."""
     found = {os.path.abspath(path): path for f in folders if f.layout not in LAYOUTS for path in masks_in(f.root)}
     if found:
-        yield f"left out: {count(len(found), 'mask')}, which are no photographs ({_some(map(str, found.values()))})"
+        yield f"left out: {count(len(found), 'mask')} of defects ({_some(map(str, found.values()))})"
 
 
 def _uncovered(folders: Sequence[ImageFolder]) -> Iterator[str]:
@@ -129,8 +129,8 @@ def _uncovered(folders: Sequence[ImageFolder]) -> Iterator[str]:
         there = images_in(folder.root, recursive=True) if folder.layout in LAYOUTS else []
         if beside := sum(os.path.realpath(path) not in known for path in there):
             yield (
-                f"left out: {beside} of the {count(len(there), 'image')} below {folder.root}: it is taken for a data "
-                f"set in {LAYOUTS[folder.layout]}, which does not cover them; name them or their own folders"
+                f"left out: {beside} of the {count(len(there), 'image')} below {folder.root}: it is taken for "
+                f"{LAYOUTS[folder.layout]}, which does not cover them; name them or their own folders"
             )
 
 

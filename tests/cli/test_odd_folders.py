@@ -99,7 +99,7 @@ def test_masks_are_left_out_by_name(run: Run, tmp_path: Path) -> None:
     for command in (["detect", *DETECT], ["curate", "--duplicates", 1, "--out", tmp_path / "out"]):
         code, _, err = run(command[0], tmp_path / "in", *command[1:])
         assert code == 0
-        assert f"left out: 1 mask, which are no photographs ({marks})" in err
+        assert f"left out: 1 mask of defects ({marks})" in err
     with open(tmp_path / "out" / "curation.csv", newline="", encoding="utf-8") as file:
         assert len([*csv.DictReader(file)]) == 3
 

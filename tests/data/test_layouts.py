@@ -215,6 +215,12 @@ def test_several_masks_and_a_damaged_one_beside_photographs(tmp_path: Path) -> N
     assert folder.broken == [(tmp_path / "a_mask.png", "an empty file")]
 
 
+def test_a_photograph_of_a_label_may_have_a_mask(tmp_path: Path) -> None:
+    photograph(tmp_path / "bottle_label.png")
+    mask(tmp_path / "bottle_label_mask.png")
+    assert described(ImageFolder(tmp_path)) == [("bottle_label.png", 1, "defect", None, 6)]
+
+
 def test_photographs_that_are_named_like_masks_are_photographs(tmp_path: Path) -> None:
     names = ["bottle.png", "bottle_label.png", "masks/1.png", "masks/2.png", "x.jpg", "x.png", "labels/bottle.png"]
     for i, name in enumerate(names):

@@ -216,6 +216,7 @@ def _distinct(values: Iterable[str | None]) -> list[str]:
 
 def _what_is_there(root: Path, layout: str) -> str:
     """Where nothing was found, what was looked for and what there is instead."""
-    there = Counter(path.suffix.lower() or path.name for path in islice(root.rglob("*"), 10_000) if path.is_file())
+    names = (Path(name) for _, _, files in os.walk(root) for name in files)
+    there = Counter(name.suffix.lower() or str(name) for name in islice(names, 10_000))
     rest = ", ".join(f"{count} x {suffix}" for suffix, count in there.most_common(4)) or "no files at all"
     return f"looked for {', '.join(SUFFIXES)} in {layout} layout; in it and the folders below there are {rest}"

@@ -28,10 +28,17 @@ def listed(folder: Path) -> tuple[list[Path], list[Path]] | None:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not is_hidden(entry.name):
-                    (folders if os.path.isdir(entry) else others).append(folder / entry.name)
+                    (folders if _is_folder(entry) else others).append(folder / entry.name)
     except OSError:
         return None
     return folders, others
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or one that may not be followed
+        return False
 
 
 def folders_in(folder: Path) -> list[Path]:

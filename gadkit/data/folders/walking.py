@@ -35,12 +35,12 @@ def masks_in(folder: Path) -> list[Path]:
 
 def closed_in(folder: Path) -> list[Path]:
     """The folders that cannot be opened, at any depth, in natural order; `folder` itself may be one."""
-    return natural(path for path, kind in _walk(Path(folder)) if kind == "closed")
+    return natural(path for path, kind in _walk(Path(folder), masks=False) if kind == "closed")
 
 
 def unread_in(folder: Path) -> list[Path]:
     """Pictures in a folder and below it that are of a kind which is not read, in natural order."""
-    return natural(path for path, _ in _walk(Path(folder)) if path.suffix.lower() in OTHER_SUFFIXES)
+    return natural(path for path, _ in _walk(Path(folder), masks=False) if path.suffix.lower() in OTHER_SUFFIXES)
 
 
 def pairs_in(files: list[Path]) -> dict[Path, Path]:
@@ -48,15 +48,15 @@ def pairs_in(files: list[Path]) -> dict[Path, Path]:
 
     Names alone are not believed: a photograph of a label may be called `x_label.jpg`.  Returns photograph by mask.
     """
-    images = natural(path for path in files if is_image(path))
-    stems = {path.stem.casefold(): path for path in images if subject(path.stem) is None}
-    named = {path: stems.get((subject(path.stem) or "").casefold()) for path in images}
+    images = [path for path in files if is_image(path)]
+    stems = {path.stem.casefold(): path for path in images}
     jpegs = {path.stem.casefold(): path for path in images if path.suffix.lower() in (".jpg", ".jpeg")}
+    named = {path: stems.get(name.casefold()) for path in images if (name := subject(path.stem)) is not None}
     other = {path: jpegs.get(path.stem.casefold()) for path in images if path.suffix.lower() in (".png", ".bmp")}
     found = {}
     for pairs in (named, other):
-        pairs = {mask: photograph for mask, photograph in pairs.items() if photograph is not None}
-        looks = (looks_like_mask(path) for path in pairs)
+        pairs = {mask: photograph for mask, photograph in pairs.items() if photograph and not named.get(photograph)}
+        looks = (looks_like_mask(path) for path in natural(pairs))
         tried = [*islice((look for look in looks if look is not None), TRIED)]  # damaged ones say nothing
         if tried and all(tried):
             found |= pairs
@@ -66,15 +66,16 @@ def pairs_in(files: list[Path]) -> dict[Path, Path]:
 def pairs_below(root: Path) -> dict[Path, Path]:
     """Photographs in a folder and below it, by the mask that lies beside each."""
     together: dict[Path, list[Path]] = {}
-    for path, _ in _walk(root):
+    for path, _ in _walk(root, masks=False):
         together.setdefault(path.parent, []).append(path)
     return {mask: photograph for files in together.values() for mask, photograph in pairs_in(files).items()}
 
 
-def _walk(root: Path, recursive: bool = True) -> Iterator[tuple[Path, str]]:
+def _walk(root: Path, recursive: bool = True, masks: bool = True) -> Iterator[tuple[Path, str]]:
     """All files but hidden ones, each with its kind: "file", "mask", or "closed" for a folder that cannot be opened.
 
-    Linked folders are entered, each once: a link may lead to where it lies.
+    Unless `masks` are looked for, they are files like others.  Linked folders are entered, each once: a link may lead
+    to where it lies.
     """
     entered: set[str] = set()
     waiting = [(root, False)]
@@ -88,10 +89,10 @@ def _walk(root: Path, recursive: bool = True) -> Iterator[tuple[Path, str]]:
                 yield folder, "closed"
             continue
         folders, files = content
-        masks = {} if inside else pairs_in(files)
-        yield from ((path, "mask" if (inside and is_image(path)) or path in masks else "file") for path in files)
+        pairs = pairs_in(files) if masks and not inside else {}
+        yield from ((path, "mask" if path in pairs or (inside and is_image(path)) else "file") for path in files)
         if recursive:
-            waiting += [(below, inside or _holds_masks(below)) for below in folders]
+            waiting += [(below, inside or (masks and _holds_masks(below))) for below in folders]
 
 
 def _counts(path: Path, kind: str) -> bool:
