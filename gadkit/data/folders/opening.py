@@ -70,7 +70,9 @@ def opened(
     except OSError as error:
         said = str(error) if "truncated" in str(error) else f"damaged or cut off ({error})"
         raise BrokenImage(path, error.strerror or said) from error
-    except (ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(path, f"{str(error).rstrip('.')}; cut a picture that is meant to be so large") from error
+    except ValueError as error:
         raise BrokenImage(path, str(error)) from error
     except Exception as error:  # a decoder fed with damaged bytes may raise anything
         raise BrokenImage(path, f"unreadable ({type(error).__name__}: {error})") from error
