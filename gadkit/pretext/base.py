@@ -20,7 +20,7 @@ from gadkit.nn.vit import ViT
 
 
 class Pretext(MethodBase):
-    """An encoder and how it sees photographs; a task adds `views`, `loss` and `collapse`.
+    """An encoder and the views that it is given; a task adds `views`, `loss` and `collapse`.
 
     `size` is the side of a view in pixels, `scale` the share of a photograph's area that a random crop keeps.  The
     papers train convolutional networks by SGD or Adam; the recipes are AdamW's for this transformer.
@@ -57,7 +57,7 @@ class Pretext(MethodBase):
 
 
 def init_small(module: nn.Module) -> nn.Module:
-    """Draw a head's matrices small and its biases zero, as the encoder's are: it starts by knowing nothing."""
+    """Initialise a head's matrices small and its biases as zero, like the encoder's: at first all answers are alike."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -23,12 +23,12 @@ from gadkit.search.kmeans import assign, kmeans
 class DeepCluster(Pretext):
     """Pseudo-labels by k-means on the network's own features (Caron et al. 2018): `collapse` is log k.
 
-    Whenever `bank` photographs have been seen, they are clustered by their whitened features; then the classifier
-    starts from zero, and the loss from log k.  Until the next time a photograph belongs where the network of that
-    moment put it: one that could move its own labels would put everything into one cluster, and be right.  Two more
-    trivial answers are in reach.  One cluster for (nearly) everything: `balance` weighs each label by its cluster's
-    inverse size.  Clusters by colour: `colour="keep"` leaves them to be found, "grey" takes the colour out of what is
-    clustered, as the paper's Sobel filter does; what is learnt from keeps its colours, shaken.
+    After every `bank` photographs these are clustered by their whitened features; then the classifier starts from zero,
+    and the loss from log k.  Until the next time a photograph keeps the cluster in which the network of that moment put
+    it: a network that moved its own labels could put everything into one cluster, and be right.  Two more trivial
+    answers are possible.  One cluster for (nearly) everything: `balance` weighs each label by its cluster's inverse
+    size.  Clusters by colour: `colour="keep"` allows them, "grey" takes the colour out of what is clustered, as the
+    paper's Sobel filter does, while the crops to learn from keep their colours, jittered.
     """
 
     transient = ("bank", "filled", "sorter.", "clusterings", "mean", "whitening", "centres", "sizes")
@@ -94,7 +94,7 @@ class DeepCluster(Pretext):
         return math.log(len(self.centres))
 
     def after_step(self, progress: float) -> Sequence[nn.Parameter]:
-        """Cluster again when the bank is full, and tell whose training begins anew: the classifier's."""
+        """Cluster again when the bank is full, and return whose training begins anew: the classifier's parameters."""
         if self.filled < len(self.bank):
             return ()
         self._renew(self.bank)
@@ -110,7 +110,7 @@ class DeepCluster(Pretext):
         self.filled += len(room)
 
     def _renew(self, photographs: UInt8[Tensor, "n 3 s s"]) -> None:
-        """Cluster photographs by what the network makes of them now, and remember how it sees."""
+        """Cluster photographs by their present features, and keep a copy of the network that gave them."""
         ema_update(self.sorter, self.encoder, 0.0)
         self.recluster(torch.cat([self._sorted(normalise(to_float(part))) for part in photographs.split(256)]))
 

@@ -1,6 +1,6 @@
-"""Generation as a question, answered in pixels: which colour was it, what stood in the hole, what lies under the noise.
+"""Tasks that are answered in pixels: the colours of a photograph, the content of a hole, what lies under noise.
 
-Each of them predicts pixels, so a picture can be shown of what has been learnt: `predict` gives it in [0, 1].
+Since each of them predicts pixels, `predict` gives a picture in [0, 1] of what has been learnt.
 
 Book: pretext/generation
 """
@@ -28,7 +28,7 @@ STEP = 20.0  # of the palette, in Lab
 
 
 class Colourisation(Pretext):
-    """Tell the colours of a grey photograph (Zhang et al. 2016): classes, the rare ones weighted up.
+    """Predict the colours of a grey photograph (Zhang et al. 2016): classes, the rare ones weighted up.
 
     Every `cell` x `cell` pixels get one colour of a palette in (a, b); with `answer="regression"` two numbers, whose
     mean squared error is content with a greyish average.  `source="mosaic"` opens the shortcut: the grey image is a
@@ -120,7 +120,8 @@ class Inpainting(Pretext):
         self, encoder: ViT | None = None, hole: str = "blocks", adversary: float = 0.0, size: int = 64
     ) -> None:
         super().__init__(encoder, size)
-        self.hole, self.adversary = one_of("hole", hole, ("blocks", "centre", "specks")), adversary
+        self.hole = one_of("hole", hole, ("blocks", "centre", "specks"))
+        self.adversary = _weight(adversary)
         width, outputs = self.encoder.width, 3 * self.encoder.patch_size**2
         self.head = init_small(nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, outputs)))
         self.critic = critic() if adversary else None
@@ -179,7 +180,7 @@ class Autoencoder(Pretext):
         super().__init__(encoder, size)
         if not 0 <= noise < math.inf or (code is not None and code < 1):
             raise ValueError(f"autoencoder: expected noise >= 0 and a code of at least 1, got {noise} and {code}")
-        self.code, self.noise, self.adversary = code, noise, adversary
+        self.code, self.noise, self.adversary = code, noise, _weight(adversary)
         if code is None:
             self.head = init_small(nn.Linear(self.encoder.width, 3 * self.encoder.patch_size**2))
         else:  # standardised, so that normal numbers are codes too
@@ -225,6 +226,12 @@ class Autoencoder(Pretext):
     def predict(self, views: list[Tensor]) -> Images:
         """The network's copies."""
         return denormalise(self.reconstruct(views[0])).clamp(0, 1)
+
+
+def _weight(adversary: float) -> float:
+    if not 0 <= adversary < math.inf:
+        raise ValueError(f"adversary: expected a weight from 0, got {adversary}")
+    return adversary
 
 
 def holes(

@@ -22,7 +22,7 @@ GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # the axis along which a lens pulls colours a
 def lens(images: Images, strength: float = 0.04) -> Images:
     """Photographs through a cheap lens: green is imaged smaller than red and blue, by the share `strength`.
 
-    The fringes point away from the optical axis, so each of them tells where in the photograph it was.
+    The fringes point away from the optical axis, so each of them gives away where in the photograph it was.
     """
     b, _, h, w = images.shape
     scale = torch.eye(2, 3, device=images.device) / (1 - strength)
@@ -34,7 +34,7 @@ def lens(images: Images, strength: float = 0.04) -> Images:
 def mosaic(images: Images) -> Float[Tensor, "b 1 h w"]:
     """What a camera's sensor records: one colour a pixel, in Bayer's pattern red green / green blue.
 
-    It looks like a grey image, but coloured surfaces wear a fine checkerboard that gives their colour away.
+    It looks like a grey image, but coloured surfaces have a fine checkerboard that gives their colour away.
     """
     h, w = images.shape[-2:]
     y, x = torch.arange(h, device=images.device)[:, None], torch.arange(w, device=images.device)
@@ -120,7 +120,7 @@ def read_lens(tiles: Float[Tensor, "b n 3 t t"]) -> Float[Tensor, "b n 2"]:
 
 
 def match_edges(tiles: Float[Tensor, "b n 3 t t"], permutations: Int[Tensor, "p n"]) -> Int[Tensor, "b"]:
-    """The permutation that a jigsaw player without eyes for the picture would choose: the one whose seams fit best.
+    """The permutation whose seams fit best, which takes no look at what the picture shows.
 
     A seam costs the mean absolute difference of the two lines of pixels that meet there.
     """

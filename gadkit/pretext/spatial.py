@@ -22,11 +22,11 @@ Tiles = Float[Tensor, "b n 3 t t"]
 
 
 class Rotation(Pretext):
-    """By how many quarter turns has the photograph been rotated (Gidaris et al. 2018): `collapse` is log 4.
+    """By how many quarter turns has a photograph been rotated (Gidaris et al. 2018)?  `collapse` is log 4.
 
     Every photograph is shown at `turns` of the four rotations, all four in the paper.  `by="rot90"` moves pixels and
-    changes none; "resampling" opens the shortcut: turned about a pixel beside the centre, a dark line at the border
-    tells the angle.
+    changes none; "resampling" opens the shortcut: after a turn about a pixel beside the centre, a dark line at the
+    border gives the angle away.
     """
 
     def __init__(self, encoder: ViT | None = None, turns: int = 4, by: str = "rot90", size: int = 64) -> None:
@@ -68,9 +68,9 @@ class Puzzle(Pretext):
 
     A tile of `tile` pixels lies at random in a cell that is `gap` pixels larger, so tiles are 0 to 2 * gap pixels
     apart, `gap` on average; `gap=0` opens the shortcut of lines that run on from tile to tile.  `aberration` puts a
-    lens before the camera whose fringes tell where in the photograph a tile was; `colour` closes that: "project" or
-    "drop" take away the colours that tell it, "shift" moves each channel of each tile by up to `spread` pixels on its
-    own; "keep" leaves it open.  `even` standardises each tile's brightness.
+    lens before the camera, and its fringes give away where in the photograph a tile was.  `colour` closes that:
+    "project" or "drop" take away the colours of the fringes, "shift" moves each channel of each tile by up to `spread`
+    pixels on its own; "keep" leaves it open.  `even` standardises each tile's brightness.
     """
 
     recipe = Recipe(lr=2e-3)
@@ -111,7 +111,7 @@ class Puzzle(Pretext):
 
 
 class Jigsaw(Puzzle):
-    """In which order do the tiles lie: one of `permutations` far-apart ones (Noroozi and Favaro 2016).
+    """In which order do the tiles lie?  One of `permutations` far-apart ones (Noroozi and Favaro 2016).
 
     `collapse` is the logarithm of their number.  For the other options see `Puzzle`.
     """
@@ -143,7 +143,7 @@ class Jigsaw(Puzzle):
 
 
 class RelativePosition(Puzzle):
-    """Where does this tile lie, seen from the one in the middle (Doersch et al. 2015): `collapse` is log 8.
+    """Where does a tile lie, seen from the one in the middle (Doersch et al. 2015)?  `collapse` is log 8.
 
     Each photograph asks for all eight neighbours.  For the options see `Puzzle`; the paper drops or projects colour.
     """

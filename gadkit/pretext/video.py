@@ -24,10 +24,10 @@ Frames = Float[Tensor, "b t 3 s s"]
 
 
 class Video(Pretext):
-    """An encoder that sees clips frame by frame; a task adds `views`, `loss` and `collapse`.
+    """An encoder that takes clips frame by frame; a task adds `views`, `loss` and `collapse`.
 
     `size` is the side in pixels of the window that is cut out of a clip, at one random place for all of its frames.
-    `even` brings every frame to mean 0 and deviation 1 by itself: a lamp or a camera that drifts tells nothing then.
+    `even` brings every frame to mean 0 and deviation 1 by itself, so that the drift of a lamp or a camera is no clue.
     """
 
     needs = ("frames",)
@@ -76,8 +76,8 @@ class Video(Pretext):
 class FrameReader(nn.Module):
     """Reads `count` frames in a row, patch by patch: tokens of one place add up, by a matrix for each turn in the row.
 
-    Changes show where they happen; a mean over the picture would drown a small part that moves.  Each frame is encoded
-    once, however many rows it stands in.
+    Changes show where they happen; in a mean over the picture a small part that moves would be lost.  Each frame is
+    encoded once, however many rows it stands in.
     """
 
     def __init__(self, width: int, count: int, hidden: int) -> None:
@@ -111,7 +111,7 @@ def random_subset(x: Tensor, share: float = 0.5) -> Bool[Tensor, "b"]:
 def convolutions(channels: int, width: int, sizes: Sequence[int] = (16, 32, 48, 64)) -> nn.Sequential:
     """A small network for planes that are no photographs, such as sound and flow: (b, channels, h, w) to (b, width).
 
-    Each layer halves the sides; what is left is read on a grid of 4 x 4, so that it is known where and when.
+    Each layer halves the sides; the rest is pooled to a grid of 4 x 4, which keeps where and when.
     """
     layers: list[nn.Module] = []
     for before, after in zip([channels, *sizes], sizes, strict=False):
@@ -123,7 +123,7 @@ def convolutions(channels: int, width: int, sizes: Sequence[int] = (16, 32, 48, 
 
 
 def read_lamp(frames: Frames) -> Float[Tensor, "b"]:
-    """How much brighter the last frame is than the first, 0 if it tells nothing: the answer of a clock, not an eye."""
+    """How much brighter the last frame is than the first, and 0 below the noise: it needs no picture, only a clock."""
     light = frames.mean((2, 3, 4))
     return torch.where((light[:, -1] - light[:, 0]).abs() < 1e-4, 0.0, light[:, -1] - light[:, 0])
 
@@ -140,7 +140,7 @@ def read_gain(frames: Frames, sounds: Float[Tensor, "b 1 bins columns"]) -> Floa
 def read_place(frames: Frames, flow: Float[Tensor, "b u 2 s s"]) -> Float[Tensor, "b b"]:
     """How well the place of change in each clip (row) goes with the place of flow in each other (column).
 
-    Minus the distance in pixels between their centres: a match that asks what moves neither how nor what it is.
+    Minus the distance in pixels between their centres: a match by place, without kind or motion.
     """
     changes = frames.diff(dim=1).abs().mean((1, 2))
     return -torch.cdist(
