@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
-SUMS = "SHA256SUMS"  # of the files beside it, as `sha256sum --check` reads them
+SUMS = "SHA256SUMS"  # of the files beside it; new ones: sha256sum *.safetensors *.gz > SHA256SUMS
 SHIPPED = "use the shipped models with GADKIT_PRESET=tiny (on the command line: --preset tiny)."
 AGAIN = "install gadkit again (pip install --force-reinstall gadkit)"
 

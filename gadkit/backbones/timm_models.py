@@ -50,7 +50,8 @@ class Timm:
         self.grid: tuple[int, int] = (size // self.patch_size,) * 2
         self.depth: int = len(strides)
         self.strides: tuple[int, ...] = tuple(strides)
-        self.patch_layers: tuple[int, ...] = (-1,)
+        fine = [i for i, stride in enumerate(strides) if stride <= self.patch_size]  # what is coarser is a blur here
+        self.patch_layers: tuple[int, ...] = (fine[-1] if fine else 0,)
         self.embed_dim: int = model.head_hidden_size
 
     @property

@@ -253,8 +253,13 @@ def test_what_it_says_of_itself(tiny: Timm) -> None:
     pyramid = len(tiny.strides) == 4
     assert (tiny.image_size, tiny.patch_size, tiny.grid) == (96, 8, (12, 12))
     assert tiny.strides == ((4, 8, 16, 32) if pyramid else (8,) * 6)
-    assert tiny.patch_layers == (-1,)
+    assert tiny.patch_layers == ((1,) if pyramid else (5,))
     assert tiny.preprocess == Preprocess(96, (0.45,) * 3, (0.27,) * 3, "bicubic")
+
+
+def test_a_patch_is_best_described_where_the_network_still_tells_it_from_its_neighbours() -> None:
+    for patch, layer in ((4, 0), (8, 1), (16, 2), (32, 3), (2, 0)):
+        assert Timm(tiny_model("convnext"), TINY, patch_size=patch).patch_layers == (layer,)
 
 
 def test_the_grid_of_a_pyramid_is_the_last_stage_but_ones() -> None:
