@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from gadkit import factory, viz, zoo
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.thresholds import held_out
-from gadkit.anomaly.winclip import WinCLIP
 from gadkit.report import ONE_SHOT
 
 

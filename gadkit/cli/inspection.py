@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from gadkit import runtime, zoo
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.prompts import WINCLIP
 from gadkit.anomaly.thresholds import held_out, threshold
-from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import OpenCLIP
 from gadkit.cli import outputs, sources
 from gadkit.data.folders import Run

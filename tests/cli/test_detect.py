@@ -14,7 +14,7 @@ import torch
 from photographs import Run, photograph, written
 
 from gadkit import zoo
-from gadkit.anomaly.winclip import WinCLIP
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.cli import main
 from gadkit.data.folders import load_images
 
