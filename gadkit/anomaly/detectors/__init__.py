@@ -19,34 +19,40 @@ if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait f
 
 @dataclass(frozen=True)
 class Row:
-    """One detector: the module here and the class in it, what it is called, and what it needs.
+    """One detector: the module here and the class in it, how it is called, and what it needs.
 
-    `about` is a line for `--help`.  `zero_shot` and `few_shot` say what `fit` takes: no normal images, or some.
-    `object_name` is for detectors that read: their second argument says what the images show.  `backbone` is the zoo's
-    name of the default one; a detector that reads needs one with a text tower.
+    `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
+    `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
+    images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
     """
 
     module: str
     kind: str
-    title: str
     about: str
-    zero_shot: bool = False
-    few_shot: bool = True
+    zero_shot: str = ""
+    few_shot: str = ""
     object_name: bool = False
     backbone: str = "clip"
 
 
 DETECTORS = {
     "winclip": Row(
-        *("winclip", "WinCLIP", "WinCLIP"),
+        *("winclip", "WinCLIP"),
         "compares with words for good and damaged parts, and with good parts where there are some",
-        zero_shot=True,
+        zero_shot="WinCLIP",
+        few_shot="WinCLIP+",
         object_name=True,
     ),
     "patch-knn": Row(
-        *("knn", "PatchKNN", "nearest patches"), "compares each patch with its most similar patch of the good parts"
+        *("knn", "PatchKNN"),
+        "compares each patch with the most similar patch of the good parts",
+        few_shot="Nearest patches",
     ),
-    "knn": Row(*("knn", "KNN", "nearest images"), "compares each image as a whole with the most similar good parts"),
+    "knn": Row(
+        *("knn", "KNN"),
+        "compares each image as a whole with the most similar good part",
+        few_shot="Nearest images",
+    ),
 }
 DEFAULT = "winclip"
 

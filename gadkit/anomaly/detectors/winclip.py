@@ -77,13 +77,12 @@ class WinCLIP(Base):
         if not scales and not image_term:
             raise ValueError("scales: expected at least one where the map has no image term, got none")
         prompts.texts(object_name)  # complains about a bad name here, not in fit
-        depth = len(backbone.model.visual.transformer.resblocks)
         self.backbone, self.object_name, self.prompts = backbone, object_name, prompts
         self.temperature, self.scales = positive("temperature", temperature), tuple(scales)
         self.text_pooling = one_of("text_pooling", text_pooling, ("mean", "normalised"))
         self.patch_norm, self.image_term = bool(patch_norm), bool(image_term)
         self.fusion = one_of("fusion", fusion, ("mean", "sum", "harmonic"))
-        self.patch_layer = whole("patch_layer", patch_layer, -depth, depth - 1)
+        self.patch_layer = whole("patch_layer", patch_layer, -backbone.depth, backbone.depth - 1)
         self.resize = one_of("resize", resize, ("torch", "pil"))
         self.precision, self.chunk = one_of("precision", precision, PRECISIONS), whole("chunk", chunk)
         self._windows = {s: window_indices(backbone.grid, s).to(backbone.device) for s in self.scales}
