@@ -76,13 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
     cases = _cases(arguments, shots)
     names = {name: arguments.backbone or DETECTORS[name].backbone for name in arguments.detectors}
     zoo.check(list(names.values()), preset, "--backbone")
+    for name, backbone in names.items():
+        if DETECTORS[name].object_name and zoo.TEXT not in zoo.row(backbone).gives:
+            readers = ", ".join(zoo.list(zoo.TEXT))
+            raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
     rows = []
     if arguments.out is not None:
         rows = results.read(arguments.out)
         if any(field not in row for row in rows for field in KEY):
-            raise ValueError(
-                f"--out: expected a new file or one of gadkit benchmark, got other results in {arguments.out}"
-            )
+            raise ValueError(f"--out: expected a new file or one of this command, got other results in {arguments.out}")
         results.merge(arguments.out, [], _key, WHAT)  # before hours go into the first cell: can it be written to?
     asked = []
     try:
