@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gadkit.anomaly.detectors import DEFAULT, DETECTORS
 
 if TYPE_CHECKING:  # --help does not wait for torch
+    import torch
+
     from gadkit.anomaly.benchmark import Case, Result
 
 DESCRIPTION = """Measure detectors: image and pixel AUROC, average precision, F1-max and AUPRO, each with its spread.
@@ -73,24 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     shots = _checked(arguments)
     preset, device = zoo.preset(arguments.preset), runtime.device(arguments.device)
-    cases = _cases(arguments, shots)
-    names = {name: arguments.backbone or DETECTORS[name].backbone for name in arguments.detectors}
-    zoo.check(list(names.values()), preset, "--backbone")
-    for name, backbone in names.items():
-        if DETECTORS[name].object_name and zoo.TEXT not in zoo.row(backbone).gives:
-            readers = ", ".join(zoo.list(zoo.TEXT))
-            raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
-    rows = []
-    if arguments.out is not None:
-        rows = results.read(arguments.out)
-        if any(field not in row for row in rows for field in KEY):
-            raise ValueError(f"--out: expected a new file or one of this command, got other results in {arguments.out}")
-        results.merge(arguments.out, [], _key, WHAT)  # before hours go into the first cell: can it be written to?
-    asked = []
+    names = _backbones(arguments, preset)
+    cases, rows, asked = _cases(arguments), _earlier(arguments.out), []
+    fixed = {"preset": preset, "size": _size(arguments), "references": _references(arguments)}
     try:
         for name, backbone in names.items():
-            for row in _measured(name, backbone, cases, shots[name], rows, (arguments, preset, device)):
+            settings = {"detector": name, "backbone": backbone} | fixed
+            kept = _kept(rows, settings, cases, shots[name])
+            asked += kept
+            for row in _measured(settings, cases, shots[name], kept, device):
                 asked.append(row)
+                if arguments.out is not None:
+                    results.merge(arguments.out, [row], _key, WHAT)
     finally:
         if asked:  # what was measured is said, whatever came after
             outputs.heard(_table(asked))
@@ -118,54 +114,80 @@ def _checked(arguments: argparse.Namespace) -> dict[str, list[int]]:
     return shots
 
 
-def _cases(arguments: argparse.Namespace, shots: dict[str, list[int]]) -> list["Case"]:
+def _backbones(arguments: argparse.Namespace, preset: str) -> dict[str, str]:
+    """What each detector looks through.  Raises ValueError for what there is not, and for a reader that can't read."""
+    from gadkit import zoo
+
+    names = {name: arguments.backbone or DETECTORS[name].backbone for name in arguments.detectors}
+    zoo.check(list(names.values()), preset, "--backbone")
+    for name, backbone in names.items():
+        if DETECTORS[name].object_name and zoo.TEXT not in zoo.row(backbone).gives:
+            readers = ", ".join(zoo.list(zoo.TEXT))
+            raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
+    return names
+
+
+def _cases(arguments: argparse.Namespace) -> list["Case"]:
     """The test sets that are asked for."""
     from gadkit import factory
     from gadkit.anomaly.benchmark import factory_cases, folder_cases
 
+    seeds, size = arguments.seeds, _size(arguments)
     if arguments.folder is not None:
-        return folder_cases(arguments.folder, arguments.categories, arguments.seeds, arguments.size or 240)
+        return folder_cases(arguments.folder, arguments.categories, seeds, size)
     there = factory.split(arguments.split or "held-out")
     if unknown := [name for name in arguments.categories or () if name not in there]:
         raise ValueError(f"--categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
-    most, size = _references(arguments), arguments.size or 96
-    return factory_cases(
-        arguments.categories or there, arguments.regime, arguments.products, arguments.seeds, most, size
-    )
+    categories, references = arguments.categories or there, _references(arguments)
+    return factory_cases(categories, arguments.regime, arguments.products, seeds, references, size)
+
+
+def _size(arguments: argparse.Namespace) -> int:
+    return arguments.size or (96 if arguments.folder is None else 240)
 
 
 def _references(arguments: argparse.Namespace) -> int:
-    """Photographs of good parts beside a factory's test set; which ones these are changes those to be tested."""
+    """Photographs of good parts beside a factory's test set; how many there are changes those to be tested."""
     return 0 if arguments.folder is not None else max(4, *arguments.shots)
 
 
+def _earlier(out: Path | None) -> list[dict[str, Any]]:
+    """The rows of a results file, which can be written to.  Raises ValueError for a file of something else."""
+    from gadkit.evaluation import results
+
+    if out is None:
+        return []
+    rows = results.read(out)
+    if any(field not in row for row in rows for field in KEY):
+        raise ValueError(f"--out: expected a new file or one of this command, got other results in {out}")
+    results.merge(out, [], _key, WHAT)  # before hours go into the first cell
+    return rows
+
+
+def _kept(
+    rows: list[dict[str, Any]], settings: dict[str, Any], cases: list["Case"], shots: list[int]
+) -> list[dict[str, Any]]:
+    """Those rows that are asked for again."""
+    wanted = {(c.category, c.data, c.variant, seed, k) for c in cases for seed, k in c.cells(shots)}
+    return [row for row in rows if settings.items() <= row.items() and _cell(row) in wanted]
+
+
 def _measured(
-    name: str, backbone: str, cases: list["Case"], shots: list[int], rows: list[dict], how: tuple
+    settings: dict[str, Any], cases: list["Case"], shots: list[int], kept: list[dict[str, Any]], device: "torch.device"
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one detector: those that are in the file, then the others, each written as soon as it is there."""
+    """The rows that are asked for and not there yet, one after the other."""
     import gadkit
     from gadkit import zoo
-    from gadkit.anomaly.benchmark import run as benchmark
+    from gadkit.anomaly.benchmark import run as measured
     from gadkit.anomaly.detectors import build
-    from gadkit.evaluation import results
     from gadkit.files import provenance
 
-    arguments, preset, device = how
-    size = arguments.size or (96 if arguments.folder is None else 240)
-    fixed = {"detector": name, "backbone": backbone, "preset": preset, "size": size}
-    fixed |= {"references": _references(arguments)}
-    wanted = {(c.category, c.data, c.variant, seed, k) for c in cases for seed, k in c.cells(shots)}
-    kept = [r for r in rows if all(r[field] == value for field, value in fixed.items()) and _cell(r) in wanted]
-    yield from kept
-    done = {(r["category"], r["variant"], r["seed"], r["shots"]) for r in kept}
-    if len(kept) == len(wanted):
-        return
-    eyes = zoo.load(backbone, preset, str(device))
-    for result in benchmark(lambda noun: build(name, eyes, noun), cases, shots, done):
-        row = fixed | _row(result) | {"gadkit": gadkit.__version__} | provenance(device)
-        if arguments.out is not None:
-            results.merge(arguments.out, [row], _key, WHAT)
-        yield row
+    done = {(row["category"], row["variant"], row["seed"], row["shots"]) for row in kept}
+    if len(done) == sum(len(case.cells(shots)) for case in cases):
+        return  # without waiting for a backbone
+    backbone = zoo.load(settings["backbone"], settings["preset"], str(device))
+    for result in measured(lambda noun: build(settings["detector"], backbone, noun), cases, shots, done):
+        yield settings | _row(result) | {"gadkit": gadkit.__version__} | provenance(device)
 
 
 def _row(result: "Result") -> dict[str, Any]:
