@@ -99,6 +99,8 @@ def check(arguments: argparse.Namespace) -> Inspection:
     if (row.object_name and name is None) or (name is not None and not name.strip()):
         came = "nothing" if name is None else repr(name)
         raise ValueError(f'--object: expected a text such as "metal nut", got {came}')
+    if arguments.normal is not None and not row.few_shot:
+        raise ValueError(f"--normal: expected nothing, for {arguments.detector} compares with no good parts")
     if arguments.normal is None and not row.zero_shot:
         raise ValueError(
             f"--normal: expected images of good parts, for {arguments.detector} compares with them, got nothing"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from photographs import Run, photograph, written
 
 from gadkit import zoo
-from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP
+from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP
 from gadkit.cli import main
 from gadkit.data.folders import load_images
 
@@ -88,6 +89,15 @@ def test_two_good_parts_for_whole_images(run: Run, parts: Path, good: Path, tmp_
     code, _, err = run("detect", parts, "--detector", "knn", "--normal", good, "--out", tmp_path / "out")
     assert (code, "the highest score of 2 good parts" in err) == (0, True)
     assert "to 1.000, fixed" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_good_parts_for_a_detector_that_takes_none(
+    run: Run, parts: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DETECTORS, "winclip", replace(DETECTORS["winclip"], few_shot=""))
+    code, out, err = run("detect", parts, "--object", "nut", "--normal", good)
+    assert (code, out) == (2, "")
+    assert "--normal: expected nothing, for winclip compares with no good parts" in err
 
 
 def test_verdicts_by_a_threshold_of_ones_own(run: Run, parts: Path) -> None:
