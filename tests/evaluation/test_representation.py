@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from gadkit.backbones import Encoder
-from gadkit.backbones import Encoder
 from gadkit.evaluation.representation import (
     alignment,
     attention_maps,
