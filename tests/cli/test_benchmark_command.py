@@ -9,6 +9,7 @@ from photographs import Run
 
 from gadkit import factory
 from gadkit.anomaly import benchmark
+from gadkit.anomaly.detectors import DETECTORS
 
 FEW = ("--split", "development", "--categories", "mesh", "--products", "1", "--size", "48", "--detectors", "patch-knn")
 
@@ -68,7 +69,7 @@ def test_a_folder_and_its_table(run: Run, tmp_path: Path) -> None:
 
 
 BAD = [
-    (["--detectors", "magic"], "--detectors: expected one of winclip, patch-knn, knn, got 'magic'"),
+    (["--detectors", "magic"], f"--detectors: expected one of {', '.join(DETECTORS)}, got 'magic'"),
     (["--detectors", "knn", "--shots", "0"], "--shots: expected some that knn can do, got 0"),
     (["--shots", "-1"], "--shots: expected a whole number from 0"),
     (["--categories", "nut"], "--categories: expected some of"),

@@ -212,7 +212,7 @@ BAD = [
     (["rotten", "--object", "nut"], "none of the 1 files could be read"),
     (["parts", "--object", " "], 'expected a text such as "metal nut"'),
     (["parts"], '--object: expected a text such as "metal nut", got nothing'),
-    (["parts", "--object", "nut", "--detector", "magic"], "expected one of winclip, patch-knn, knn, got 'magic'"),
+    (["parts", "--object", "nut", "--detector", "magic"], f"expected one of {', '.join(DETECTORS)}, got 'magic'"),
     (["parts", "--detector", "patch-knn"], "--normal: expected images of good parts, for patch-knn compares with them"),
     (["parts", "--detector", "patch-knn", "--normal", "good", "--object", " "], "expected a text such as"),
     (["--object", "nut"], "IMAGES"),
