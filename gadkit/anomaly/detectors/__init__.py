@@ -53,7 +53,6 @@ DETECTORS = {
         "compares each image as a whole with the most similar good part",
         few_shot="Nearest images",
     ),
-    "colours": Row("colours", "ColourMemory", "compares mean colours with those of the good parts", few_shot="Colours"),
 }
 DEFAULT = "winclip"
 
