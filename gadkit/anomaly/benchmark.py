@@ -14,14 +14,13 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool
 from torch import Tensor
 
 from gadkit import factory
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
 from gadkit.checks import whole
-from gadkit.data.folders import ImageFolder, load_images
+from gadkit.data.folders import Depth, ImageFolder
+from gadkit.data.testsets import folder_sets
 from gadkit.protocols import AnomalyResult, Detector, TestSet
 from gadkit.runtime import progress
 
@@ -99,23 +98,26 @@ def factory_cases(
 
 
 def folder_cases(
-    root: Path | str, categories: Sequence[str] | None = None, seeds: Sequence[int] = (0, 1, 2), size: int = 240
+    root: Path | str,
+    categories: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    size: int = 240,
+    depth: Depth | None = None,
 ) -> list[Case]:
     """Every category of a data set in a known layout, or those named, squashed to `size` pixels.
 
-    A seed draws the references among the photographs to train on.  Raises ValueError for an unknown category, and for
-    a folder whose layout says nothing about defects.
+    A seed draws the references among the photographs to train on; `depth` is as in `folder_sets`.  Raises ValueError
+    for an unknown category, and for a folder whose layout says nothing about defects.
     """
-    folder = ImageFolder(root)
-    if folder.layout == "plain":
-        raise ValueError(f"{root}: expected a data set with good and defective test images in a known layout")
-    there = folder.categories
-    if unknown := [name for name in categories or () if name not in there]:
-        raise ValueError(f"categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
+    folder_sets(root, size, depth, categories)  # asks nothing of the photographs yet
     return [
-        Case(name, str(Path(root).resolve()), 0, tuple(seeds), partial(_folder_set, root, name, size))
-        for name in categories or there
+        Case(name, str(Path(root).resolve()), 0, tuple(seeds), partial(_only, root, size, depth, name))
+        for name in categories or ImageFolder(root).categories
     ]
+
+
+def _only(root: Path | str, size: int, depth: Depth | None, category: str) -> TestSet:
+    return next(folder_sets(root, size, depth, (category,)))
 
 
 def run(
@@ -192,31 +194,3 @@ def _references(data: TestSet, count: int, seed: int | None) -> Tensor | None:
     if seed is None or not count:
         return data.references[:count] if count else None
     return data.references[torch.randperm(there, generator=torch.Generator().manual_seed(seed))[:count]]
-
-
-def _folder_set(root: Path | str, category: str, size: int) -> TestSet:
-    """One category of a data set, in memory.  Raises ValueError where it holds no good and defective test images."""
-    entries = ImageFolder(root, category=category).entries
-    known = [e.path for e in entries if e.split == "train" and e.label == 0]
-    photos = list(ImageFolder(root, category=category, split="test"))
-    if len({photo.label for photo in photos} & {0, 1}) < 2:
-        raise ValueError(f"{root}: expected good and defective test images of {category}")
-    squashed = [_squash(photo.image, size) for photo in photos]
-    masks = [_shrink(photo.mask, size) for photo in photos]
-    empty = torch.zeros(0, 3, size, size, dtype=torch.uint8)
-    references = load_images(known, size) if known else empty
-    names = tuple("good" if photo.label == 0 else photo.defect or "anomaly" for photo in photos)
-    return TestSet(category, references, torch.stack(squashed), torch.stack(masks), names)
-
-
-def _squash(image: Tensor, size: int) -> Tensor:
-    small = F.interpolate(image[None].float(), (size, size), mode="bicubic", antialias=True)[0]
-    return small.round().clamp(0, 255).to(torch.uint8)
-
-
-def _shrink(mask: Bool[Tensor, "h w"] | None, size: int) -> Bool[Tensor, "s s"]:
-    """Where at least half of a pixel is marked, or any of it where a small defect would be gone."""
-    if mask is None:
-        return torch.zeros(size, size, dtype=torch.bool)
-    part = F.interpolate(mask[None, None].float(), (size, size), mode="area")[0, 0]
-    return part >= 0.5 if (part >= 0.5).any() else part > 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gadkit.anomaly.detectors import DEFAULT, DETECTORS
+from gadkit.cli.options import image_options
 
 if TYPE_CHECKING:  # --help does not wait for torch
     import torch
@@ -17,8 +18,9 @@ if TYPE_CHECKING:  # --help does not wait for torch
 
 DESCRIPTION = """Measure detectors: image and pixel AUROC, average precision, F1-max and AUPRO, each with its spread.
 
-Without --folder, on products that the factory makes; a seed gives each other photographs.  With it, on a data set of
-MVTec AD's or VisA's layout; a seed draws the good parts to compare with among the photographs to train on.
+Without --folder, on products that the factory makes; a seed gives each other photographs.  With it, on a data set whose
+folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good beside bad); a seed draws the good
+parts to compare with among the photographs to train on.
 """
 
 EXAMPLES = """examples:
@@ -31,7 +33,7 @@ Detectors that need good parts are left out at 0 shots.  --out keeps each cell o
 the same command, killed and started again, goes on where it stopped.
 """
 WHAT = "detectors on test sets with known defects, a row for each product, seed and number of shots"
-KEY = ("detector", "backbone", "preset", "data", "size", "references", "category", "variant", "seed", "shots")
+KEY = ("detector", "backbone", "preset", "data", "size", "bits", "references", "category", "variant", "seed", "shots")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -43,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        parents=[image_options()],
     )
     where = command.add_mutually_exclusive_group()
     where.add_argument(
@@ -77,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     preset, device = zoo.preset(arguments.preset), runtime.device(arguments.device)
     names = _backbones(arguments, preset)
     cases, rows, asked = _cases(arguments), _earlier(arguments.out), []
-    fixed = {"preset": preset, "size": _size(arguments), "references": _references(arguments)}
+    fixed = {"preset": preset, "size": _size(arguments), "bits": arguments.bits}
+    fixed |= {"references": _references(arguments)}
     try:
         for name, backbone in names.items():
             settings = {"detector": name, "backbone": backbone} | fixed
@@ -131,10 +135,12 @@ def _cases(arguments: argparse.Namespace) -> list["Case"]:
     """The test sets that are asked for."""
     from gadkit import factory
     from gadkit.anomaly.benchmark import factory_cases, folder_cases
+    from gadkit.data.folders import Depth
 
     seeds, size = arguments.seeds, _size(arguments)
     if arguments.folder is not None:
-        return folder_cases(arguments.folder, arguments.categories, seeds, size)
+        depth = None if arguments.bits is None else Depth(arguments.bits)
+        return folder_cases(arguments.folder, arguments.categories, seeds, size, depth)
     there = factory.split(arguments.split or "held-out")
     if unknown := [name for name in arguments.categories or () if name not in there]:
         raise ValueError(f"--categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
