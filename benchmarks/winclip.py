@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gadkit import zoo
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.maps import window_indices
-from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.protocols import AnomalyResult
 from gadkit.runtime import device, has_bf16

@@ -13,10 +13,12 @@ from pathlib import Path
 from statistics import mean
 
 from gadkit import factory, runtime, zoo
-from gadkit.anomaly.benchmark import MEASURES, Result, evaluate, summarise, table
-from gadkit.anomaly.winclip import WinCLIP
+from gadkit.anomaly.benchmark import Result, factory_cases, run, summarise, table
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.files import provenance, replacing
+
+MEASURES = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def measure(
@@ -24,7 +26,8 @@ def measure(
 ) -> list[Result]:
     """WinCLIP with its defaults on a split, zero-shot and with 4 references."""
     categories = factory.split(split)
-    return list(evaluate(lambda noun: WinCLIP(clip, noun), categories, regime, (0, 4), variants, seeds, quiet=quiet))
+    cases = factory_cases(categories, regime, variants, seeds)
+    return list(run(lambda noun: WinCLIP(clip, noun), cases, (0, 4), quiet=quiet))
 
 
 def sample(clip: OpenCLIP) -> dict[str, float]:

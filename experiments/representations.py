@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit import factory
-from gadkit.anomaly.knn import distances, top_mean
+from gadkit.anomaly.detectors.knn import distances, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.cli.evaluate import main

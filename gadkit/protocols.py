@@ -6,12 +6,12 @@ for a published one, or one detector for another, without changing a line.
 Book: anomaly/winclip
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 
@@ -111,14 +111,121 @@ class AnomalyResult:
     scores: Float[Tensor, "b"]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Images as a detector has encoded them: `features` by name, whose first axis counts images, and their `size`.
+
+    `size` is the height and width of the images, and so of the maps to come.  `encoded[2:5]` has images 2 to 4.
+    """
+
+    features: Mapping[str, Tensor]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(next(iter(self.features.values())))
+
+    def __getitem__(self, some: slice) -> "Encoded":
+        """A slice of the images."""
+        return Encoded({name: values[some] for name, values in self.features.items()}, self.size)
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """A fitted detector without its backbone: what a file has to hold.
+
+    `detector` names its class and `version` the layout of its state.  `parameters` are the arguments of `__init__`,
+    ready for JSON; `tensors` are what `fit` learnt, on the CPU and contiguous, ready for safetensors.
+    """
+
+    detector: str
+    version: int
+    parameters: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+@runtime_checkable
 class Detector(Protocol):
     """An anomaly detector, by scikit-learn's rules.
 
-    Hyper-parameters go to `__init__`, and what is learnt by `fit` ends in an underscore.
+    Hyper-parameters go to `__init__`, and what is learnt by `fit` ends in an underscore.  Images are uint8 RGB of any
+    size; results are on their device.  `gadkit.anomaly.detectors` lists all detectors, and has a base class.
     """
 
-    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> "Detector":
-        """Learn from k normal images; None asks for zero-shot detection."""
+    @property
+    def image_size(self) -> int:
+        """The side in pixels at which the backbone sees images: larger references only cost memory."""
 
-    def score(self, images: UInt8[Tensor, "b 3 h w"]) -> AnomalyResult:
-        """Score images and every pixel of them."""
+    @property
+    def shots(self) -> int:
+        """How many normal images `fit` was given; 0 for none, and before `fit`."""
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Between which values of a map colours run, where no maps of held-out normal images can say so.
+
+        Below the first all is usual; at the second the detector is sure.
+        """
+
+    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> "Detector":
+        """Learn from k normal images; None asks for zero-shot detection, and is a ValueError where there is none."""
+
+    def encode(self, images: UInt8[Tensor, "b 3 h w"]) -> Encoded:
+        """Do what is expensive, once; the result can be scored after any `fit`, and needs none."""
+
+    def score(self, images: UInt8[Tensor, "b 3 h w"] | Encoded) -> AnomalyResult:
+        """Score images, or what `encode` made of them, and every pixel.  Raises RuntimeError before `fit`."""
+
+    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
+        """The k normal images of `fit`, one after the other, each scored as if only the other k - 1 had been given.
+
+        The detector stays as it is.  Raises ValueError for fewer than two images or another number than `shots`.
+        """
+
+    def explain(self) -> str:
+        """How the scores came about, in a sentence for the report.  Raises RuntimeError before `fit`."""
+
+    def remarks(self) -> Sequence[str]:
+        """What its user should know before trusting the scores; usually nothing."""
+
+    def state(self) -> DetectorState:
+        """What it is and what it has learnt, to be saved.  Raises RuntimeError before `fit`."""
+
+    def load_state(self, state: DetectorState) -> "Detector":
+        """Become the detector that `state` came from.
+
+        Raises ValueError for the state of another detector, another version, or another backbone.
+        """
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One product: k normal `references`, and n `images` to score with `masks` and a defect's name each.
+
+    A good image's defect is "good" and its mask empty; a defective one whose mask is empty has none, and counts for
+    image measures only (`marked`).  `noun` is what the product is called, by default the category's name.
+    """
+
+    __test__ = False  # the name starts with Test, and pytest would collect it
+
+    category: str
+    references: UInt8[Tensor, "k 3 h w"]
+    images: UInt8[Tensor, "n 3 h w"]
+    masks: Bool[Tensor, "n h w"]
+    defects: tuple[str, ...]
+    noun: str = ""
+
+    @property
+    def labels(self) -> Bool[Tensor, "n"]:
+        """True where an image shows a defect."""
+        return torch.tensor([d != "good" for d in self.defects])
+
+    @property
+    def marked(self) -> Bool[Tensor, "n"]:
+        """True where a mask says all that there is to mark: at good images, and at defects that have a mask."""
+        return ~self.labels | self.masks.flatten(1).any(1)
+
+    @property
+    def object_name(self) -> str:
+        """The product as a noun, for detectors that read: "metal nut" for a folder `metal_nut`."""
+        return self.noun or self.category.replace("_", " ")

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from gadkit import factory, viz, zoo
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.thresholds import held_out
-from gadkit.anomaly.winclip import WinCLIP
-from gadkit.report import ONE_SHOT
 
 
 def main() -> None:
@@ -23,7 +22,7 @@ def main() -> None:
         pick = data.defects.index(defect) + 2
         detector = WinCLIP(clip, factory.CATEGORIES[name].nouns[0]).fit(data.references)
         good = held_out(detector, data.references).maps  # each category's own parts set its colours
-        scale = viz.anomaly_scale(good, top=ONE_SHOT.high)
+        scale = viz.anomaly_scale(good, top=detector.map_range[1])
         images.append(data.images[pick])
         maps.append(scale.relative(detector.score(data.images[pick : pick + 1]).maps)[0])
         titles.append(name)

@@ -2,7 +2,7 @@
 
 A detector that remembers its normal images finds nothing strange in them: each patch lies 0 away from itself.  A
 threshold taken from such scores would call every new part defective.  So each normal image is scored by a detector that
-has not seen it (leave-one-out), and the threshold is a quantile of these held-out scores.
+was not given it (leave-one-out), and the threshold is a quantile of these held-out scores.
 
 The default quantile is 1, the highest score, because it promises something without assuming a distribution: if a new
 normal part is as likely as any of the k known ones to score highest of all, it does so with probability 1 / (k + 1)
@@ -12,67 +12,63 @@ scores, which these are not; and from four images the standard deviation is itse
 Book: anomaly/measuring
 """
 
-import copy
+import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.anomaly.winclip import WinCLIP
-from gadkit.checks import check_finite, check_images
-from gadkit.protocols import AnomalyResult
+from gadkit.checks import check_finite, check_images, describe, share
+from gadkit.protocols import AnomalyResult, Detector
 from gadkit.runtime import progress
 
 
-def held_out(detector: WinCLIP, normal: UInt8[Tensor, "k 3 h w"], quiet: bool = True) -> AnomalyResult:
-    """Score each of the k normal images that `detector` was fitted on as if it had seen only the other k - 1.
+def held_out(detector: Detector, normal: UInt8[Tensor, "k 3 h w"], quiet: bool = True) -> AnomalyResult:
+    """Score each of the k normal images that `detector` was fitted on as if it had been given only the other k - 1.
 
-    The references are encoded once, by `fit`, so this takes no longer than `score(normal)`.  `detector` stays as it is;
-    `quiet` hides the progress bar.
-
-    Raises ValueError for fewer than two images, since one has no others to be compared with, and for another number of
-    images than the detector was fitted on.
+    `detector` stays as it is; `quiet` hides the progress bar.  Raises ValueError for fewer than two images, since one
+    has no others to be compared with, and for another number of images than the detector was fitted on.
     """
-    count = len(check_images(normal, "normal images"))
-    if count < 2:
-        raise ValueError("normal images: expected at least 2, to compare each with the others, got 1")
-    patches, rows = detector.reference_patches_, detector.backbone.grid[0] * detector.backbone.grid[1]
-    known = 0 if patches is None else len(patches) // rows
-    if known != count:
-        raise ValueError(f"normal images: expected the {known} that the detector was fitted on, got {count}")
-    results = [
-        _without(detector, index, count).score(normal[index : index + 1])
-        for index in progress(range(count), "threshold", quiet=quiet)
-    ]
-    return AnomalyResult(torch.cat([r.maps for r in results]), torch.cat([r.scores for r in results]))
-
-
-def _without(detector: WinCLIP, index: int, count: int) -> WinCLIP:
-    """The detector as it would be, had it not seen reference `index` of `count`."""
-
-    def rest(bank: Float[Tensor, "m e"]) -> Float[Tensor, "n e"]:
-        images = bank.unflatten(0, (count, -1))  # (k, m / k, e)
-        return torch.cat([images[:index], images[index + 1 :]]).flatten(0, 1)
-
-    other = copy.copy(detector)
-    other.reference_patches_ = rest(detector.reference_patches_)
-    other.reference_windows_ = {scale: rest(bank) for scale, bank in detector.reference_windows_.items()}
-    return other
+    check_images(normal, "normal images")
+    found = list(progress(detector.leave_one_out(normal), "threshold", total=len(normal), quiet=quiet))
+    return AnomalyResult(torch.cat([r.maps for r in found]), torch.cat([r.scores for r in found]))
 
 
 def threshold(scores: Float[Tensor, " k"], quantile: float = 1.0) -> float:
     """The score above which an image counts as anomalous: a quantile of normal images' held-out scores.
 
-    Always one of the scores, never a value between two.  Raises ValueError for fewer than two scores or a quantile
-    outside (0, 1].
+    It is one of the scores, never a value between two: the lowest that at least `quantile` of the way from the lowest
+    to the highest score, counted in ranks, lies at or below.  So 1 is the highest, 0.5 of four scores the third, and
+    at most (1 - quantile)(k - 1) of the k scores lie above.
+
+    Raises ValueError for anything but a row of at least two finite scores, and for a quantile outside (0, 1].
     """
-    if len(scores) < 2:
+    if len(_checked(scores)) < 2:
         raise ValueError(f"scores: expected those of at least 2 normal images, got {len(scores)}")
-    if not 0 < quantile <= 1:
-        raise ValueError(f"quantile: expected a number above 0 and at most 1, got {quantile}")
-    return float(check_finite(scores, "scores").double().quantile(quantile, interpolation="higher"))
+    last = len(scores) - 1
+    # 0.55 * 100 is 55.00000000000001 in floating point, and that is no reason to go one rank higher
+    rank = math.ceil(round(share("quantile", quantile) * last, 9))
+    return float(scores.double().sort().values[rank])
 
 
 def false_alarm_rate(scores: Float[Tensor, " k"], line: float) -> float:
-    """The share of new normal images to expect above `line`, given k held-out scores: (1 + those above) / (k + 1)."""
-    return (1 + int((scores > line).sum())) / (len(scores) + 1)
+    """The share of new normal images to expect above `line`, given k held-out scores: (1 + those above) / (k + 1).
+
+    A score that equals the line, in the scores' own precision, is not above it.  The rate never is 0, for k images
+    can't promise that; below all scores it is 1.  Raises ValueError for anything but a row of at least one finite
+    score, and for a line that is NaN.
+    """
+    if math.isnan(line):
+        raise ValueError("line: expected a number, got NaN")
+    above = int((_checked(scores) > line).sum())
+    return (1 + above) / (len(scores) + 1)
+
+
+def _checked(scores: Any) -> Tensor:
+    """Scores that can be ranked."""
+    if not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point():
+        raise ValueError(f"scores: expected floats of shape (k,), got {describe(scores)}")
+    if not len(scores):
+        raise ValueError("scores: expected at least one, got none")
+    return check_finite(scores, "scores")

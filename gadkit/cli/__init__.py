@@ -1,4 +1,4 @@
-"""The `gadkit` command: `detect`, `curate`, `data export`, `train`, `evaluate`.
+"""The `gadkit` command: `detect`, `benchmark`, `curate`, `data export`, `train`, `evaluate`.
 
 Standard output carries results only; progress, remarks and errors go to standard error.  Exit codes: 0, all went well
 (whether or not a defect was found: that is a result, not a failure); 1, done, but some files could not be read; 2,
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import gadkit
-from gadkit.cli import curate, data, detect, evaluate, train
+from gadkit.cli import benchmark, curate, data, detect, evaluate, train
 
 OK, SKIPPED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"gadkit {gadkit.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (detect, curate, data, train, evaluate):
+    for module in (detect, benchmark, curate, data, train, evaluate):
         module.add_parser(commands)
     return top
 

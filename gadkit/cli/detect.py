@@ -7,13 +7,14 @@ import argparse
 from contextlib import closing, nullcontext
 from pathlib import Path
 
+from gadkit.anomaly.detectors import DEFAULT, DETECTORS
 from gadkit.cli.options import image_options
 
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
-With only a name for the part (--object) the detector compares each image with descriptions of good and of damaged
-parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) it also compares each spot with those
-(WinCLIP+), and gives a threshold: the highest score among the good parts, each scored as if it were new.
+With only a name for the part (--object) the default detector compares each image with descriptions of good and of
+damaged parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) it also compares each spot with
+those (WinCLIP+), and gives a threshold: the highest score among the good parts, each scored as if it were new.
 """
 
 EXAMPLES = """examples:
@@ -21,9 +22,13 @@ EXAMPLES = """examples:
   gadkit detect parts/ --object "metal nut" --normal good/ --out report
   gadkit detect one.jpg two.png --object capsule --json | jq 'select(.score > 0.5) | .path'
   gadkit detect parts/ --object carpet --normal good/ --threshold-quantile 0.95 --maps maps/
+  gadkit detect parts/ --detector patch-knn --normal good/
 
-A higher score is more anomalous.  Scores compare within one run; those of another object, preset or set of normal
-images have another scale.  Of a data set whose folders say which parts are good (MVTec AD and its kin, VisA,
+detectors:
+{detectors}
+
+A higher score is more anomalous.  Scores compare within one run; those of another detector, object, preset or set of
+normal images have another scale.  Of a data set whose folders say which parts are good (MVTec AD and its kin, VisA,
 KolektorSDD, or good beside bad) the images to test on are scored, and masks never are; what else lies in its folder is
 counted on standard error and left out.
 
@@ -39,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "detect",
         help="score photographs of parts, and show where they differ",
         description=DESCRIPTION,
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.replace("{detectors}", "\n".join(_described())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         parents=[image_options()],
@@ -51,9 +56,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="IMAGES",
         help="folders and files: PNG, JPEG, BMP, TIFF, WebP; also a category of a data set, as MVTec AD or VisA",
     )
-    command.add_argument("--object", required=True, metavar="NAME", help='what the images show, as in "metal nut"')
+    command.add_argument("--object", metavar="NAME", help='what the images show, as in "metal nut"')
     command.add_argument(
         "--normal", type=Path, metavar="DIR", help="images of good parts; two or more give a threshold"
+    )
+    command.add_argument(
+        "--detector", metavar="NAME", default=DEFAULT, help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"
     )
     command.add_argument(
         "--preset",
@@ -81,10 +89,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run)
 
 
+def _described() -> list[str]:
+    """A line for every detector, and what it cannot do without."""
+    lines = []
+    for name, row in DETECTORS.items():
+        needs = ["--object"] * row.object_name + ["--normal"] * (not row.zero_shot)
+        lines.append(f"  {name:10} {row.about} (needs {' and '.join(needs)})")
+    return lines
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Check what was asked, do it, and say what came out; the exit code as `gadkit.cli` states it."""
     from gadkit.cli import inspection, outputs, sources, words  # imported late: --help need not wait for torch
-    from gadkit.report import ONE_SHOT, ZERO_SHOT, Report
+    from gadkit.report import Report
+    from gadkit.viz import Scale
 
     task = inspection.check(arguments)
     outputs.tell(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
@@ -94,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     page = nullcontext()
     if arguments.out is not None:
         maps = None if task.normal is None else task.normal.maps
-        page = closing(Report(maps, ONE_SHOT if task.references else ZERO_SHOT))
+        page = closing(Report(maps, Scale(*detector.map_range)))
     with page as report:
         for row, path, image, heat in task.score(detector):
             if arguments.json and heard:

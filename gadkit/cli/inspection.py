@@ -10,27 +10,26 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gadkit import runtime, zoo
-from gadkit.anomaly.prompts import WINCLIP
+from gadkit.anomaly.detectors import DETECTORS, build
 from gadkit.anomaly.thresholds import held_out, threshold
-from gadkit.anomaly.winclip import WinCLIP
-from gadkit.backbones import OpenCLIP
+from gadkit.checks import one_of
 from gadkit.cli import outputs, sources
 from gadkit.data.folders import Run
-from gadkit.protocols import AnomalyResult
+from gadkit.protocols import AnomalyResult, Backbone, Detector
 
 
 @dataclass
 class Inspection:
     """One run of the command: what is asked, and what is found out on the way."""
 
-    object_name: str
+    method: str  # the detector's name in the table
+    object_name: str | None  # None where nobody said, and the detector does not read
     preset: str
     device: torch.device
     files: list[Path]
@@ -42,7 +41,8 @@ class Inspection:
     left_out: int = 0  # of the images asked for: those that are among the normal ones
     references: int = 0
     copies: int = 0  # among them, of others
-    prompts: tuple[int, int, int] = (0, 0, 0)  # that fill the model's context, all, and the tokens of that context
+    remarks: list[str] = field(default_factory=list)  # the detector's own
+    explained: str = ""  # how its scores come about
     normal: AnomalyResult | None = None  # of normal images, each held out
     rows: list[outputs.Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -52,31 +52,30 @@ class Inspection:
         self.skipped.append(f"{path}: {reason}")
         outputs.tell(f"skipped {self.skipped[-1]}")
 
-    def fit(self) -> WinCLIP:
+    def fit(self) -> Detector:
         """Load the model, show it the normal images if there are any, and draw the line.
 
         Normal images are squashed to what the network sees before they are collected, so any number and size of them
         fits into memory.
         """
-        clip = _load(self.preset, self.device)
-        detector, texts = WinCLIP(clip, self.object_name), [*chain(*WINCLIP.texts(self.object_name))]
-        self.prompts = clip.full(texts), len(texts), clip.context_length
-        read = sources.read(self.normal_files, "normal", self.skip, clip.image_size, depth=self.run.depth)
+        detector = build(self.method, _load(self.method, self.preset, self.device), self.object_name)
+        size = detector.image_size
+        read = sources.read(self.normal_files, "normal", self.skip, size, depth=self.run.depth)
         images = [image for _, image in read]
         if self.normal_files and not images:
             raise ValueError(f"--normal: none of the {len(self.normal_files)} files could be read")
         self.references = len(images)
         self.copies = len(images) - len({hash(image.numpy().tobytes()) for image in images})
-        if not images:
-            return detector.fit()
-        detector.fit(torch.stack(images))
+        normal = torch.stack(images) if images else None
+        detector.fit(normal)
+        self.remarks, self.explained = list(detector.remarks()), detector.explain()
         if len(images) > 1:
-            self.normal = held_out(detector, torch.stack(images), quiet=False)
+            self.normal = held_out(detector, normal, quiet=False)
             if self.quantile is not None:
                 self.line = threshold(self.normal.scores, self.quantile)
         return detector
 
-    def score(self, detector: WinCLIP) -> Iterator[tuple[outputs.Row, Path, Tensor, Tensor]]:
+    def score(self, detector: Detector) -> Iterator[tuple[outputs.Row, Path, Tensor, Tensor]]:
         """Row, path, image and map of one file after the other."""
         read = sources.read(self.files, "detect", self.skip, depth=self.run.depth)
         with closing(read) as photos:  # an interrupt takes the bar away
@@ -95,7 +94,17 @@ def check(arguments: argparse.Namespace) -> Inspection:
         raise ValueError("--threshold-quantile: expected --normal with it: the scores are those of normal images")
     if arguments.threshold is not None and not math.isfinite(arguments.threshold):
         raise ValueError(f"--threshold: expected a finite number, got {arguments.threshold}")
-    WINCLIP.texts(arguments.object)
+    row = DETECTORS[one_of("--detector", arguments.detector, DETECTORS)]
+    name = arguments.object
+    if (row.object_name and name is None) or (name is not None and not name.strip()):
+        came = "nothing" if name is None else repr(name)
+        raise ValueError(f'--object: expected a text such as "metal nut", got {came}')
+    if arguments.normal is not None and not row.few_shot:
+        raise ValueError(f"--normal: expected nothing, for {arguments.detector} compares with no good parts")
+    if arguments.normal is None and not row.zero_shot:
+        raise ValueError(
+            f"--normal: expected images of good parts, for {arguments.detector} compares with them, got nothing"
+        )
     files = sources.files_to_score(arguments.images)
     normal = [] if arguments.normal is None else sources.normal_files(arguments.normal)
     known = {os.path.realpath(path) for path in normal}  # through links, too
@@ -106,7 +115,8 @@ def check(arguments: argparse.Namespace) -> Inspection:
         if folder is not None:
             outputs.prepare(folder, option)
     return Inspection(
-        object_name=arguments.object.strip(),
+        method=arguments.detector,
+        object_name=None if name is None else name.strip(),
         preset=zoo.preset(arguments.preset),
         device=runtime.device(arguments.device),
         files=new,
@@ -119,13 +129,17 @@ def check(arguments: argparse.Namespace) -> Inspection:
     )
 
 
-def _load(preset: str, device: torch.device) -> OpenCLIP:
-    """The model, without the pages that the hub's libraries log where there is no network: the error says it all."""
+def _load(method: str, preset: str, device: torch.device) -> Backbone:
+    """The detector's backbone, without the pages that the hub's libraries log where there is no network.
+
+    The error says it all.
+    """
+    name = DETECTORS[method].backbone
     if preset == "paper":
-        published = zoo.find("clip", preset)
+        published = zoo.find(name, preset)
         outputs.tell(f"loading {published.id} ({published.size:.0f} MB, downloaded when first used)")
     logging.disable(logging.ERROR)
     try:
-        return zoo.load("clip", preset, str(device))
+        return zoo.load(name, preset, str(device))
     finally:
         logging.disable(logging.NOTSET)

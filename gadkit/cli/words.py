@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import gadkit
+from gadkit.anomaly.detectors import DETECTORS
 from gadkit.anomaly.metrics import auroc
 from gadkit.anomaly.thresholds import false_alarm_rate
 from gadkit.cli.inspection import Inspection
@@ -20,12 +21,7 @@ def before(run: Inspection) -> Iterator[str]:
     """Remarks that one wants to read before the work is done."""
     if run.left_out:
         yield f"{count(run.left_out, 'image')} left out: they are among the good parts to compare with"
-    if run.prompts[0]:
-        cut, every, tokens = run.prompts
-        yield (
-            f"the name fills this model's {tokens} tokens: {cut} of {every} prompts are probably cut off before they "
-            "say whether the part is damaged; use a short, common English name"
-        )
+    yield from run.remarks
     if run.copies:
         yield (
             f"{run.copies} of {count(run.references, 'good part')} are copies of others: held out, a copy scores as if "
@@ -70,9 +66,13 @@ def where_from(run: Inspection) -> str:
 
 def facts(run: Inspection) -> Facts:
     """What the report says."""
-    how = f"WinCLIP+ with {count(run.references, 'good part')}" if run.references else "WinCLIP, zero-shot"
+    row = DETECTORS[run.method]
+    how = f"{row.few_shot} with {count(run.references, 'good part')}"
+    if not run.references:
+        how = f"{row.zero_shot}, zero-shot"
+    heading = run.object_name or "parts"
     return Facts(
-        heading=run.object_name[:1].upper() + run.object_name[1:],
+        heading=heading[:1].upper() + heading[1:],
         about=f"{verdict(run)}. {how}, preset {run.preset}, gadkit {gadkit.__version__}.",
         notes=notes(run),
         threshold=run.line,
@@ -83,10 +83,8 @@ def facts(run: Inspection) -> Facts:
 
 def notes(run: Inspection) -> list[tuple[str, str]]:
     """Terms of the report, each with its explanation."""
-    compared = f"Each image was compared with descriptions of a good and of a damaged {run.object_name}"
-    if run.references:
-        compared += f", and each spot of it with {count(run.references, 'image')} of good parts"
-    score = f"{compared}. Higher is more anomalous. Scores compare within a run: same object, preset and good parts."
+    compare = "Scores compare within a run: same detector, object, preset and good parts."
+    score = f"{run.explained}. Higher is more anomalous. {compare}"
     colour = "Where nothing is strange the photograph shows through in grey. All images share one scale: "
     if run.normal is None:
         colour += "it is fixed, as there were no two good parts to measure it on."

@@ -15,20 +15,24 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from gadkit.checks import whole
+from gadkit.checks import one_of, whole
 from gadkit.data.folders import BrokenImage, Depth, Entry, ImageFolder, Photo, resize
-from gadkit.factory.sets import TestSet
+from gadkit.protocols import TestSet
 
 log = logging.getLogger(__name__)
 
 
-def folder_sets(root: str | Path, size: int, depth: Depth | None = None) -> Iterator[TestSet]:
+def folder_sets(
+    root: str | Path, size: int, depth: Depth | None = None, categories: Sequence[str] | None = None
+) -> Iterator[TestSet]:
     """One test set after the other, a category each, read when its turn comes; images are squashed to `size` squared.
 
+    `categories` are all of the folder's unless given.
     References are the normal images of the training split; where the layout has none, every second normal image is one.
     Images are those of the test split with a label, and defective ones without a mask have an empty one.  These, and
     files that cannot be read, are logged.  `depth` is as in `ImageFolder`.
-    Raises ValueError for a folder without labels, and for a category without normal or without defective images.
+    Raises ValueError for a folder without labels, for an unknown category, and for one without normal or without
+    defective images.
     """
     whole("size", size, 2)
     folder = ImageFolder(root)
@@ -37,7 +41,10 @@ def folder_sets(root: str | Path, size: int, depth: Depth | None = None) -> Iter
             f"test sets: expected folders that say which parts are good (train/good and test/..., good and bad, or "
             f"masks beside photographs), got images without labels in {root}"
         )
-    return (_test_set(ImageFolder(root, category=name, depth=depth), name, size) for name in folder.categories)
+    wanted = folder.categories if categories is None else categories
+    for name in wanted:
+        one_of("categories", name, folder.categories)
+    return (_test_set(ImageFolder(root, category=name, depth=depth), name, size) for name in wanted)
 
 
 def _test_set(folder: ImageFolder, category: str, size: int) -> TestSet:

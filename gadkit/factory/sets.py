@@ -9,36 +9,17 @@ Book: intro/factory
 import os
 import shutil
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from gadkit.factory.catalogue import lookup, split
 from gadkit.factory.render import GRADES, NUISANCE, render
 from gadkit.factory.seeds import FIRST_TEST
+from gadkit.protocols import TestSet
 
 LEAST_PIXELS = 8 / 96**2  # share of the image that a defect has to cover to count as one
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """One product: `references`, and `images` to judge with `masks` and a defect's name each ("good" for none)."""
-
-    __test__ = False  # the name starts with Test, and pytest would collect it
-
-    category: str
-    references: UInt8[Tensor, "k 3 s s"]
-    images: UInt8[Tensor, "n 3 s s"]
-    masks: Bool[Tensor, "n s s"]
-    defects: tuple[str, ...]
-
-    @property
-    def labels(self) -> Bool[Tensor, "n"]:
-        """True where an image shows a defect."""
-        return torch.tensor([d != "good" for d in self.defects])
 
 
 def _seeds(category: str, variant: int, seed: int, what: str, count: int) -> Tensor:
@@ -74,7 +55,8 @@ def test_set(
         images.append(bad)
         masks.append(mask)
         names += [defect] * len(bad)
-    return TestSet(category, good.images[:references], torch.cat(images), torch.cat(masks), tuple(names))
+    kind = lookup(category)
+    return TestSet(category, good.images[:references], torch.cat(images), torch.cat(masks), tuple(names), kind.nouns[0])
 
 
 test_set.__test__ = False

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gadkit import factory, zoo
 from gadkit.anomaly import benchmark
-from gadkit.anomaly.knn import KNN, PatchKNN, _turned, distances, top_mean
+from gadkit.anomaly.detectors.knn import KNN, PatchKNN, _turned, distances, top_mean
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -100,11 +100,12 @@ def test_chunks_and_batches_change_nothing(backbone: OpenCLIP, pictures: Tensor,
     assert_same(one.score(pictures[6:7]), AnomalyResult(whole.maps[2:3], whole.scores[2:3]))
 
 
-def test_seen_once_judged_many_times(backbone: OpenCLIP, pictures: Tensor) -> None:
+def test_encoded_once_scored_many_times(backbone: OpenCLIP, pictures: Tensor) -> None:
     detector = PatchKNN(backbone)
-    seen = detector.see(pictures[4:])
+    encoded = detector.encode(pictures[4:])
+    assert encoded.features["patches"].shape == (5, 5, 5, 32)
     for count in (1, 3):
-        assert_same(detector.fit(pictures[:count]).judge(seen), detector.score(pictures[4:]))
+        assert_same(detector.fit(pictures[:count]).score(encoded), detector.score(pictures[4:]))
 
 
 def test_a_thinner_bank_is_a_part_of_the_bank(backbone: OpenCLIP, pictures: Tensor) -> None:
@@ -171,7 +172,8 @@ def test_it_finds_what_it_should_on_the_factory() -> None:
 
 def test_the_benchmark_takes_them(backbone: OpenCLIP) -> None:
     for make in (lambda _: KNN(backbone), lambda _: PatchKNN(backbone, thin=0.5)):
-        results = list(benchmark.evaluate(make, ("felt",), shots=(1, 2), variants=1, seeds=(0,), size=48, quiet=True))
+        cases = benchmark.factory_cases(("felt",), variants=1, seeds=(0,), references=2, size=48)
+        results = list(benchmark.run(make, cases, (1, 2), quiet=True))
         assert [r.shots for r in results] == [1, 2]
         assert all(0 <= r.image_auroc <= 1 for r in results)
 
@@ -181,13 +183,13 @@ def test_the_benchmark_takes_them(backbone: OpenCLIP) -> None:
     ("make", "message"),
     [
         (lambda b: KNN("clip"), "expected one with preprocess and encode_image, got str 'clip'"),
-        (lambda b: KNN(b, 0), "k: expected a whole number of at least 1, got 0"),
-        (lambda b: KNN(b, chunk=1.5), "chunk: expected a whole number of at least 1, got 1.5"),
+        (lambda b: KNN(b, 0), "k: expected a whole number from 1, got int 0"),
+        (lambda b: KNN(b, chunk=1.5), "chunk: expected a whole number from 1, got float 1.5"),
         (lambda b: PatchKNN(b, ()), r"layers: expected at least one block number, got \(\)"),
         (lambda b: PatchKNN(b, ("last",)), "layers: expected at least one block number"),
-        (lambda b: PatchKNN(b, thin=0.0), "thin: expected a share above 0 and at most 1, got 0.0"),
-        (lambda b: PatchKNN(b, top=2), "top: expected a share above 0 and at most 1, got 2"),
-        (lambda b: PatchKNN(b, turns=0), "turns: expected a whole number of at least 1, got 0"),
+        (lambda b: PatchKNN(b, thin=0.0), r"thin: expected a share in \(0, 1\], got float 0.0"),
+        (lambda b: PatchKNN(b, top=2), r"top: expected a share in \(0, 1\], got int 2"),
+        (lambda b: PatchKNN(b, turns=0), "turns: expected a whole number from 1, got int 0"),
     ],
 )
 def test_bad_arguments_are_named(backbone: OpenCLIP, make, message: str) -> None:

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.thresholds import false_alarm_rate, held_out, threshold
-from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
@@ -53,6 +53,21 @@ def test_the_default_threshold_is_the_highest_score() -> None:
     assert false_alarm_rate(scores, 0.3) == pytest.approx(3 / 5)
 
 
+def test_rates_at_the_edges() -> None:
+    scores = torch.tensor([0.1, 0.3, 0.3, 0.5])
+    rates = [false_alarm_rate(scores, line) for line in (-float("inf"), 0.0, 0.1, 0.3, 0.4, 0.5, float("inf"))]
+    assert rates == pytest.approx([1, 1, 4 / 5, 2 / 5, 2 / 5, 1 / 5, 1 / 5])
+    assert false_alarm_rate(scores[:1], 0.0) == 1
+    assert false_alarm_rate(scores[:1], 0.1) == 1 / 2
+
+
+def test_a_rank_is_not_moved_by_rounding() -> None:
+    """The 0.55 quantile of 101 scores is the one with 55 below it, although 0.55 * 100 is 55.00000000000001."""
+    scores = torch.arange(101.0).flip(0)
+    assert [threshold(scores, q) for q in (0.55, 0.57, 0.29, 0.005, 0.995, 1.0)] == [55, 57, 29, 1, 100, 100]
+    assert threshold(torch.ones(5), 0.3) == 1
+
+
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30), st.floats(0.01, 1))
 def test_at_most_the_share_beyond_the_quantile_lies_above(values: list[float], quantile: float) -> None:
     scores = torch.tensor(values)
@@ -61,15 +76,37 @@ def test_at_most_the_share_beyond_the_quantile_lies_above(values: list[float], q
     assert int((scores > line).sum()) <= (1 - quantile) * (len(values) - 1) + 1e-9
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("scores", "quantile", "message"),
     [
-        ([0.1], 1.0, "at least 2"),
-        ([0.1, 0.2], 0.0, "above 0"),
-        ([0.1, 0.2], 1.5, "at most 1"),
-        ([0.1, float("nan")], 1.0, "NaN"),
+        (torch.tensor([0.1]), 1.0, "at least 2 normal images, got 1"),
+        (torch.tensor([0.1, 0.2]), 0.0, r"a share in \(0, 1\], got float 0.0"),
+        (torch.tensor([0.1, 0.2]), 1.5, r"a share in \(0, 1\], got float 1.5"),
+        (torch.tensor([0.1, 0.2]), float("nan"), "got float nan"),
+        (torch.tensor([0.1, float("nan")]), 1.0, "1 NaN or infinite of 2"),
+        (torch.tensor([0.1, float("inf")]), 1.0, "1 NaN or infinite of 2"),
+        (torch.tensor([]), 1.0, "at least one, got none"),
+        (torch.zeros(3, 1), 1.0, r"shape \(k,\), got .* shape \(3, 1\)"),
+        (torch.tensor([1, 2]), 1.0, "expected floats"),
+        ([0.1, 0.2], 1.0, "got list"),
     ],
 )
-def test_what_gives_no_threshold(scores: list[float], quantile: float, message: str) -> None:
+def test_what_gives_no_threshold(scores: torch.Tensor, quantile: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        threshold(torch.tensor(scores), quantile)
+        threshold(scores, quantile)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("scores", "line", "message"),
+    [
+        (torch.tensor([]), 0.5, "at least one, got none"),
+        (torch.tensor([0.1, float("nan")]), 0.5, "1 NaN or infinite of 2"),
+        (torch.zeros(3, 1), 0.5, "shape"),
+        (torch.tensor([0.1]), float("nan"), "line: expected a number, got NaN"),
+    ],
+)
+def test_what_gives_no_rate(scores: torch.Tensor, line: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        false_alarm_rate(scores, line)

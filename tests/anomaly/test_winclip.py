@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
-from gadkit.anomaly.winclip import WinCLIP
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult
@@ -41,25 +41,38 @@ class Literal:
         self.tokens = cache(self._tokens)
         self.text = cache(self._text)
 
-    def _tokens(self, i: int) -> Tensor:
+    def _tokens(self, i: int, resize: str) -> Tensor:
         visual = self.clip.model.visual
-        patches = visual.conv1(self.clip.preprocess(self.pictures[i : i + 1]))[0]  # (width, rows, columns)
+        patches = visual.conv1(self.pixels(i, resize))[0]  # (width, rows, columns)
         rows, columns = self.clip.grid
         tokens = [visual.class_embedding, *(patches[:, r, c] for r in range(rows) for c in range(columns))]
         return torch.stack(tokens) + visual.positional_embedding
 
-    def run(self, tokens: Tensor) -> Tensor:
+    def pixels(self, i: int, resize: str) -> Tensor:
+        if resize == "torch":
+            return self.clip.preprocess(self.pictures[i : i + 1])
+        from open_clip.transform import image_transform
+        from torchvision.transforms.functional import to_pil_image
+
+        ours = self.clip.preprocess
+        how = {"mean": ours.mean, "std": ours.std, "resize_mode": "squash", "interpolation": "bicubic"}
+        return image_transform(self.clip.image_size, is_train=False, **how)(to_pil_image(self.pictures[i]))[None]
+
+    def run(self, tokens: Tensor, last: int = -1) -> Tensor:
         visual = self.clip.model.visual
-        return visual.transformer(visual.ln_pre(tokens[None]))[0]
+        x, blocks = visual.ln_pre(tokens[None]), visual.transformer.resblocks
+        for block in blocks[: last % len(blocks) + 1]:
+            x = block(x)
+        return x[0]
 
     def embed(self, tokens: Tensor) -> Tensor:
         visual = self.clip.model.visual
         return visual.ln_post(self.run(tokens)[0]) @ visual.proj
 
-    def _window(self, i: int, scale: int, row: int, column: int) -> Tensor:
+    def _window(self, i: int, scale: int, row: int, column: int, resize: str = "torch") -> Tensor:
         columns = self.clip.grid[1]
         inside = [1 + (row + y) * columns + column + x for y in range(scale) for x in range(scale)]
-        return self.embed(self.tokens(i)[[0, *inside]])
+        return self.embed(self.tokens(i, resize)[[0, *inside]])
 
     def corners(self, scale: int) -> list[tuple[int, int]]:
         rows, columns = self.clip.grid
@@ -86,9 +99,9 @@ class Literal:
                 out[y, x] = len(over) / sum(1 / s for s in over)
         return out
 
-    def patches(self, i: int, norm: bool) -> Tensor:
-        patches = self.run(self.tokens(i))[1:]
-        return self.clip.model.visual.ln_post(patches) if norm else patches
+    def patches(self, i: int, detector: WinCLIP) -> Tensor:
+        patches = self.run(self.tokens(i, detector.resize), detector.patch_layer)[1:]
+        return self.clip.model.visual.ln_post(patches) if detector.patch_norm else patches
 
     def nearest(self, query: Tensor, references: list[Tensor]) -> float:
         return float((1 - torch.cosine_similarity(query, torch.stack(references), dim=1).max()) / 2)
@@ -97,24 +110,26 @@ class Literal:
     def score(self, detector: WinCLIP, i: int, references: tuple[int, ...]) -> tuple[Tensor, float, Vectors, Vectors]:
         """Map, score, zero-shot maps and few-shot maps of picture i."""
         normal, anomalous = self.text_vectors(detector)
+        resize = detector.resize
 
-        def judge(vector: Tensor) -> float:
+        def probability(vector: Tensor) -> float:
             cosines = [torch.cosine_similarity(vector, t, dim=0) / detector.temperature for t in (normal, anomalous)]
             return float(cosines[1].exp() / (cosines[0].exp() + cosines[1].exp()))
 
-        score = judge(self.embed(self.tokens(i)))
-        zero = {"image": torch.full(self.clip.grid, score)}
+        score = probability(self.embed(self.tokens(i, resize)))
+        zero = {"image": torch.full(self.clip.grid, score)} if detector.image_term else {}
         for s in detector.scales:
-            zero[s] = self.spread({at: judge(self.window(i, s, *at)) for at in self.corners(s)}, s)
+            zero[s] = self.spread({at: probability(self.window(i, s, *at, resize)) for at in self.corners(s)}, s)
         grid = len(zero) / sum(1 / m for m in zero.values())
         few = {}
         if references:
-            known = [p for k in references for p in self.patches(k, detector.patch_norm)]
-            mine = self.patches(i, detector.patch_norm)
+            known = [p for k in references for p in self.patches(k, detector)]
+            mine = self.patches(i, detector)
             few["patch"] = torch.tensor([self.nearest(p, known) for p in mine]).view(self.clip.grid)
             for s in detector.scales:
-                known = [self.window(k, s, *at) for k in references for at in self.corners(s)]
-                few[s] = self.spread({at: self.nearest(self.window(i, s, *at), known) for at in self.corners(s)}, s)
+                known = [self.window(k, s, *at, resize) for k in references for at in self.corners(s)]
+                mine = {at: self.window(i, s, *at, resize) for at in self.corners(s)}
+                few[s] = self.spread({at: self.nearest(window, known) for at, window in mine.items()}, s)
             mean = sum(few.values()) / len(few)
             score = (score + float(mean.max())) / 2
             fuse = {"mean": (grid + mean) / 2, "sum": grid + mean, "harmonic": 2 / (1 / grid + 1 / mean)}
@@ -143,6 +158,11 @@ ARGUMENTS = [
     {"patch_norm": True},
     {"fusion": "sum"},
     {"fusion": "harmonic"},
+    {"patch_layer": 0},
+    {"patch_layer": -2, "patch_norm": True},
+    {"patch_layer": 1},
+    {"image_term": False},
+    {"resize": "pil"},
 ]
 
 
@@ -159,7 +179,7 @@ def test_it_is_what_the_paper_says(literal: Literal, pictures: Tensor, reference
         assert_near(result.maps[i], maps)
         assert_near(result.scores[i], score)
         ours = detector.zero_shot_maps(pictures[:2])
-        assert list(ours) == ["image", *detector.scales] == list(zero)
+        assert list(ours) == [*["image"] * detector.image_term, *detector.scales] == list(zero)
         for name, expected in zero.items():
             assert_near(ours[name][i], expected)
         for name, expected in few.items():
@@ -174,7 +194,8 @@ def test_windows_of_the_published_architecture(pictures: Tensor) -> None:
     clip = OpenCLIP(model, open_clip.get_tokenizer("ViT-B-16-plus-240"))
     detector = WinCLIP(clip, "metal nut", prompts=FEW, scales=(2, 3)).fit()
     literal = Literal(clip, pictures)
-    embeddings = detector.window_embeddings(pictures[:1])
+    features = detector.encode(pictures[:1]).features
+    embeddings = {2: features["windows/2"], 3: features["windows/3"]}
     assert {s: e.shape for s, e in embeddings.items()} == {2: (1, 196, 640), 3: (1, 169, 640)}
     with torch.no_grad():
         for scale, number in ((2, 0), (2, 100), (2, 195), (3, 13), (3, 168)):
@@ -182,7 +203,7 @@ def test_windows_of_the_published_architecture(pictures: Tensor) -> None:
             assert_near(embeddings[scale][0, number], theirs / theirs.norm())
         for ours, theirs in zip(detector.text_vectors_, literal.text_vectors(detector), strict=True):
             assert_near(ours, theirs / theirs.norm())
-        vector = literal.embed(literal.tokens(0))
+        vector = literal.embed(literal.tokens(0, "torch"))
     probability = (vector / vector.norm() @ detector.text_vectors_.T / 0.07).softmax(0)[1]
     windowless = WinCLIP(clip, "metal nut", prompts=FEW, scales=()).fit().zero_shot_maps(pictures[:1])
     assert_near(windowless["image"][0], probability.expand(15, 15))
@@ -211,8 +232,8 @@ def test_what_was_learnt_is_there_to_look_at(clip: OpenCLIP, pictures: Tensor) -
     assert {s: r.shape for s, r in detector.reference_windows_.items()} == {2: (2 * 49, 128), 3: (2 * 36, 128)}
     for vectors in (detector.text_vectors_, detector.reference_patches_, *detector.reference_windows_.values()):
         assert_near(vectors.norm(dim=-1), torch.ones(len(vectors)))
-    windows = detector.window_embeddings(pictures[:1])
-    assert_near(windows[3][0], detector.reference_windows_[3][:36])
+    encoded = detector.encode(pictures[:1]).features
+    assert_near(encoded["windows/3"][0], detector.reference_windows_[3][:36])
     assert max(m[:2].max() for m in detector.few_shot_maps(pictures).values()) < 1e-6  # they know these two
     assert min(m[2:].max() for m in detector.few_shot_maps(pictures).values()) > 1e-3
     assert detector.fit().reference_patches_ is None  # zero-shot again
@@ -263,7 +284,7 @@ def test_an_image_of_one_colour_is_no_mistake(clip: OpenCLIP) -> None:
     with torch.no_grad():
         blind.model.visual.positional_embedding.zero_()
     blind.model.visual.conv1 = torch.nn.Conv2d(3, 64, 8, 8)  # no padding, so that all patches are exactly alike
-    vectors = WinCLIP(blind, "nut", prompts=FEW).window_embeddings(plain)[2]
+    vectors = WinCLIP(blind, "nut", prompts=FEW).encode(plain).features["windows/2"]
     assert_near(vectors, vectors[:, :1].expand_as(vectors))  # and rightly so
 
 
@@ -278,16 +299,18 @@ BAD = [
 ]
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(("images", "reason"), BAD, ids=[reason for _, reason in BAD])
 def test_bad_images_are_named(clip: OpenCLIP, pictures: Tensor, images: object, reason: str) -> None:
     detector = WinCLIP(clip, "nut", prompts=FEW).fit(pictures[:1])
-    for call in (detector.score, detector.window_embeddings, detector.zero_shot_maps, detector.few_shot_maps):
+    for call in (detector.score, detector.encode, detector.zero_shot_maps, detector.few_shot_maps):
         with pytest.raises(ValueError, match=rf"^images: .*{reason}"):
             call(images)
     with pytest.raises(ValueError, match=rf"^normal images: .*{reason}"):
         detector.fit(images)
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -304,6 +327,11 @@ def test_bad_images_are_named(clip: OpenCLIP, pictures: Tensor, images: object, 
         {"precision": "float16"},
         {"chunk": 0},
         {"prompts": None},
+        {"patch_layer": 2},
+        {"patch_layer": -3},
+        {"patch_layer": 1.0},
+        {"resize": "opencv"},
+        {"scales": (), "image_term": False},
     ],
     ids=str,
 )
@@ -312,6 +340,7 @@ def test_bad_arguments_are_named(clip: OpenCLIP, arguments: dict) -> None:
         WinCLIP(clip, "nut", **arguments)
 
 
+@pytest.mark.usefixtures("untyped")
 def test_other_misuse_is_named(clip: OpenCLIP, pictures: Tensor) -> None:
     with pytest.raises(ValueError, match="object name"):
         WinCLIP(clip, " ")
@@ -323,3 +352,20 @@ def test_other_misuse_is_named(clip: OpenCLIP, pictures: Tensor) -> None:
             call(pictures)
     with pytest.raises(RuntimeError, match="with normal images"):
         detector.fit().few_shot_maps(pictures)
+
+
+def test_options_change_what_they_say(clip: OpenCLIP, pictures: Tensor) -> None:
+    def found(**options) -> AnomalyResult:
+        return WinCLIP(clip, "nut", prompts=FEW, **options).fit(pictures[2:]).score(pictures[:2])
+
+    default = found()
+    assert torch.equal(found(patch_layer=1).maps, default.maps)
+    for options in ({"patch_layer": 0}, {"image_term": False}, {"resize": "pil"}):
+        assert (found(**options).maps - default.maps).abs().max() > 1e-4, options
+    assert torch.equal(found(image_term=False).scores, default.scores)
+
+
+def test_pillow_is_asked_only_where_the_size_differs(clip: OpenCLIP) -> None:
+    square = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    ours, theirs = (WinCLIP(clip, "nut", prompts=FEW, resize=r).fit().score(square) for r in ("pil", "torch"))
+    assert torch.equal(ours.maps, theirs.maps)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.winclip import Plain, _contest
-from gadkit.anomaly.winclip import WinCLIP
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 

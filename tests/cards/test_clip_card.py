@@ -7,8 +7,8 @@ import pytest
 
 from cards import clip as card
 from gadkit import zoo
-from gadkit.anomaly.benchmark import Result, evaluate, summarise
-from gadkit.anomaly.winclip import WinCLIP
+from gadkit.anomaly.benchmark import Result, factory_cases, run, summarise
+from gadkit.anomaly.detectors import WinCLIP
 from gadkit.weights import ASSETS
 
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "tiny-clip.json"
@@ -50,7 +50,8 @@ def test_a_benchmark_row_is_what_scoring_by_hand_gives() -> None:
     from gadkit.anomaly.metrics import auroc
 
     clip = zoo.load("clip")
-    (row,) = evaluate(lambda noun: WinCLIP(clip, noun), ("mesh",), shots=(2,), variants=1, seeds=(0,), quiet=True)
+    cases = factory_cases(("mesh",), variants=1, seeds=(0,), references=2)
+    (row,) = run(lambda noun: WinCLIP(clip, noun), cases, (2,), quiet=True)
     data = factory.test_set("mesh", references=2)
     found = WinCLIP(clip, "wire mesh").fit(data.references).score(data.images)
     assert row.image_auroc == pytest.approx(auroc(found.scores, data.labels))
@@ -65,5 +66,7 @@ def test_spread_is_over_seeds_not_products() -> None:
     assert summarise(rows[:1], "image_auroc")[1] == 0
     with pytest.raises(ValueError, match="at least one result"):
         summarise([], "image_auroc")
-    with pytest.raises(ValueError, match="expected categories and shots"):
-        list(evaluate(lambda noun: None, (), quiet=True))
+    with pytest.raises(ValueError, match="expected categories and seeds"):
+        factory_cases(())
+    with pytest.raises(ValueError, match="expected cases and shots"):
+        list(run(lambda noun: None, (), quiet=True))

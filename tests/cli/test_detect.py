@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from photographs import Run, photograph, written
 
 from gadkit import zoo
-from gadkit.anomaly.winclip import WinCLIP
+from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP
 from gadkit.cli import main
 from gadkit.data.folders import load_images
 
@@ -61,6 +62,42 @@ def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good
 
     _, out, _ = run("detect", parts, "--object", "nut", "--normal", good, "--json", "--threshold-quantile", "0.5")
     assert json.loads(out.splitlines()[0])["threshold"] == pytest.approx(sorted(alone)[2], abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("patch-knn", PatchKNN), ("knn", KNN)])
+def test_another_detector(run: Run, parts: Path, good: Path, tmp_path: Path, name: str, kind: type) -> None:
+    code, out, err = run("detect", parts, "--detector", name, "--normal", good, "--json", "--out", tmp_path / "out")
+    found = [json.loads(line) for line in out.splitlines()]
+    clip = zoo.load("clip")
+    normal = load_images(good, clip.image_size)
+    expected = kind(clip).fit(normal).score(load_images([row["path"] for row in found]))
+    alone = [kind(clip).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)]
+    assert code == 0
+    np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-4)
+    assert [row["threshold"] for row in found] == pytest.approx([max(alone)] * 4, abs=1e-4)
+    assert "the highest score of 4 good parts" in err
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"Nearest {'images' if kind is KNN else 'patches'} with 4 good parts" in page
+    assert "<h1>Parts</h1>" in page
+    assert "descriptions" not in page
+
+
+def test_two_good_parts_for_whole_images(run: Run, parts: Path, good: Path, tmp_path: Path) -> None:
+    """Each is as far from the other as the other from it, so their maps are one value, and no scale for colours."""
+    (good / "2.png").unlink()
+    (good / "3.png").unlink()
+    code, _, err = run("detect", parts, "--detector", "knn", "--normal", good, "--out", tmp_path / "out")
+    assert (code, "the highest score of 2 good parts" in err) == (0, True)
+    assert "to 1.000, fixed" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_good_parts_for_a_detector_that_takes_none(
+    run: Run, parts: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DETECTORS, "winclip", replace(DETECTORS["winclip"], few_shot=""))
+    code, out, err = run("detect", parts, "--object", "nut", "--normal", good)
+    assert (code, out) == (2, "")
+    assert "--normal: expected nothing, for winclip compares with no good parts" in err
 
 
 def test_verdicts_by_a_threshold_of_ones_own(run: Run, parts: Path) -> None:
@@ -149,7 +186,7 @@ def test_anybodys_files(run: Run, tmp_path: Path) -> None:
         assert f"skipped {folder / name}" in err
     assert "3 files could not be read" in err
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "&lt;b&gt;&amp;amp;&#x27;&quot;.png" in page
+    assert "&lt;b&gt;&amp;amp;&#39;&#34;.png" in page
     assert "<b>&" not in page
     assert page.count("empty.png") == 1
 
@@ -174,7 +211,10 @@ BAD = [
     (["bare", "--object", "nut"], "got none"),
     (["rotten", "--object", "nut"], "none of the 1 files could be read"),
     (["parts", "--object", " "], 'expected a text such as "metal nut"'),
-    (["parts"], "--object"),
+    (["parts"], '--object: expected a text such as "metal nut", got nothing'),
+    (["parts", "--object", "nut", "--detector", "magic"], f"expected one of {', '.join(DETECTORS)}, got 'magic'"),
+    (["parts", "--detector", "patch-knn"], "--normal: expected images of good parts, for patch-knn compares with them"),
+    (["parts", "--detector", "patch-knn", "--normal", "good", "--object", " "], "expected a text such as"),
     (["--object", "nut"], "IMAGES"),
     (["parts", "--object", "nut", "--preset", "huge"], "expected one of tiny, paper, got 'huge'"),
     (["parts", "--object", "nut", "--preset", "paper"], "open_clip_model.safetensors"),

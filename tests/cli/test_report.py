@@ -14,7 +14,10 @@ import torch
 from photographs import Run
 from PIL import Image
 
-from gadkit.report import ONE_SHOT, SIDE, ZERO_SHOT, Facts, Report
+from gadkit.report import SIDE, Facts, Report
+from gadkit.viz import Scale
+
+ZERO_SHOT, FEW_SHOT = Scale(0.4, 1.0), Scale(0.2, 0.55)
 
 
 class Page(HTMLParser):
@@ -92,7 +95,7 @@ def test_the_slider_knows_the_good_parts(text: str) -> None:
 
 def test_pictures_are_bounded_and_the_page_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gadkit.report.LIMIT", 5)
-    with closing(Report()) as report:
+    with closing(Report(None, ZERO_SHOT)) as report:
         report.add("wide.png", torch.zeros(3, 2, 3000, dtype=torch.uint8), torch.zeros(2, 3000), 2.0)
         for i in range(6):
             report.add(f"{i}.png", torch.full((3, 4, 5), 90, dtype=torch.uint8), torch.rand(4, 5), i / 6)
@@ -107,7 +110,7 @@ def test_pictures_are_bounded_and_the_page_says_what_it_leaves_out(monkeypatch: 
 
 def test_good_parts_stay_clear() -> None:
     maps, grey = torch.rand(5, 20, 20) / 10 + 0.3, torch.full((3, 20, 20), 200, dtype=torch.uint8)
-    with closing(Report(maps)) as report:
+    with closing(Report(maps, ZERO_SHOT)) as report:
         assert report.scale.low == pytest.approx(float(maps.median()), abs=1e-3)
         report.add("good.png", grey, maps[0], 0.1)
         report.add("bad.png", grey, torch.full((20, 20), 0.6), 0.9)
@@ -119,5 +122,52 @@ def test_good_parts_stay_clear() -> None:
 
 
 def test_without_good_parts_the_colours_stand_for_fixed_values() -> None:
-    with closing(Report()) as zero_shot, closing(Report(fixed=ONE_SHOT)) as one_shot:
-        assert (zero_shot.scale, one_shot.scale) == (ZERO_SHOT, ONE_SHOT)
+    with closing(Report(None, FEW_SHOT)) as report:
+        assert report.scale == FEW_SHOT
+        assert "to 0.550, fixed" in "".join(report.pages(Facts("", "", [])))
+
+
+def test_good_parts_that_are_copies_leave_the_fixed_colours() -> None:
+    """Held out, a copy finds itself: all its map is 0, which is no scale."""
+    with closing(Report(torch.zeros(2, 8, 8), FEW_SHOT)) as report:
+        assert report.scale == FEW_SHOT
+        assert "to 0.550, fixed" in "".join(report.pages(Facts("", "", [])))
+    with pytest.raises(ValueError, match="1 NaN"):
+        Report(torch.tensor([[[0.0, float("nan")]]]), FEW_SHOT)
+
+
+NASTY = [
+    "<script>alert(1)</script>.png",
+    "a\nb.png",
+    "\"quoted\" 'twice'.png",
+    "</script><!--.png",
+    "{{ 7 * 7 }}{% raw %}.png",
+    "&amp;.png",
+    "a/b\u2028c.png",
+]
+
+
+def test_names_cannot_leave_their_place() -> None:
+    """Names of files and of the object are text: no tag, no attribute, no line of the script, no template."""
+    facts = Facts("<script>x</script>", "</p><b>", [("<i>", "\"'>")], 0.5, [0.1], [f"{name}: <u>" for name in NASTY])
+    with closing(Report(None, ZERO_SHOT)) as report:
+        for i, name in enumerate(NASTY):
+            report.add(name, torch.full((3, 4, 5), 90, dtype=torch.uint8), torch.rand(4, 5), i / 6)
+        text = "".join(report.pages(facts))
+    page = Page(text)
+    assert sorted(li["data-path"] for li in page.all("li") if "data-path" in li) == sorted(NASTY)
+    assert {image["alt"].removeprefix("Photograph ") for image in page.all("img")[::2]} == set(NASTY)
+    assert len(page.all("script")) == 2
+    assert not page.all("b") + page.all("i") + page.all("u")
+    assert "49" not in re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", text.split("<body>")[1].split("<script")[0])
+    assert page.data == {"scores": [i / 6 for i in range(6, -1, -1)], "normal": [0.1], "threshold": 0.5}
+
+
+def test_the_page_comes_in_pieces() -> None:
+    """A piece never holds more than one image, whatever the number of images."""
+    with closing(Report(None, ZERO_SHOT)) as report:
+        for i in range(20):
+            report.add(f"{i}.png", torch.full((3, 4, 5), 90, dtype=torch.uint8), torch.rand(4, 5), i / 20)
+        pieces = list(report.pages(Facts("Nut", "", [])))
+    assert max(piece.count("data:image/jpeg") for piece in pieces) == 1
+    assert "".join(pieces).count("data:image/jpeg") == 40

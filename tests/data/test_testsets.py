@@ -10,7 +10,8 @@ from PIL import Image
 
 from gadkit.data.folders import read_image, resize
 from gadkit.data.testsets import folder_sets
-from gadkit.factory.sets import TestSet, export, test_set
+from gadkit.factory.sets import export, test_set
+from gadkit.protocols import TestSet
 
 
 def photograph(path: Path, height: int = 40, width: int = 60, seed: int = 0) -> Path:
@@ -95,6 +96,15 @@ def test_categories_are_read_one_by_one(tmp_path: Path) -> None:
     photograph(tmp_path / "b" / "test" / "bent" / "1.png")  # a late guest, before its category's turn
     assert len(next(sets).images) == 3
     assert next(sets, None) is None
+
+
+def test_only_the_categories_that_are_asked_for(tmp_path: Path) -> None:
+    for category in "abc":
+        for name in ("train/good/0", "test/good/0", "test/bent/0"):
+            photograph(tmp_path / category / f"{name}.png")
+    assert [data.category for data in folder_sets(tmp_path, 16, categories=("c", "a"))] == ["c", "a"]
+    with pytest.raises(ValueError, match="categories: expected one of a, b, c, got 'd'"):
+        folder_sets(tmp_path, 16, categories=("a", "d"))
 
 
 def test_folders_that_are_no_test_sets(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from experiments.representations import _judge, evaluate, patch_distances
 from gadkit import factory, zoo
-from gadkit.anomaly.knn import KNN, PatchKNN
+from gadkit.anomaly.detectors import KNN, PatchKNN
 from gadkit.anomaly.metrics import aupro, auroc
 
 

@@ -1,0 +1,80 @@
+"""Every detector, one row each: the command line, the report and the benchmark know this table and the protocol only.
+
+    >>> from gadkit.anomaly.detectors import DETECTORS, build
+    >>> DETECTORS["patch-knn"].zero_shot
+    False
+
+A new detector is a file beside this one, with a class on `base.Base`, and a row here.
+
+Book: anomaly/winclip
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait for torch
+    from gadkit.protocols import Backbone, Detector
+
+
+@dataclass(frozen=True)
+class Row:
+    """One detector: the module here and the class in it, how it is called, and what it needs.
+
+    `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
+    `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
+    images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
+    """
+
+    module: str
+    kind: str
+    about: str
+    zero_shot: str = ""
+    few_shot: str = ""
+    object_name: bool = False
+    backbone: str = "clip"
+
+
+DETECTORS = {
+    "winclip": Row(
+        *("winclip", "WinCLIP"),
+        "compares with words for good and damaged parts, and with good parts where there are some",
+        zero_shot="WinCLIP",
+        few_shot="WinCLIP+",
+        object_name=True,
+    ),
+    "patch-knn": Row(
+        *("knn", "PatchKNN"),
+        "compares each patch with the most similar patch of the good parts",
+        few_shot="Nearest patches",
+    ),
+    "knn": Row(
+        *("knn", "KNN"),
+        "compares each image as a whole with the most similar good part",
+        few_shot="Nearest images",
+    ),
+}
+DEFAULT = "winclip"
+
+
+def build(name: str, backbone: "Backbone", object_name: str | None = None, **parameters: Any) -> "Detector":
+    """The detector of that name on a backbone, not fitted; `parameters` go to its class.
+
+    `object_name` says what the images show; detectors that do not read ignore it.  Raises ValueError for an unknown
+    name, for a missing object name, and as the class does.
+    """
+    from gadkit.checks import one_of
+
+    row = DETECTORS[one_of("detector", name, DETECTORS)]
+    if row.object_name and object_name is None:
+        raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
+    kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
+    return kind(backbone, *([object_name] if row.object_name else []), **parameters)
+
+
+def __getattr__(name: str) -> Any:
+    """The classes of the table, imported when they are asked for."""
+    for row in DETECTORS.values():
+        if row.kind == name:
+            return getattr(importlib.import_module(f"{__name__}.{row.module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,215 @@
+"""Anomaly detection by nearest neighbours: how far an image, or a patch of it, is from everything normal.
+
+There is nothing to train.  All that a detector of this kind knows is the representation it looks through, which makes
+it the plainest test of one.  Distances are 1 - cos: 0 is the same direction, 2 the opposite one.
+
+Source: Reiss et al. 2022, Anomaly Detection Requires Better Representations (images); Damm et al. 2025, AnomalyDINO,
+section 3 (patches, few-shot); Roth et al. 2022, PatchCore, section 3.2 (thinning of the memory bank).
+Book: anomaly/representations
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from gadkit.anomaly.detectors.base import Base, check_backbone, without
+from gadkit.anomaly.maps import upsample
+from gadkit.checks import share, whole
+from gadkit.protocols import AnomalyResult, Backbone
+from gadkit.search.neighbors import k_centre, topk
+
+CHUNK = 16  # images encoded at once
+FAR = (0.2, 1.0)  # of 1 - cos: good parts stay below; at 1 nothing is shared
+
+
+def distances(queries: Float[Tensor, "n e"], bank: Float[Tensor, "m e"], k: int = 1) -> Float[Tensor, "n"]:
+    """Mean of 1 - cos to the k nearest members of a bank: from 0 to 2.
+
+    Raises ValueError for a bank of fewer than k members.
+    """
+    if len(bank) < k:
+        raise ValueError(f"bank: expected at least k = {k} normal features, got {len(bank)}")
+    nearest, _ = topk(queries, bank, k)  # (n, k) cosines
+    return (1 - nearest).clamp(min=0).mean(1)  # rounding can take a cosine past 1
+
+
+def top_mean(scores: Float[Tensor, "b n"], share: float = 0.01) -> Float[Tensor, "b"]:
+    """Mean of the largest `share` of each row, of one entry at least: an estimate of the tail's expected value.
+
+    AnomalyDINO's image score, eq. 4, with the largest entry where 1 % of the patches is less than one.
+    """
+    return scores.topk(max(1, int(share * scores.shape[1])), dim=1).values.mean(1)
+
+
+class KNN(Base):
+    """Image-level detection: the mean distance of an image vector to those of its `k` nearest normal images.
+
+    `k`       neighbours that count; at most as many as normal images.
+    `chunk`   images encoded at once: bounds the memory, changes no result.
+
+    Learnt by `fit`: `bank_` (m, d), the normal images' vectors.  A map is its image's score everywhere, for an image
+    vector can't say where.  Raises ValueError for arguments outside these.
+    """
+
+    learnt = ("bank_",)
+
+    def __init__(self, backbone: Backbone, k: int = 1, *, chunk: int = CHUNK) -> None:
+        check_backbone(backbone)
+        self.backbone, self.k, self.chunk = backbone, whole("k", k), whole("chunk", chunk)
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Distances, see `FAR`."""
+        return FAR
+
+    def explain(self) -> str:
+        """How the scores came about."""
+        return f"Each image was compared as a whole with {_good(self.shots)}"
+
+    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
+        """As the base class has it, but encodes every image once."""
+        count, encoded = self._check_left_out(normal), self.encode(normal)
+        for i in range(count):
+            yield self._with(bank_=without(self.bank_, i, count)).score(encoded[i : i + 1])
+
+    def _fit(self, normal: Tensor | None) -> None:
+        images = _needed(normal, self)
+        if len(images) < self.k:
+            raise ValueError(f"normal images: expected at least k = {self.k}, got {len(images)}")
+        self.bank_ = torch.cat([self._encode(some, full=True)["vectors"] for some in images.split(self.chunk)])
+
+    def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
+        prepared = self.backbone.preprocess(images.to(self.backbone.device))
+        return {"vectors": self.backbone.encode_image(prepared, ()).pooled.float()}
+
+    def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
+        scores = distances(features["vectors"], self.bank_, self.k)
+        return AnomalyResult(scores[:, None, None].expand(-1, *size).clone(), scores)
+
+    def _names(self) -> tuple[str, ...]:
+        return ("vectors",)
+
+    def _group(self) -> int:
+        return self.chunk
+
+
+class PatchKNN(Base):
+    """Patch-level detection: how far each patch is from its nearest counterpart in a bank of normal patches.
+
+    `layers`  blocks whose tokens describe a patch, from 0 or from the end; several are joined, with equal say.
+    `k`       neighbours that count for a patch.
+    `thin`    share of the bank to keep, spread out by k-centre greedy; None keeps it all.
+    `turns`   how many rotations of each normal image enter the bank, at equal angles (AnomalyDINO takes 8).
+    `top`     share of an image's patches, the most distant ones, whose mean is its score.
+    `chunk`   images encoded at once: bounds the memory, changes no result.
+
+    Learnt by `fit`: `bank_` (m, e), unit vectors.  Encoded are `patches` (b, rows, columns, e), unit vectors; maps are
+    bilinear between them.  Raises ValueError for arguments outside these.
+    """
+
+    learnt = ("bank_",)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: tuple[int, ...] = (-1,),
+        *,
+        k: int = 1,
+        thin: float | None = None,
+        turns: int = 1,
+        top: float = 0.01,
+        chunk: int = CHUNK,
+    ) -> None:
+        check_backbone(backbone)
+        if not isinstance(layers, tuple | list) or not layers or not all(isinstance(i, int) for i in layers):
+            raise ValueError(f"layers: expected at least one block number, got {layers!r}")
+        self.backbone, self.layers = backbone, tuple(layers)
+        self.k, self.turns, self.chunk = whole("k", k), whole("turns", turns), whole("chunk", chunk)
+        self.thin, self.top = None if thin is None else share("thin", thin), share("top", top)
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Distances, see `FAR`."""
+        return FAR
+
+    def explain(self) -> str:
+        """How the scores came about."""
+        return f"Each spot of an image was compared with {_good(self.shots)}"
+
+    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
+        """As the base class has it, but encodes every image once; a thin bank is thinned anew for each."""
+        count, encoded = self._check_left_out(normal), self.encode(normal)
+        full = self.bank_ if self.thin is None else self._rows(normal).flatten(0, 1)
+        for i in range(count):
+            yield self._with(bank_=self._thinned(without(full, i, count))).score(encoded[i : i + 1])
+
+    def _fit(self, normal: Tensor | None) -> None:
+        self.bank_ = self._thinned(self._rows(_needed(normal, self)).flatten(0, 1))
+
+    @torch.no_grad()
+    def _rows(self, images: Tensor) -> Float[Tensor, "k m e"]:
+        """What each image adds to the bank: the patches of all its turns."""
+        return torch.cat(
+            [
+                torch.cat([self._patches(turn).flatten(1, 2) for turn in _turned(self._prepared(some), self.turns)], 1)
+                for some in images.split(self.chunk)
+            ]
+        )
+
+    def _thinned(self, bank: Float[Tensor, "m e"]) -> Float[Tensor, "n e"]:
+        if self.thin is not None:
+            bank = bank[k_centre(bank, math.ceil(self.thin * len(bank)))[0]]
+        if len(bank) < self.k:
+            raise ValueError(f"bank: expected at least k = {self.k} normal patches, got {len(bank)}")
+        return bank
+
+    def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
+        return {"patches": self._patches(self._prepared(images))}
+
+    def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
+        patches = features["patches"]  # (b, r, c, e)
+        far = distances(patches.flatten(0, 2), self.bank_, self.k).view(patches.shape[:3])
+        return AnomalyResult(upsample(far, size), top_mean(far.flatten(1), self.top))
+
+    def _names(self) -> tuple[str, ...]:
+        return ("patches",)
+
+    def _group(self) -> int:
+        return self.chunk
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        return self.backbone.preprocess(images.to(self.backbone.device))
+
+    def _patches(self, x: Tensor) -> Float[Tensor, "b r c e"]:
+        """Unit vectors of prepared images: the cosine of two is the layers' mean cosine."""
+        tokens = self.backbone.encode_image(x, self.layers)
+        joined = torch.cat([F.normalize(p.float(), dim=-1) for p in tokens.patches], -1)
+        return (joined / math.sqrt(len(self.layers))).unflatten(1, tokens.grid)
+
+
+def _turned(x: Float[Tensor, "b 3 s s"], turns: int) -> Iterator[Float[Tensor, "b 3 s s"]]:
+    """The images turned by 0, 1 / turns, 2 / turns, ... of a full circle, corners filled by reflection."""
+    yield x
+    for i in range(1, turns):
+        if 4 * i % turns == 0:
+            yield torch.rot90(x, 4 * i // turns, (2, 3))  # exact, without interpolation
+            continue
+        angle = 2 * math.pi * i / turns
+        c, s = math.cos(angle), math.sin(angle)
+        turn = x.new_tensor([[c, -s, 0], [s, c, 0]]).expand(len(x), -1, -1)
+        grid = F.affine_grid(turn, list(x.shape), align_corners=False)
+        yield F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _needed(normal: Tensor | None, detector: Base) -> Tensor:
+    if normal is None:
+        raise ValueError(f"normal images: {type(detector).__name__} compares with normal images, so it needs some")
+    return normal
+
+
+def _good(count: int) -> str:
+    return "one image of a good part" if count == 1 else f"{count} images of good parts"

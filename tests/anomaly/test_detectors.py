@@ -1,0 +1,311 @@
+"""Every detector of the table keeps the same promises: one suite for all, and for those to come."""
+
+import inspect
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load, save
+from torch import Tensor
+
+from gadkit import runtime
+from gadkit.anomaly import detectors
+from gadkit.anomaly.detectors import DEFAULT, DETECTORS, build
+from gadkit.anomaly.thresholds import held_out
+from gadkit.backbones import OpenCLIP
+from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
+from gadkit.protocols import AnomalyResult, Detector, DetectorState, Encoded
+
+every = pytest.mark.parametrize("name", DETECTORS)
+few_shot = pytest.mark.parametrize("name", [name for name, row in DETECTORS.items() if row.few_shot])
+Make = Callable[..., Detector]
+
+
+def small(seed: int = 1) -> OpenCLIP:
+    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 2 blocks."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_tiny_clip(TinyConfig(image_size=40, width=32, layers=2, head_width=16, text_layers=1))
+    return OpenCLIP(model.to(runtime.device()), tokenizer())
+
+
+@pytest.fixture(scope="module")
+def backbone() -> OpenCLIP:
+    return small()
+
+
+@pytest.fixture(scope="module")
+def make(backbone: OpenCLIP) -> Make:
+    return lambda name, on=backbone, **parameters: build(name, on, "metal nut", **parameters)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """Nine pictures with structure of every size, not square: uint8 (9, 3, 40, 56)."""
+    draw = torch.Generator().manual_seed(3)
+    coarse, fine = (torch.rand(9, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
+    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
+    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+
+
+def fits(name: str, pictures: Tensor) -> list[Tensor | None]:
+    """What a detector can be fitted with: nothing, and four normal images."""
+    row = DETECTORS[name]
+    return [None] * bool(row.zero_shot) + [pictures[:4]] * bool(row.few_shot)
+
+
+def same(a: AnomalyResult, b: AnomalyResult, atol: float = 1e-5) -> None:
+    torch.testing.assert_close(a.maps, b.maps, atol=atol, rtol=0)
+    torch.testing.assert_close(a.scores, b.scores, atol=atol, rtol=0)
+
+
+def identical(a: AnomalyResult, b: AnomalyResult) -> bool:
+    return torch.equal(a.maps, b.maps) and torch.equal(a.scores, b.scores)
+
+
+@every
+def test_a_row_leads_to_a_detector_by_the_rules(make: Make, name: str) -> None:
+    row, detector = DETECTORS[name], make(name)
+    assert isinstance(detector, Detector)
+    assert type(detector) is getattr(detectors, row.kind)
+    assert row.zero_shot or row.few_shot
+    assert row.about
+    assert ("object_name" in inspect.signature(type(detector)).parameters) is row.object_name
+    assert not [a for a in vars(detector) if a.endswith("_")], "nothing is learnt before fit"
+    assert set(inspect.signature(type(detector)).parameters) <= set(vars(detector)), "hyper-parameters are attributes"
+    assert detector.image_size == 40
+    assert detector.shots == 0
+
+
+@every
+def test_maps_and_scores(make: Make, pictures: Tensor, name: str) -> None:
+    for normal in fits(name, pictures):
+        detector = make(name)
+        assert detector.fit(normal) is detector
+        assert detector.shots == (0 if normal is None else 4)
+        for images in (pictures[4:], pictures[4:5, :, :33, :20]):
+            result = detector.score(images)
+            assert result.maps.shape == (len(images), *images.shape[2:])
+            assert result.scores.shape == (len(images),)
+            assert result.maps.dtype == result.scores.dtype == torch.float32
+            assert torch.isfinite(result.maps).all()
+            assert not result.maps.requires_grad
+        assert len(set(detector.score(pictures[4:]).scores.tolist())) == 5, "different images score differently"
+
+
+@every
+def test_encoded_once_scored_often(make: Make, pictures: Tensor, name: str) -> None:
+    detector = make(name)
+    encoded = detector.encode(pictures[4:])
+    assert isinstance(encoded, Encoded)
+    assert (len(encoded), encoded.size) == (5, (40, 56))
+    assert all(len(values) == 5 for values in encoded.features.values())
+    for normal in fits(name, pictures):
+        whole = detector.fit(normal).score(pictures[4:])
+        same(detector.score(encoded), whole)
+        same(detector.score(encoded[1:3]), AnomalyResult(whole.maps[1:3], whole.scores[1:3]))
+
+
+@every
+def test_batches_change_nothing(make: Make, pictures: Tensor, name: str) -> None:
+    for normal in fits(name, pictures):
+        together = make(name).fit(normal).score(pictures[4:])
+        alone = [make(name).fit(normal).score(picture[None]) for picture in pictures[4:]]
+        same(AnomalyResult(torch.cat([a.maps for a in alone]), torch.cat([a.scores for a in alone])), together)
+        again = make(name).fit(None if normal is None else normal.flip(0))
+        same(again.score(pictures[4:]), together)
+
+
+@every
+def test_it_gives_the_same_again_and_forgets_an_earlier_fit(make: Make, pictures: Tensor, name: str) -> None:
+    for first, then in itertools.product(fits(name, pictures), repeat=2):
+        fresh = make(name).fit(then).score(pictures[4:])
+        assert identical(make(name).fit(then).score(pictures[4:]), fresh)
+        other = None if first is None else pictures[4:8]
+        assert identical(make(name).fit(other).fit(then).score(pictures[4:]), fresh)
+
+
+@every
+def test_results_come_back_where_the_images_are(make: Make, pictures: Tensor, name: str) -> None:
+    for where, normal in itertools.product({torch.device("cpu"), runtime.device()}, fits(name, pictures)):
+        images = pictures[4:].to(where)
+        detector = make(name).fit(None if normal is None else normal.to(where))
+        encoded = detector.encode(images)
+        results = [detector.score(images), detector.score(encoded)]
+        tensors = [*encoded.features.values(), *(t for r in results for t in (r.maps, r.scores))]
+        assert {tensor.device.type for tensor in tensors} == {where.type}
+
+
+@every
+def test_zero_shot_or_an_error_that_says_it_cannot(make: Make, pictures: Tensor, name: str) -> None:
+    if DETECTORS[name].zero_shot:
+        assert make(name).fit().score(pictures[:2]).scores.shape == (2,)
+    else:
+        with pytest.raises(ValueError, match=r"normal images: .* needs some"):
+            make(name).fit()
+
+
+@few_shot
+def test_leaving_one_out_is_fitting_without_it(make: Make, pictures: Tensor, name: str) -> None:
+    detector = make(name).fit(pictures[:4])
+    before = detector.score(pictures[4:])
+    for i, found in enumerate(detector.leave_one_out(pictures[:4])):
+        others = pictures[[j for j in range(4) if j != i]]
+        same(found, make(name).fit(others).score(pictures[i : i + 1]))
+    assert identical(detector.score(pictures[4:]), before)
+    assert (held_out(detector, pictures[:4]).scores > detector.score(pictures[:4]).scores).all()
+    with pytest.raises(ValueError, match="expected at least 2"):
+        held_out(detector, pictures[:1])
+    with pytest.raises(ValueError, match="expected the 4 that the detector was fitted on, got 3"):
+        held_out(detector, pictures[:3])
+
+
+@pytest.mark.parametrize("parameters", [{"thin": 0.3}, {"turns": 3}, {"turns": 2, "thin": 0.2}], ids=str)
+def test_leaving_one_out_of_a_bank_of_another_kind(make: Make, pictures: Tensor, parameters: dict) -> None:
+    detector = make("patch-knn", **parameters).fit(pictures[:3])
+    for i, found in enumerate(detector.leave_one_out(pictures[:3])):
+        others = pictures[[j for j in range(3) if j != i]]
+        same(found, make("patch-knn", **parameters).fit(others).score(pictures[i : i + 1]))
+
+
+@every
+def test_words_and_colours(make: Make, pictures: Tensor, name: str) -> None:
+    for normal in fits(name, pictures):
+        detector = make(name).fit(normal)
+        low, high = detector.map_range
+        assert low < high
+        assert detector.explain()[0].isupper()
+        assert not detector.explain().endswith(".")
+        assert ("metal nut" in detector.explain()) is DETECTORS[name].object_name
+        assert ("4 images" in detector.explain()) is (normal is not None)
+        assert list(detector.remarks()) == []
+
+
+def through_files(state: DetectorState) -> DetectorState:
+    """A state as it comes back from a file: tensors by safetensors, the rest by JSON."""
+    words = json.loads(json.dumps({"d": state.detector, "v": state.version, "p": state.parameters}))
+    return DetectorState(words["d"], words["v"], words["p"], load(save(dict(state.tensors))))
+
+
+@every
+def test_a_saved_detector_comes_back_bit_for_bit(make: Make, pictures: Tensor, name: str) -> None:
+    for normal in fits(name, pictures):
+        detector = make(name).fit(normal)
+        state = through_files(detector.state())
+        other = make(name)
+        assert other.load_state(state) is other
+        assert other.shots == detector.shots
+        assert other.explain() == detector.explain()
+        assert identical(other.score(pictures[4:]), detector.score(pictures[4:]))
+        if normal is not None:
+            assert identical(held_out(other, normal), held_out(detector, normal))
+        again = other.state()
+        assert (again.parameters, set(again.tensors)) == (state.parameters, set(state.tensors))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("winclip", {"scales": (2,), "temperature": 0.01, "fusion": "harmonic", "patch_layer": 0, "resize": "pil"}),
+        ("winclip", {"scales": (), "text_pooling": "normalised"}),
+        ("patch-knn", {"layers": (0, 1), "k": 2, "thin": 0.5, "turns": 2, "top": 0.1}),
+        ("knn", {"k": 3}),
+    ],
+)
+def test_hyper_parameters_come_back_too(make: Make, pictures: Tensor, name: str, parameters: dict) -> None:
+    from gadkit.anomaly.prompts import PromptEnsemble
+
+    if name == "winclip":
+        parameters = parameters | {"prompts": PromptEnsemble(("good {}",), ("bad {}", "{} with holes"), ("a {}.",))}
+    detector = make(name, **parameters).fit(pictures[:4])
+    other = make(name).fit(pictures[4:]).load_state(through_files(detector.state()))
+    assert {key: getattr(other, key) for key in parameters} == parameters
+    assert identical(other.score(pictures[4:]), detector.score(pictures[4:]))
+
+
+@pytest.mark.usefixtures("untyped")
+@every
+def test_a_state_that_does_not_fit_is_refused(make: Make, pictures: Tensor, name: str) -> None:
+    detector = make(name).fit(fits(name, pictures)[-1])
+    before, state = detector.score(pictures[4:]), detector.state()
+    learnt = next(key for key in state.tensors if key not in ("backbone", "shots_"))
+    spoilt = {
+        r"expected \w+, version 1, got Oracle, version 1": replace(state, detector="Oracle"),
+        r"version 1, got \w+, version 2": replace(state, version=2),
+        "expected the parameters": replace(state, parameters={**state.parameters, "magic": 1}),
+        f"expected tensors that fit .*{learnt}": replace(
+            state, tensors={key: value for key, value in state.tensors.items() if key != learnt}
+        ),
+        "expected tensors that fit|expected queries|references: expected": replace(
+            state, tensors={**state.tensors, learnt: state.tensors[learnt][:, :-1]}
+        ),
+        "expected the tensors .* got .*spare": replace(state, tensors={**state.tensors, "spare": torch.zeros(1)}),
+        "tensors named backbone and shots_": replace(state, tensors={learnt: state.tensors[learnt]}),
+        "NaN": replace(state, tensors={**state.tensors, learnt: state.tensors[learnt] * torch.nan}),
+    }
+    for message, bad in spoilt.items():
+        with pytest.raises(ValueError, match=message):
+            detector.load_state(bad)
+        assert identical(detector.score(pictures[4:]), before), "it stays as it was"
+    with pytest.raises(ValueError, match="made with this backbone, got one of other weights"):
+        make(name, small(seed=2)).load_state(state)
+
+
+BAD = [
+    (torch.zeros(1, 3, 8, 8), "uint8"),
+    (torch.zeros(0, 3, 8, 8, dtype=torch.uint8), "at least one image"),
+    (torch.zeros(3, 8, 8, dtype=torch.uint8), "shape"),
+    (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "shape"),
+    (torch.zeros(1, 3, 1, 8, dtype=torch.uint8), "2 x 2"),
+    ("folder", "str"),
+]
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(("images", "reason"), BAD, ids=[reason for _, reason in BAD])
+@every
+def test_bad_images_are_named(make: Make, pictures: Tensor, name: str, images: object, reason: str) -> None:
+    detector = make(name).fit(fits(name, pictures)[-1])
+    for call in (detector.score, detector.encode):
+        with pytest.raises(ValueError, match=rf"^images: .*{reason}"):
+            call(images)
+    with pytest.raises(ValueError, match=rf"^normal images: .*{reason}"):
+        detector.fit(images)
+
+
+@pytest.mark.usefixtures("untyped")
+@every
+def test_misuse_is_named(make: Make, pictures: Tensor, name: str) -> None:
+    detector = make(name)
+    for call in (lambda: detector.score(pictures), detector.state, lambda: next(detector.leave_one_out(pictures))):
+        with pytest.raises(RuntimeError, match=r"not fitted yet: call fit\(normal\)"):
+            call()
+    detector.fit(fits(name, pictures)[-1])
+    with pytest.raises(ValueError, match=r"encoded: expected the features .*, got strange, without"):
+        detector.score(Encoded({"strange": torch.zeros(2, 3)}, (8, 8)))
+    with pytest.raises(ValueError, match="encoded: expected at least one image, got none"):
+        detector.score(detector.encode(pictures)[:0])
+    with pytest.raises(ValueError, match="expected"):
+        make(name, "no backbone")
+
+
+def test_the_table_is_read_without_torch() -> None:
+    code = "import sys; from gadkit.anomaly.detectors import DETECTORS; print(len(DETECTORS), 'torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == [str(len(DETECTORS)), "False"]
+
+
+def test_names_that_lead_nowhere(backbone: OpenCLIP) -> None:
+    assert DEFAULT in DETECTORS
+    with pytest.raises(ValueError, match=f"detector: expected one of {', '.join(DETECTORS)}, got 'oracle'"):
+        build("oracle", backbone)
+    with pytest.raises(ValueError, match='winclip reads, so it expects an object name such as "metal nut", got none'):
+        build("winclip", backbone)
+    with pytest.raises(AttributeError, match="no attribute 'Oracle'"):
+        detectors.Oracle  # noqa: B018 - asking is the test
