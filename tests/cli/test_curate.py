@@ -171,7 +171,7 @@ def test_another_backbone(run: Run, parts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--keep", "0"], "--keep: expected at least 1, got 0"),
+        (["--keep", "0"], "--keep: expected a whole number from 1, got int 0"),
         (["--duplicates", "1.5"], "--duplicates: expected a cosine"),
         (["--clusters", "4", "9"], "--clusters: expected numbers that fall from at most 6"),
         (["--clusters", "7"], "--clusters: expected numbers that fall from at most 6"),
