@@ -33,7 +33,7 @@ WORDS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "this is a folder, not a file",
     errno.ENOTEMPTY: "the folder is not empty",
-    errno.EEXIST: "it is already there",
+    errno.EEXIST: "there is a file of this name",
 }
 
 

@@ -124,6 +124,8 @@ def test_a_folder_below_a_file_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"folder: expected .* \(a part of the path is a file, not a folder\)"):
         writable(tmp_path / "file" / "below")
+    with pytest.raises(ValueError, match=r"folder: expected .* \(there is a file of this name\)"):
+        writable(tmp_path / "file")
 
 
 HOLDER = """

@@ -1,23 +1,40 @@
-"""The `gadkit` command: `detect`, `benchmark`, `curate`, `data export`, `train`, `evaluate`.
+"""The `gadkit` command.
 
-Standard output carries results only; progress, remarks and errors go to standard error.  Exit codes: 0, all went well
-(whether or not a defect was found: that is a result, not a failure); 1, done, but some files could not be read; 2,
-nothing was done, because the question was wrong; 130, interrupted.
+Standard output carries results only; progress, remarks and errors go to standard error.  `CODES` states the exit codes.
+`COMMANDS` lists the commands: each is the module of its name in this folder, with `add_parser(commands)`.
 
 Book: intro/run-it
 """
 
 import argparse
+import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import gadkit
-from gadkit.cli import benchmark, curate, data, detect, evaluate, train
+from gadkit.cli import streams
 
-OK, SKIPPED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-EXAMPLES = """examples:
+COMMANDS = (
+    "detect",
+    "curate",
+    "train",
+    "data",
+    "evaluate",
+    "benchmark",
+)
+OK, SKIPPED, USAGE, CRASHED, FAILED, INTERRUPTED = 0, 1, 2, 70, 74, 130
+CODES = """exit codes:
+    0  all went well, whether or not a defect was found
+    1  done, but some files could not be read or written; each is named on standard error
+    2  nothing was done: the question was wrong, or what it needs is not there
+   70  a mistake in the program; GADKIT_DEBUG=1 shows where
+   74  the system stopped it: the disk is full, no permission, ...
+  130  interrupted; what was found so far is kept where the command says so
+"""
+EXAMPLES = f"""examples:
   gadkit detect parts/ --object "metal nut"                    which parts look defective, without any example
   gadkit detect parts/ --object "metal nut" --normal good/     the same with good parts to compare with, and a threshold
   gadkit curate photos/ --keep 500                             a balanced choice, without near-duplicates
@@ -25,6 +42,7 @@ EXAMPLES = """examples:
   gadkit train clip --out clip/                                the recipe of the CLIP that the package ships
   gadkit evaluate simclr random                                what representations are worth, by one protocol
 
+{CODES}
 `gadkit detect --help` says more.  The book has the rest: what a score means, and when to trust it.
 """
 
@@ -40,46 +58,53 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"gadkit {gadkit.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (detect, benchmark, curate, data, train, evaluate):
-        module.add_parser(commands)
+    for name in COMMANDS:
+        importlib.import_module(f"gadkit.cli.{name}").add_parser(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; `argv` is `sys.argv[1:]` unless given."""
-    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text in this terminal's encoding
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    with streams.standard():
+        try:
+            code = _run(argv)
+            streams.flush()
+            return code
+        except BrokenPipeError:  # `gadkit ... | head`: the reader has seen enough
+            streams.silence(sys.stdout)
+            return OK
+        except (Exception, KeyboardInterrupt) as error:
+            if os.environ.get("GADKIT_DEBUG"):
+                traceback.print_exc()
+            return _failed(error)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = parser().parse_args(argv)
+        return arguments.run(arguments)
     except SystemExit as stop:  # argparse has already said why; 0 after --help and --version
         return int(stop.code or 0)
-    try:
-        return arguments.run(arguments)
-    except BrokenPipeError:  # `gadkit detect ... | head`: the reader has seen enough
-        from gadkit.cli.outputs import silence
 
-        silence()
-        return OK
-    except KeyboardInterrupt:
-        print("\ngadkit: interrupted", file=sys.stderr)
+
+def _failed(error: Exception | KeyboardInterrupt) -> int:
+    """Write on one line what stopped the command, and return the exit code that belongs to it."""
+    if isinstance(error, KeyboardInterrupt):
+        streams.remark("interrupted")
         return INTERRUPTED
-    except _foreseen() as error:
-        if os.environ.get("GADKIT_DEBUG"):
-            raise
-        print(f"gadkit: error: {_sentence(error)}", file=sys.stderr)
+    with suppress(OSError):  # what stopped the command is on its way
+        streams.flush()
+    try:
+        from gadkit.files import explain  # imported when something went wrong: --help need not wait for torch
+        from gadkit.weights import WeightsUnavailable
+    except ImportError:  # the installation itself is broken
+        explain, WeightsUnavailable = str, ValueError
+    if isinstance(error, ValueError | WeightsUnavailable):
+        streams.remark(f"error: {error}")
         return USAGE
-
-
-def _foreseen() -> tuple[type[Exception], ...]:
-    """The errors that speak to the user; all others are mistakes in the program, and keep their traceback."""
-    from gadkit.weights import WeightsUnavailable  # imported when something went wrong: --help need not wait for torch
-
-    return ValueError, OSError, WeightsUnavailable
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong, on one line: the operating system's errors without their number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error)
+    if isinstance(error, OSError):
+        streams.remark(f"error: {explain(error)}")
+        return FAILED
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    streams.remark(f"internal error: {type(error).__name__}: {first} (GADKIT_DEBUG=1 shows where)")
+    return CRASHED

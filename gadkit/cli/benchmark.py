@@ -73,7 +73,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is not in the results file yet, and print the table of all that was asked."""
     from gadkit import runtime, zoo  # imported late: --help need not wait for torch
-    from gadkit.cli import outputs
+    from gadkit.cli import streams
     from gadkit.evaluation import results
 
     shots = _checked(arguments)
@@ -93,14 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
                     results.merge(arguments.out, [row], _key, WHAT)
     finally:
         if asked:  # what was measured is said, whatever came after
-            outputs.heard(_table(asked))
+            streams.results(_table(asked))
     return 0
 
 
 def _checked(arguments: argparse.Namespace) -> dict[str, list[int]]:
     """The shots that each detector can be measured at.  Raises ValueError for what can't be done."""
     from gadkit.checks import one_of, whole
-    from gadkit.cli import outputs
+    from gadkit.cli import streams
 
     for k in arguments.shots:
         whole("--shots", k, 0)
@@ -114,7 +114,7 @@ def _checked(arguments: argparse.Namespace) -> dict[str, list[int]]:
         if not shots[name]:
             raise ValueError(f"--shots: expected some that {name} can do, got {' '.join(map(str, arguments.shots))}")
         if left := sorted(set(arguments.shots) - set(shots[name])):
-            outputs.tell(f"{name} is left out at {' and '.join(map(str, left))} shots, which it cannot do")
+            streams.remark(f"{name} is left out at {' and '.join(map(str, left))} shots, which it cannot do")
     return shots
 
 

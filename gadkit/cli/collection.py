@@ -1,29 +1,31 @@
-"""The work of `gadkit curate`: read, look, choose, and write down what became of every image.
+"""The work of `gadkit curate`: read, encode, choose, and write down what became of every image.
 
 Book: selfsup/curation
 """
 
 import argparse
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit import runtime, zoo
+from gadkit.checks import whole
 from gadkit.cli import outputs, sources
-from gadkit.cli.outputs import count
+from gadkit.cli.outputs import attempt, count
+from gadkit.cli.streams import remark
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
 from gadkit.data.folders import Run, load_images, natural
 from gadkit.evaluation.features import look
-from gadkit.protocols import Backbone
 
 SHARE = 4  # one image in so many stays unless the user says how many
 ROWS, COLUMNS, THUMBNAIL = 60, 9, 128  # of the contact sheet; pixels a side
+UNFINISHED = "curation.unfinished.csv"  # what an interrupt leaves
 ASKED = 64  # images that are "taken again" to find out how alike that leaves them
 
 
@@ -31,7 +33,9 @@ ASKED = 64  # images that are "taken again" to find out how alike that leaves th
 class Collection:
     """One run of the command: what is asked, and what is found out on the way."""
 
-    backbone: Backbone
+    backbone: str
+    preset: str | None
+    device: str
     files: list[Path]
     run: Run  # what they have in common
     keep: int | None
@@ -40,21 +44,24 @@ class Collection:
     choice: str
     seed: int
     out: Path
+    end: str  # of a path in the list: a line break, or NUL
     left_out: int = 0  # images below FOLDER that earlier runs have written
     read: list[Path] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)  # outputs that could not be written, and why
 
     def skip(self, path: Path, reason: str) -> None:
         """Name a file that cannot be read, at once and for the table."""
         self.skipped.append((path, reason))
-        outputs.tell(f"skipped {path}: {reason}")
+        remark(f"skipped {path}: {reason}")
 
-    def look(self) -> Float[Tensor, "n d"]:
+    def encode(self) -> Float[Tensor, "n d"]:
         """Features of all images that can be read; on the way, how alike an image and itself taken again are."""
+        backbone = zoo.load(self.backbone, self.preset, self.device)
         features, again, every = [], [], max(1, len(self.files) // ASKED)
-        photos = sources.read(self.files, "look", self.skip, self.backbone.image_size, depth=self.run.depth)
+        photos = sources.read(self.files, "encode", self.skip, backbone.image_size, depth=self.run.depth)
         for paths, images in sources.batches(photos):
-            features.append(look(self.backbone, images).pooled)
+            features.append(look(backbone, images).pooled)
             some = [i for i in range(len(paths)) if (len(self.read) + i) % every == 0]
             if some and self.duplicates is None:
                 again.append((images[some], features[-1][some]))
@@ -64,9 +71,9 @@ class Collection:
         x = torch.cat(features)
         if self.duplicates is None:
             images, before = (torch.cat(parts) for parts in zip(*again, strict=True))
-            line = line_between(self.backbone, images, before, x)
+            line = line_between(backbone, images, before, x)
             self.duplicates = line.cosine
-            outputs.tell(*_doubt(line))
+            remark(*_doubt(line))
         return x
 
     def before(self) -> Iterator[str]:
@@ -76,12 +83,12 @@ class Collection:
             yield f"left out: {count(self.left_out, 'image')} in the output folder, or contact sheets of earlier runs"
 
     def curate(self) -> Curated:
-        """Look at all images and choose."""
-        x = self.look()
+        """Encode all images and choose."""
+        x = self.encode()
         keep = max(1, len(x) // SHARE) if self.keep is None else self.keep
         draw = torch.Generator().manual_seed(self.seed)
         found = curate(x, keep, self.clusters, self.duplicates, self.choice, draw, self.order())
-        outputs.tell(*self._less(found, keep), *_more(found))
+        remark(*self._less(found, keep), *_more(found))
         return found
 
     def order(self) -> Int[Tensor, "n"]:
@@ -102,21 +109,35 @@ class Collection:
             yield f"asked for {self.clusters[0]} clusters, but there are only {left} images to fill them{because}"
 
     def write(self, found: Curated) -> None:
-        """The table, the list and the sheet; each takes its name when it is whole."""
-        numbers, status = _numbers(found), _status(found)
-        names = [f"cluster_{i + 1}" for i in range(found.clusters.shape[1])]
-        with outputs.atomic(self.out / sources.TABLE, newline="", encoding="utf-8", errors="backslashreplace") as file:
-            lines = csv.writer(file)
-            lines.writerow([*sources.HEADER, *names])
-            for i, path in enumerate(self.read):
-                twin = self.read[found.twin[i]] if status[i] == "duplicate" else ""
-                lines.writerow([path, status[i], twin, *numbers[i].tolist()])
-            lines.writerows([path, "unreadable", "", *[""] * len(names)] for path, _ in self.skipped)
-        kept = (f"{self.read[i]}\n" for i in found.kept.tolist())
-        kept = (f"./{line}" if line.startswith("-") else line for line in kept)  # or tools take it for an option
-        with outputs.atomic(self.out / sources.LIST, encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(kept)
-        self._write_sheet(found, numbers[:, 0])
+        """The table, the list and the sheet; each takes its name when it is whole.  One that fails is named."""
+        numbers = _numbers(found)
+        with attempt(self.failed):
+            self._write_rows(sources.TABLE, self._rows(found, numbers), numbers.shape[1])
+            (self.out / UNFINISHED).unlink(missing_ok=True)
+        with attempt(self.failed):
+            kept = (outputs.safe(self.read[i]) + self.end for i in found.kept.tolist())
+            outputs.write_text(self.out / sources.LIST, kept, errors="surrogateescape")
+        with attempt(self.failed):
+            self._write_sheet(found, numbers[:, 0])
+
+    def write_unfinished(self) -> None:
+        """What an interrupted run knows: the images that were read, and the files that could not be."""
+        with attempt(self.failed):
+            self._write_rows(UNFINISHED, ([path, "undecided", ""] for path in self.read), 0)
+            remark(f"what was read until now: {self.out / UNFINISHED}")
+
+    def _rows(self, found: Curated, numbers: Int[Tensor, "n levels"]) -> Iterator[list[Any]]:
+        """Path, status, the image that a near-duplicate goes with, and the numbers of its clusters."""
+        status = _status(found)
+        for i, path in enumerate(self.read):
+            twin = self.read[found.twin[i]] if status[i] == "duplicate" else ""
+            yield [path, status[i], twin, *numbers[i].tolist()]
+
+    def _write_rows(self, name: str, rows: Iterable[list[Any]], levels: int) -> None:
+        """Write rows to a file, with those of the files that could not be read behind them."""
+        header = [*sources.HEADER, *(f"cluster_{i + 1}" for i in range(levels))]
+        unreadable = ([path, "unreadable", "", *[""] * levels] for path, _ in self.skipped)
+        outputs.write_table(self.out / name, header, (*rows, *unreadable))
 
     def _write_sheet(self, found: Curated, top: Tensor) -> None:
         """A row a cluster, the largest first; clusters that give nothing have nothing to show."""
@@ -156,7 +177,9 @@ class Collection:
             yield f"{what}, the largest of {len(found.tree.sizes[-1])} clusters held {share:.0%} of the images"
         if self.skipped:
             yield f"{count(len(self.skipped), 'file')} could not be read"
-        yield f"written: {self.out / 'contact.png'}, kept.txt, curation.csv"
+        if self.failed:
+            yield f"{count(len(self.failed), 'output')} could not be written"
+        yield f"results: {self.out}"
 
 
 def _more(found: Curated) -> Iterator[str]:
@@ -197,8 +220,7 @@ def _status(found: Curated) -> list[str]:
 
 def check(arguments: argparse.Namespace) -> Collection:
     """Everything that can be found wrong before any work is done.  Raises ValueError."""
-    if arguments.keep is not None and arguments.keep < 1:
-        raise ValueError(f"--keep: expected at least 1, got {arguments.keep}")
+    keep = None if arguments.keep is None else whole("--keep", arguments.keep, 1, 10**9)
     if arguments.duplicates is not None and not -1 < arguments.duplicates <= 1:
         raise ValueError(f"--duplicates: expected a cosine above -1 and at most 1, got {arguments.duplicates}")
     files, left_out = sources.files_below(arguments.images, arguments.out)
@@ -207,20 +229,25 @@ def check(arguments: argparse.Namespace) -> Collection:
         raise ValueError(
             f"--clusters: expected numbers that fall from at most {len(files)}, the images, got {arguments.clusters}"
         )
-    if taken := sources.foreign(arguments.out):
-        raise ValueError(f"--out: expected a folder whose {taken[0]} is that of an earlier run, or none, got yours")
-    device = str(runtime.device(arguments.device))
+    if not arguments.null and (broken := [path for path in files if "\n" in str(path)]):
+        raise ValueError(
+            f"FOLDER: expected names without line breaks, as {sources.LIST} has a path a line, got {str(broken[0])!r}: "
+            "take --null"
+        )
+    outputs.check_own(arguments.out, sources.TABLE, sources.HEADER, sources.SHEET, sources.LIST)
     zoo.check([arguments.backbone], arguments.preset, "--backbone")
-    out = outputs.prepare(arguments.out, "--out")
     return Collection(
-        backbone=zoo.load(arguments.backbone, arguments.preset, device),
+        backbone=arguments.backbone,
+        preset=arguments.preset,
+        device=str(runtime.device(arguments.device)),
         files=files,
         run=sources.run_of(files, arguments.bits),
-        keep=arguments.keep,
+        keep=keep,
         clusters=arguments.clusters,
         duplicates=arguments.duplicates,
         choice=arguments.choice,
         seed=arguments.seed,
-        out=out,
+        out=arguments.out,
+        end="\0" if arguments.null else "\n",
         left_out=left_out,
     )

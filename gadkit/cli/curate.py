@@ -6,11 +6,11 @@ Book: selfsup/curation
 import argparse
 from pathlib import Path
 
-from gadkit.cli.options import image_options
+from gadkit.cli import parents
 
 DESCRIPTION = """Choose a small, balanced collection out of a large, lopsided one, without labels.
 
-A representation looks at every image.  Images that are nearly the same are taken for one, and the one with most pixels
+A representation encodes every image.  Images that are nearly the same are taken for one, and the one with most pixels
 stands for them; the others are put into clusters, these into larger ones (hierarchical k-means), and the images to keep
 are drawn so that every cluster gives alike, as far as it goes.  Every image below FOLDER counts, in whatever layout;
 only masks of defects do not, and are named.  Nothing in FOLDER is changed: DIR receives curation.csv (every image, what
@@ -23,39 +23,33 @@ EXAMPLES = """examples:
   gadkit curate photos/ --keep 1000 --duplicates 0.995 --choice closest
 
 Paths in kept.txt are as FOLDER was given, so copy from where the command ran; folders are kept, so that names which
-occur twice stay apart:
-  mkdir -p copies && tar -chf - -T curated/kept.txt | tar -xf - -C copies
+occur twice stay apart.  With --null any file name arrives as it is:
+  gadkit curate photos/ --keep 500 --null
+  mkdir -p copies && tar --null -chf - -T curated/kept.txt | tar -xf - -C copies
 
 Look at contact.png before you trust it: what the backbone cannot tell apart, the clusters cannot balance.
 
-Exit code: 0 when all files were read; 1 when some were skipped, each named on standard error; 2 when nothing could be
-done; 130 when interrupted.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are
-counted on standard error, in one line, and left out.
+An interrupt (Ctrl-C) before the choice leaves curation.unfinished.csv: what was read until then, and what could not be.
+Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on standard
+error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on standard
+error, in one line, and left out.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `curate`."""
-    command = commands.add_parser(
+    command = parents.command(
+        commands,
         "curate",
-        help="choose a balanced collection of photographs without near-duplicates",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        parents=[image_options()],
-    )
-    command.add_argument(
-        "images",
-        type=Path,
-        nargs="+",
-        metavar="FOLDER",
-        help="folders with all that is below them, and files: PNG, JPEG, BMP, TIFF, WebP",
+        "choose a balanced collection of photographs without near-duplicates",
+        DESCRIPTION,
+        EXAMPLES,
+        parents.images("FOLDER", "folders with all that is below them, and files"),
+        parents.model(),
+        parents.seed(),
+        parents.out("default: curated; images in it don't count", Path("curated")),
     )
     command.add_argument("--keep", type=int, metavar="N", help="how many images stay (default: a quarter)")
-    command.add_argument(
-        "--out", type=Path, default=Path("curated"), metavar="DIR", help="default: curated; images in it don't count"
-    )
     command.add_argument(
         "--clusters",
         type=int,
@@ -81,22 +75,28 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--backbone",
         default="simclr",
         metavar="NAME",
-        help="the representation that looks: clip, or what `gadkit train` lists (default: simclr)",
+        help="the representation: clip, or what `gadkit train` lists (default: simclr)",
     )
-    command.add_argument("--preset", metavar="NAME", help="tiny or paper; default: GADKIT_PRESET, else tiny")
-    command.add_argument("--device", metavar="NAME", help="cpu, cuda, mps; default: GADKIT_DEVICE, else the best")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of everything that is drawn by lot")
+    command.add_argument("--null", action="store_true", help="a NUL byte, not a line break, ends each path in kept.txt")
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check what was asked, do it, and say what came out; the exit code as `gadkit.cli` states it."""
-    from gadkit.cli import collection, outputs, sources  # imported late: --help need not wait for torch
+    """Check the question, answer it, and write down what came out; the exit code as `gadkit.cli` states it."""
+    from gadkit.cli import collection, sources, streams  # imported late: --help need not wait for torch
+    from gadkit.cli.outputs import attempt
+    from gadkit.files import claimed
 
     task = collection.check(arguments)
-    outputs.tell(*sources.remarks(arguments.images, layouts=False), *task.before())
-    found = task.curate()
-    task.write(found)
-    outputs.say(*task.table(found))
-    outputs.tell(*task.summary(found))
-    return 1 if task.skipped else 0
+    with claimed(task.out, "--out"):
+        streams.remark(*sources.remarks(arguments.images, layouts=False), *task.before())
+        try:
+            found = task.curate()
+        except KeyboardInterrupt:
+            task.write_unfinished()
+            raise
+        task.write(found)
+    with attempt(task.failed):
+        streams.results(*task.table(found))
+    streams.remark(*task.summary(found))
+    return 1 if task.skipped or task.failed else 0

@@ -4,13 +4,15 @@ Book: intro/run-it
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+from gadkit.cli import parents, streams
 
 SPLITS = ("held-out", "development", "seen")
 
 DESCRIPTION = """Write categories of the procedural factory in MVTec AD's folder layout: CATEGORY/train/good,
-CATEGORY/test/DEFECT and CATEGORY/ground_truth/DEFECT/..._mask.png.  Same seed, same pixels.
+CATEGORY/test/DEFECT and CATEGORY/ground_truth/DEFECT/..._mask.png.  Same seed, same pixels.  An export that was
+killed goes on where it was when the same command comes again; a folder takes no images of another request.
 """
 
 EXAMPLES = """examples:
@@ -22,14 +24,14 @@ EXAMPLES = """examples:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `data` and its one command, `export`."""
-    data = commands.add_parser("data", help="write the procedural factory's images to a folder")
-    export = data.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser(
+    data = commands.add_parser("data", help="write the procedural factory's images to a folder", allow_abbrev=False)
+    export = parents.command(
+        data.add_subparsers(title="commands", metavar="COMMAND", required=True),
         "export",
-        help="write categories in MVTec AD's folder layout",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "write categories in MVTec AD's folder layout",
+        DESCRIPTION,
+        EXAMPLES,
+        parents.seed("of all images"),
     )
     export.add_argument("folder", type=Path, metavar="DIR", help="where to write")
     export.add_argument("--split", choices=SPLITS, default="held-out", help="default: held-out")
@@ -39,7 +41,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         default="loose",
         help="free pose and light (the default), or a camera over a jig",
     )
-    export.add_argument("--seed", type=int, default=0, metavar="N")
     export.add_argument(
         "--per-class",
         type=int,
@@ -57,14 +58,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the images; 0 when all is written."""
     from gadkit import factory  # imported late: --help need not wait for torch
+    from gadkit.checks import one_of
 
     known = {split: factory.split(split) for split in SPLITS}
-    names = tuple(dict.fromkeys(arguments.category or known[arguments.split]))
     every = [name for split in SPLITS for name in known[split]]
-    if unknown := [name for name in names if name not in every]:
-        raise ValueError(f"--category: expected one of {', '.join(every)}, got {unknown[0]!r}")
+    names = tuple(one_of("--category", name, every) for name in arguments.category or known[arguments.split])
     written = factory.export(
         arguments.folder, names, arguments.regime, arguments.seed, arguments.per_class, arguments.size
     )
-    print(f"gadkit: {written} images in {arguments.folder}: {', '.join(names)}", file=sys.stderr)
+    streams.remark(f"{written} images in {arguments.folder}: {', '.join(dict.fromkeys(names))}")
     return 0

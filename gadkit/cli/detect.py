@@ -4,11 +4,16 @@ Book: intro/run-it
 """
 
 import argparse
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gadkit.anomaly.detectors import DEFAULT, DETECTORS
-from gadkit.cli.options import image_options
+from gadkit.cli import parents
+
+if TYPE_CHECKING:  # --help does not wait for torch
+    from gadkit.cli.inspection import Inspection
+    from gadkit.protocols import Detector
 
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
@@ -32,29 +37,24 @@ normal images have another scale.  Of a data set whose folders say which parts a
 KolektorSDD, or good beside bad) the images to test on are scored, and masks never are; what else lies in its folder is
 counted on standard error and left out.
 
-Exit code: 0 when all files were read, whatever was found; 1 when some were skipped, each named on standard error; 2
-when nothing could be done; 130 when interrupted.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are
-no such files: they are counted on standard error, in one line, and left out.
+An interrupt (Ctrl-C) leaves the scores so far: the table, and scores.unfinished.csv in the folder of --out.
+Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on standard
+error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on standard
+error, in one line, and left out.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `detect`."""
-    command = commands.add_parser(
+    command = parents.command(
+        commands,
         "detect",
-        help="score photographs of parts, and show where they differ",
-        description=DESCRIPTION,
-        epilog=EXAMPLES.replace("{detectors}", "\n".join(_described())),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        parents=[image_options()],
-    )
-    command.add_argument(
-        "images",
-        type=Path,
-        nargs="+",
-        metavar="IMAGES",
-        help="folders and files: PNG, JPEG, BMP, TIFF, WebP; also a category of a data set, as MVTec AD or VisA",
+        "score photographs of parts, and show where they differ",
+        DESCRIPTION,
+        EXAMPLES.replace("{detectors}", "\n".join(_described())),
+        parents.images("IMAGES", "folders and files, also a category of a data set, as MVTec AD or VisA"),
+        parents.model(),
+        parents.out("write report.html and scores.csv there"),
     )
     command.add_argument("--object", metavar="NAME", help='what the images show, as in "metal nut"')
     command.add_argument(
@@ -62,14 +62,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--detector", metavar="NAME", default=DEFAULT, help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"
-    )
-    command.add_argument(
-        "--preset",
-        metavar="NAME",
-        help="tiny (shipped) or paper (published weights); default: GADKIT_PRESET, else tiny",
-    )
-    command.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, mps; default: GADKIT_DEVICE, else the best there is"
     )
     line = command.add_mutually_exclusive_group()
     line.add_argument("--threshold", type=float, metavar="X", help="call images above X anomalous")
@@ -82,7 +74,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--json", action="store_true", help="one JSON object an image, as they come, in place of the table"
     )
-    command.add_argument("--out", type=Path, metavar="DIR", help="write report.html and scores.csv there")
     command.add_argument(
         "--maps", type=Path, metavar="DIR", help="write each map there, float32 .npy at the image's size"
     )
@@ -99,36 +90,73 @@ def _described() -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check what was asked, do it, and say what came out; the exit code as `gadkit.cli` states it."""
-    from gadkit.cli import inspection, outputs, sources, words  # imported late: --help need not wait for torch
+    """Check the question, answer it, and write down what came out; the exit code as `gadkit.cli` states it."""
+    from gadkit.cli import inspection, sources, streams, words  # imported late: --help need not wait for torch
+    from gadkit.files import claimed
+
+    task = inspection.check(arguments)
+    with ExitStack() as folders:
+        for folder, option in ((arguments.out, "--out"), (arguments.maps, "--maps")):
+            if folder is not None:
+                folders.enter_context(claimed(folder, option))
+        streams.remark(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
+        detector = task.fit()
+        streams.remark(*words.before(task))
+        try:
+            return _deliver(arguments, task, detector)
+        except KeyboardInterrupt:
+            _keep(arguments, task)
+            raise
+
+
+def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detector") -> int:
+    """Score one image after the other, and write all that was asked for.  An output that fails is named."""
+    from gadkit.cli import outputs, sources, streams, words
+    from gadkit.cli.outputs import attempt
     from gadkit.report import Report
     from gadkit.viz import Scale
 
-    task = inspection.check(arguments)
-    outputs.tell(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
-    detector = task.fit()
-    outputs.tell(*words.before(task))
-    root, heard = sources.common_root(arguments.images), True
+    root, reading = sources.common_root(arguments.images), True
     page = nullcontext()
     if arguments.out is not None:
         maps = None if task.normal is None else task.normal.maps
         page = closing(Report(maps, Scale(*detector.map_range)))
     with page as report:
         for row, path, image, heat in task.score(detector):
-            if arguments.json and heard:
-                heard = outputs.heard(row.json())
-                if not heard and arguments.out is arguments.maps is None:
+            if arguments.json and reading:
+                with attempt(task.failed):
+                    reading = streams.results(row.json())
+                if not reading and arguments.out is arguments.maps is None:
                     return 0  # the reader has seen enough, and nothing else was asked for
             if arguments.maps is not None:
-                outputs.write_map(arguments.maps, path, root, heat.cpu().numpy())
+                with attempt(task.failed):
+                    outputs.write_map(arguments.maps, path, root, heat.cpu().numpy())
             if report is not None:
-                report.add(row.path, image, heat, row.score)
+                with attempt(task.failed):
+                    report.add(row.path, image, heat, row.score)
         if not task.rows:
             raise ValueError(f"IMAGES: none of the {len(task.files)} files could be read")
         if report is not None:
-            outputs.write_csv(arguments.out / "scores.csv", task.rows)
-            outputs.write_text(arguments.out / "report.html", report.pages(words.facts(task)))
-        if not arguments.json:
-            outputs.heard(*outputs.table(task.rows))
-    outputs.tell(*words.after(task, arguments.out))
-    return 1 if task.skipped else 0
+            with attempt(task.failed):
+                outputs.write_csv(arguments.out / outputs.SCORES, task.rows)
+                (arguments.out / outputs.UNFINISHED).unlink(missing_ok=True)
+            with attempt(task.failed):
+                outputs.write_text(arguments.out / outputs.REPORT, report.pages(words.facts(task)))
+    if not arguments.json:
+        with attempt(task.failed):
+            streams.results(*outputs.table(task.rows))
+    streams.remark(*words.after(task, arguments.out))
+    return 1 if task.skipped or task.failed else 0
+
+
+def _keep(arguments: argparse.Namespace, task: "Inspection") -> None:
+    """Deliver the scores so far of a run that was interrupted, beside the results of an earlier one."""
+    from gadkit.cli import outputs, streams
+
+    if not arguments.json and task.rows:
+        with outputs.attempt(task.failed):
+            streams.results(*outputs.table(task.rows))
+    if arguments.out is not None:
+        with outputs.attempt(task.failed):
+            outputs.write_csv(arguments.out / outputs.UNFINISHED, task.rows)
+            streams.remark(f"the scores until now: {arguments.out / outputs.UNFINISHED}")

@@ -19,7 +19,7 @@ from gadkit import runtime, zoo
 from gadkit.anomaly.detectors import DETECTORS, build
 from gadkit.anomaly.thresholds import held_out, threshold
 from gadkit.checks import one_of
-from gadkit.cli import outputs, sources
+from gadkit.cli import outputs, sources, streams
 from gadkit.data.folders import Run
 from gadkit.protocols import AnomalyResult, Backbone, Detector
 
@@ -46,11 +46,12 @@ class Inspection:
     normal: AnomalyResult | None = None  # of normal images, each held out
     rows: list[outputs.Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)  # outputs that could not be written, and why
 
     def skip(self, path: Path, reason: str) -> None:
         """Name a file that cannot be read, at once and for the report."""
         self.skipped.append(f"{path}: {reason}")
-        outputs.tell(f"skipped {self.skipped[-1]}")
+        streams.remark(f"skipped {self.skipped[-1]}")
 
     def fit(self) -> Detector:
         """Load the model, show it the normal images if there are any, and draw the line.
@@ -111,9 +112,8 @@ def check(arguments: argparse.Namespace) -> Inspection:
     new = [path for path in files if os.path.realpath(path) not in known]
     if not new:
         raise ValueError("IMAGES: expected some that are not among the normal images; there is nothing left to score")
-    for folder, option in ((arguments.out, "--out"), (arguments.maps, "--maps")):
-        if folder is not None:
-            outputs.prepare(folder, option)
+    if arguments.out is not None:
+        outputs.check_own(arguments.out, outputs.SCORES, outputs.HEADER, outputs.REPORT)
     return Inspection(
         method=arguments.detector,
         object_name=None if name is None else name.strip(),
@@ -137,7 +137,7 @@ def _load(method: str, preset: str, device: torch.device) -> Backbone:
     name = DETECTORS[method].backbone
     if preset == "paper":
         published = zoo.find(name, preset)
-        outputs.tell(f"loading {published.id} ({published.size:.0f} MB, downloaded when first used)")
+        streams.remark(f"loading {published.id} ({published.size:.0f} MB, downloaded when first used)")
     logging.disable(logging.ERROR)
     try:
         return zoo.load(name, preset, str(device))

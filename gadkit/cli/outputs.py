@@ -1,4 +1,4 @@
-"""What a command leaves behind: lines on the terminal, and files that are never half-written.
+"""What a command leaves behind: a table on the terminal, and files that are never half-written.
 
 Book: intro/run-it
 """
@@ -6,17 +6,21 @@ Book: intro/run-it
 import csv
 import json
 import os
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
+
+from gadkit.cli.streams import plain, remark
+from gadkit.files import explain, replacing
+
+SCORES, REPORT, UNFINISHED = "scores.csv", "report.html", "scores.unfinished.csv"  # what `gadkit detect` writes
+HEADER = ("path", "score", "threshold", "verdict")
+RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # how cells begin that a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -47,87 +51,83 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
         yield f"{row.score:6.4f}  " + (f"{row.verdict:9}  " if judged else "") + plain(row.path)
 
 
-def plain(text: str) -> str:
-    """A file name as printable characters: none that would move the terminal's cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
 @contextmanager
 def atomic(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
     """Open a file that takes its name only when it is complete; an error or an interrupt leaves nothing behind."""
-    unfinished = path.with_name(f".gadkit-{os.getpid()}.part")
+    with replacing(path) as part, open(part, mode, **options) as file:
+        yield file
+
+
+@contextmanager
+def attempt(failed: list[str]) -> Iterator[None]:
+    """Let the other outputs be delivered when one cannot be: it is named, at once and in `failed`."""
     try:
-        with open(unfinished, mode, **options) as file:
-            yield file
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        yield
+    except (OSError, ValueError) as error:
+        failed.append(explain(error))
+        remark(f"not written: {failed[-1]}")
+
+
+def check_own(folder: Path, table: str, header: Sequence[str], *others: str) -> None:
+    """Raise ValueError where a folder holds a file of these names that no earlier run has written.
+
+    A run leaves a `table` that begins with its `header`, and all others beside it.
+    """
+    begins, own = ",".join(header).encode(), False
+    if (folder / table).is_file():  # a pipe would keep us waiting
+        with suppress(OSError), open(folder / table, "rb") as file:
+            own = file.read(len(begins)) == begins
+    if taken := [] if own else [name for name in (*others, table) if os.path.lexists(folder / name)]:
+        raise ValueError(f"--out: expected a folder whose {taken[0]} is that of an earlier run, or none, got yours")
+
+
+def safe(path: Path | str) -> str:
+    """A path that no program takes for something else: `./-n.png` is no option, and `./=1+1.png` no formula."""
+    return f"./{path}" if str(path).startswith(RUN) else str(path)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file: UTF-8, text in quotes, as in some countries a semicolon parts cells.
+
+    No cell is run by a spreadsheet: paths are as `safe` gives them, and an apostrophe stands before other text that
+    begins like a formula.
+    """
+    with atomic(path, newline="", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(",".join(header) + "\r\n")
+        lines = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        lines.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Path):
+        return safe(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(RUN) else value
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Path, score, threshold and verdict, highest score first; the last two are empty where there is no threshold."""
-    with atomic(path, newline="", encoding="utf-8", errors="backslashreplace") as file:
-        lines = csv.writer(file)
-        lines.writerow(["path", "score", "threshold", "verdict"])
-        for row in sorted(rows, key=lambda row: (-row.score, row.path)):
-            lines.writerow([row.path, row.score, row.threshold, row.verdict])
+    ordered = sorted(rows, key=lambda row: (-row.score, row.path))
+    cells = ([safe(row.path), row.score, row.threshold, row.verdict] for row in ordered)
+    write_table(path, HEADER, cells)
 
 
 def write_map(folder: Path, image: Path, root: Path, heat: Float[np.ndarray, "h w"]) -> None:
     """Save a map as float32 under the image's own name below `root`, extension and folders kept, with `.npy` behind it.
 
-    So `a/1.png`, `a/1.jpg` and `b/1.png` give three files.
+    So `a/1.png`, `a/1.jpg` and `b/1.png` give three files.  Raises ValueError for a name that leads out of `folder`.
     """
     path = folder / (os.path.relpath(image, root) + ".npy")
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{path}: expected the name of a map below {folder}, got one outside")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path, "wb") as file:
         np.save(file, heat.astype(np.float32), allow_pickle=False)
 
 
-def write_text(path: Path, pieces: Iterable[str]) -> None:
-    """Write text piece by piece."""
-    with atomic(path, encoding="utf-8", errors="backslashreplace") as file:
+def write_text(path: Path, pieces: Iterable[str], errors: str = "backslashreplace") -> None:
+    """Write text piece by piece, as UTF-8; `errors` says what becomes of names that are no text."""
+    with atomic(path, encoding="utf-8", newline="\n", errors=errors) as file:
         file.writelines(pieces)
-
-
-def prepare(folder: Path, option: str) -> Path:
-    """Make a folder and see that it can be written to, before any work is done for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(
-            f"{option}: expected a folder that can be written to, got {folder} ({error.strerror})"
-        ) from error
-    return folder
-
-
-def say(*lines: str) -> None:
-    """Results, to standard output."""
-    for line in lines:
-        tqdm.write(line, file=sys.stdout)  # past the progress bar, if both meet on a terminal
-    sys.stdout.flush()
-
-
-def heard(*lines: str) -> bool:
-    """As `say`; False, and no error, if nobody reads any more (`gadkit detect ... | head`), for files to be written."""
-    try:
-        say(*lines)
-    except BrokenPipeError:
-        silence()
-        return False
-    return True
-
-
-def silence() -> None:
-    """Nothing reaches standard output from here on, not even what the interpreter flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def tell(*lines: str) -> None:
-    """Remarks, to standard error."""
-    for line in lines:
-        tqdm.write(f"gadkit: {plain(line)}", file=sys.stderr)
 
 
 def count(number: int, noun: str) -> str:

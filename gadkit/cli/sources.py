@@ -78,16 +78,6 @@ def _is_inside(path: Path, folder: Path) -> bool:
     return folder in path.parents
 
 
-def foreign(out: Path) -> list[str]:
-    """Names that `gadkit curate` would write to in a folder and that something else than an earlier run has taken."""
-    table = out / TABLE
-    try:
-        ours = table.is_file() and table.read_text(encoding="utf-8", errors="replace").startswith(",".join(HEADER))
-    except OSError:
-        ours = False
-    return [] if ours else [name for name in (SHEET, LIST, TABLE) if os.path.lexists(out / name)]
-
-
 def _is_sheet(path: Path) -> bool:
     return path.name == SHEET and path.with_name(TABLE).is_file()
 

@@ -5,11 +5,14 @@ Book: intro/run-it
 
 import argparse
 import logging
+import os
 import sys
 import textwrap
+from contextlib import nullcontext
 from pathlib import Path
 
 from gadkit import zoo
+from gadkit.cli import parents, streams
 
 EXAMPLES = """examples:
   gadkit train clip --out clip/                 resumes where an earlier run in clip/ was killed
@@ -25,13 +28,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     names = textwrap.fill(
         ", ".join(["clip", *METHODS]), 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
     )
-    train = commands.add_parser(
+    train = parents.command(
+        commands,
         "train",
-        help="train a model that the package ships, from scratch",
-        description=f"Train a model from scratch in the factory; a killed run resumes.\n\nnames:\n{names}",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "train a model that the package ships, from scratch",
+        f"Train a model from scratch in the factory; a killed run resumes.\n\nnames:\n{names}",
+        EXAMPLES,
+        parents.seed("of weights and data"),
+        parents.out("default: tiny-clip, or the method's name"),
     )
     train.add_argument("name", choices=["clip", *METHODS], metavar="NAME", help="the model, one of the names above")
     length = train.add_mutually_exclusive_group()
@@ -39,30 +43,51 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     length.add_argument(
         "--photographs", type=int, metavar="N", help="that any other method sees (default: the recipe's)"
     )
-    train.add_argument("--seed", type=int, default=0, metavar="N")
-    train.add_argument("--out", type=Path, metavar="DIR", help="default: tiny-clip, or the method's name")
     train.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on training; 0 when the last step is done."""
+    from gadkit.checks import whole  # imported late: --help need not wait for torch
+    from gadkit.files import claimed
+
     clip = arguments.name == "clip"
     if (arguments.photographs if clip else arguments.steps) is not None:
         raise ValueError("--steps belongs to the clip, and --photographs to every other method")
-    if not sys.stderr.isatty():  # where no bar shows how it goes
-        said = logging.getLogger("gadkit")
-        said.setLevel(logging.INFO)
-        said.handlers = [logging.StreamHandler()]
-        said.handlers[0].setFormatter(logging.Formatter("gadkit: %(message)s"))
-    out = arguments.out or Path("tiny-clip" if clip else arguments.name)
     given = {name: value for name in ("steps", "photographs") if (value := getattr(arguments, name)) is not None}
-    if clip:
+    for name, value in given.items():
+        whole(f"--{name}", value)
+    out = arguments.out or Path("tiny-clip" if clip else arguments.name)
+    _keep_foreign(out, "tiny-clip" if clip else arguments.name)
+    _log()
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that writes
+    with claimed(out, "--out") if first else nullcontext():
+        path = _train(arguments.name, out, arguments.seed, given)
+    streams.results(str(path))
+    return 0
+
+
+def _train(name: str, out: Path, seed: int, given: dict[str, int]) -> Path:
+    """Train by the recipe; the path of the weights."""
+    if name == "clip":
         from gadkit.multimodal import contrastive
 
-        path = contrastive.train(contrastive.Config(**given, seed=arguments.seed, out=out))
-    else:
-        from gadkit import methods
+        return contrastive.train(contrastive.Config(**given, seed=seed, out=out))
+    from gadkit import methods
 
-        path = methods.train(arguments.name, out, seed=arguments.seed, **given)
-    print(path)
-    return 0
+    return methods.train(name, out, seed=seed, **given)
+
+
+def _keep_foreign(out: Path, name: str) -> None:
+    """Refuse a folder that holds weights of the name but not the run that made them: they may be the only copy."""
+    if (weights := out / f"{name}.safetensors").exists() and not (out / "checkpoint.pt").exists():
+        raise ValueError(f"--out: expected a folder for a new run or that of an earlier one, got one with {weights}")
+
+
+def _log() -> None:
+    """Let the steps be read where no bar on a terminal shows them."""
+    if not sys.stderr.isatty():
+        steps = logging.getLogger("gadkit")
+        steps.setLevel(logging.INFO)
+        steps.handlers = [logging.StreamHandler()]
+        steps.handlers[0].setFormatter(logging.Formatter("gadkit: %(message)s"))

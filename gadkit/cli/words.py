@@ -13,7 +13,7 @@ from gadkit.anomaly.detectors import DETECTORS
 from gadkit.anomaly.metrics import auroc
 from gadkit.anomaly.thresholds import false_alarm_rate
 from gadkit.cli.inspection import Inspection
-from gadkit.cli.outputs import count
+from gadkit.cli.outputs import REPORT, count
 from gadkit.report import Facts
 
 
@@ -42,8 +42,10 @@ def after(run: Inspection, out: Path | None) -> Iterator[str]:
         yield f"image AUROC {value:.3f}, by the folder's own labels"
     if run.skipped:
         yield f"{count(len(run.skipped), 'file')} could not be read"
-    if out is not None:
-        yield f"report: {out / 'report.html'}"
+    if run.failed:
+        yield f"{count(len(run.failed), 'output')} could not be written"
+    if out is not None and (out / REPORT).is_file():
+        yield f"report: {out / REPORT}"
 
 
 def verdict(run: Inspection) -> str:

@@ -8,6 +8,7 @@ Book: intro/factory
 
 from gadkit.factory.captions import Caption, agrees, caption
 from gadkit.factory.catalogue import CATEGORIES, Category, split
+from gadkit.factory.mvtec import export
 from gadkit.factory.parts import (  # noqa: F401 - importing registers their categories
     electric,
     household,
@@ -18,7 +19,7 @@ from gadkit.factory.parts import (  # noqa: F401 - importing registers their cat
     woven,
 )
 from gadkit.factory.render import GRADES, NUISANCE, Shots, Surfaces, render, survey
-from gadkit.factory.sets import TestSet, export, test_set
+from gadkit.factory.sets import TestSet, test_set
 
 __all__ = [
     "CATEGORIES",

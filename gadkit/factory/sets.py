@@ -1,4 +1,4 @@
-"""Test sets with fixed seeds, and their export in MVTec AD's folder layout.
+"""Test sets with fixed seeds.
 
 A set is one product of one category: reference images of sound parts, more sound parts and defective ones of every kind
 and grade.  Seeds of different sets do not overlap, and training draws from a range of its own.
@@ -6,15 +6,12 @@ and grade.  Seeds of different sets do not overlap, and training draws from a ra
 Book: intro/factory
 """
 
-import os
-import shutil
 import zlib
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gadkit.factory.catalogue import lookup, split
+from gadkit.factory.catalogue import lookup
 from gadkit.factory.render import GRADES, NUISANCE, render
 from gadkit.factory.seeds import FIRST_TEST
 from gadkit.protocols import TestSet
@@ -79,53 +76,3 @@ def _defective(
         images[poor], masks[poor] = again.images, again.masks
     shown = masks.flatten(1).float().mean(1) >= LEAST_PIXELS
     return images[shown], masks[shown]
-
-
-def export(
-    root: Path | str,
-    categories: str | tuple[str, ...] = "held-out",
-    regime: str = "loose",
-    seed: int = 0,
-    per_class: int = 20,
-    size: int = 240,
-) -> int:
-    """Write test sets under `root` in MVTec AD's layout and return the number of images.
-
-    `categories` names a split or lists categories; each gets `per_class` sound images to train on, as many to test, and
-    a third of that of each defect, at least one.  A category appears when it is complete.  Raises ValueError for a
-    folder that already holds one of them.
-    """
-    root = Path(root)
-    names = split(categories) if isinstance(categories, str) else categories
-    if per_class < 1:
-        raise ValueError(f"per_class: expected at least 1, got {per_class}")
-    if there := [n for n in names if (root / n).exists()]:
-        raise ValueError(
-            f"export: expected a folder without {there[0]}, but {root / there[0]} exists; nothing was written"
-        )
-    return sum(
-        _write(root, test_set(n, 0, seed, regime, per_class, max(1, per_class // 3), per_class, size)) for n in names
-    )
-
-
-def _write(root: Path, data: TestSet) -> int:
-    from PIL import Image  # imported late: rendering needs no image library
-
-    part = root / f".{data.category}.part"  # renamed when complete: a killed export leaves no category half-written
-    shutil.rmtree(part, ignore_errors=True)
-
-    def save(array: Tensor, *path: str) -> None:
-        file = part.joinpath(*path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(array.numpy()).save(file)
-
-    for i, image in enumerate(data.references):
-        save(image.permute(1, 2, 0), "train", "good", f"{i:03d}.png")
-    seen: dict[str, int] = {}
-    for image, mask, defect in zip(data.images, data.masks, data.defects, strict=True):
-        i = seen[defect] = seen.get(defect, -1) + 1
-        save(image.permute(1, 2, 0), "test", defect, f"{i:03d}.png")
-        if defect != "good":
-            save(mask.to(torch.uint8) * 255, "ground_truth", defect, f"{i:03d}_mask.png")
-    os.replace(part, root / data.category)
-    return len(data.references) + len(data.images)

@@ -171,7 +171,8 @@ def test_another_backbone(run: Run, parts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--keep", "0"], "--keep: expected at least 1, got 0"),
+        (["--keep", "0"], "--keep: expected a whole number from 1 to 1000000000, got int 0"),
+        (["--keep", "99999999999999999999"], "--keep: expected a whole number from 1 to 1000000000, got int 99"),
         (["--duplicates", "1.5"], "--duplicates: expected a cosine"),
         (["--clusters", "4", "9"], "--clusters: expected numbers that fall from at most 6"),
         (["--clusters", "7"], "--clusters: expected numbers that fall from at most 6"),

@@ -260,6 +260,7 @@ def test_an_interrupt_leaves_nothing_half_written(
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.html").write_text("an earlier report")
+    (tmp_path / "out" / "scores.csv").write_text("path,score,threshold,verdict\n")
     monkeypatch.setattr(sys, "stdout", Impatient())
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     options = ["--object", "nut", "--json", "--out", str(tmp_path / "out"), "--maps", str(tmp_path / "maps")]
@@ -268,9 +269,33 @@ def test_an_interrupt_leaves_nothing_half_written(
     finally:
         signal.signal(signal.SIGINT, before)
     assert "interrupted" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+    names = ["report.html", "scores.csv", "scores.unfinished.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert (tmp_path / "out" / "report.html").read_text() == "an earlier report"
+    assert len((tmp_path / "out" / "scores.unfinished.csv").read_text().splitlines()) == 3, "both scores so far"
     assert [written(path).shape for path in (tmp_path / "maps").rglob("*.*")] == [(40, 56)]
+
+
+@pytest.mark.parametrize("name", ["report.html", "scores.csv"])
+def test_what_somebody_else_has_written_is_not_replaced(run: Run, parts: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    code, out, err = run("detect", parts, "--object", "nut", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert f"--out: expected a folder whose {name} is that of an earlier run, or none, got yours" in err
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_outputs_that_fail_are_named_and_the_others_are_there(run: Run, parts: Path, tmp_path: Path) -> None:
+    photograph(parts / ("n" * 250 + ".png"))
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+    (tmp_path / "out" / "scores.csv").write_text("path,score,threshold,verdict\n")
+    code, out, err = run("detect", parts, "--object", "nut", "--out", tmp_path / "out", "--maps", tmp_path / "maps")
+    assert (code, len(out.splitlines())) == (1, 6)
+    assert f"{'n' * 250}.png.npy: the name is longer than the file system allows" in err
+    assert f"not written: {tmp_path / 'out' / 'report.html'}: expected a name for a file" in err
+    assert "2 outputs could not be written" in err
+    assert len(rows(tmp_path / "out")) == 5
+    assert len([*(tmp_path / "maps").rglob("*.npy")]) == 4
 
 
 def test_help_does_not_wait_for_the_libraries() -> None:

@@ -98,7 +98,15 @@ def test_the_recipe_of_the_help_copies_what_stays(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     folder = tmp_path / "work" / "photos"
-    names = ["a/0.png", "b/0.png", "b/deep/two words.png", "it's.png", "../elsewhere.png"]
+    names = [
+        "a/0.png",
+        "b/0.png",
+        "b/deep/two words.png",
+        "it's.png",
+        "two\nlines.png",
+        r"back\tslash.png",
+        "../elsewhere.png",
+    ]
     for i, name in enumerate(names):
         photograph(folder / name, spot=6 * i, seed=i)
     (folder / "link.png").symlink_to("../elsewhere.png")
@@ -106,7 +114,7 @@ def test_the_recipe_of_the_help_copies_what_stays(
     monkeypatch.chdir(tmp_path / "work")
     (recipe,) = (line.strip() for line in curate.EXAMPLES.splitlines() if "kept.txt |" in line)
     source = given.format(absolute=folder)
-    assert run("curate", source, "--keep", 9, "--duplicates", 1)[0] == 1, "one is torn"
+    assert run("curate", source, "--keep", 9, "--duplicates", 1, "--null")[0] == 1, "one is torn"
     subprocess.run(["sh", "-c", recipe], check=True, capture_output=True)
     copies = [path for path in Path("copies").rglob("*") if path.is_file()]
     assert not any(path.is_symlink() for path in copies)

@@ -176,9 +176,13 @@ def test_export_writes_mvtec_layout_whole_and_keeps_what_is_there(tmp_path) -> N
     masks = [f for f in files if f.startswith("ground_truth/")]
     assert len(files) - len(masks) == count
     assert all(f"test/{m.split('/')[1]}/{m.split('/')[2].replace('_mask', '')}" in files for m in masks)
+    assert factory.export(tmp_path, ("gear",), per_class=3, size=48) == count, "what is there is the same request's"
+    with pytest.raises(ValueError, match=r"expected size 48, as .* was begun with, got size 32"):
+        factory.export(tmp_path, ("washer", "gear"), per_class=3, size=32)
+    (tmp_path / "washer").mkdir()
     with pytest.raises(ValueError, match="exists; nothing was written"):
         factory.export(tmp_path, ("washer", "gear"), per_class=3, size=48)
-    assert not (tmp_path / "washer").exists()
+    assert not [*(tmp_path / "washer").iterdir()]
 
 
 def test_export_reads_back_through_the_folder_reader(tmp_path) -> None:

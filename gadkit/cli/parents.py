@@ -1,0 +1,87 @@
+"""What commands have in common: how their help is laid out, and the options that mean the same in each.
+
+Nothing here waits for torch: `--help` answers at once.
+
+Book: intro/run-it
+"""
+
+import argparse
+from pathlib import Path
+
+KINDS = "PNG, JPEG, BMP, TIFF, WebP"
+
+
+def command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    line: str,
+    description: str,
+    examples: str,
+    *parents: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """Add a command: `line` says in the list of commands what it does; `parents` are its shared options."""
+    return commands.add_parser(
+        name,
+        help=line,
+        description=description,
+        epilog=examples,
+        parents=parents,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _options() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+
+
+def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:
+    """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
+    options = _options()
+    options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
+    group = options.add_argument_group("images of more than 8 bits")
+    group.add_argument(
+        "--bits",
+        type=lambda text: _whole(text, 8, 16),
+        metavar="N",
+        help="2^N - 1 is white, as for a camera of N bits whose files have 16 (default: 8, 10, 12, 14 or 16, as all "
+        "images of the run need; give the same number to runs whose scores are compared)",
+    )
+    return options
+
+
+def model() -> argparse.ArgumentParser:
+    """Which weights compute, and where: `--preset` and `--device`."""
+    options = _options()
+    options.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="tiny (shipped) or paper (published weights); default: GADKIT_PRESET, else tiny",
+    )
+    options.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, mps; default: GADKIT_DEVICE, else the best there is"
+    )
+    return options
+
+
+def seed(what: str = "of everything that is drawn by lot") -> argparse.ArgumentParser:
+    """`--seed`."""
+    options = _options()
+    options.add_argument(
+        "--seed", type=lambda text: _whole(text, 0, 2**32 - 1), default=0, metavar="N", help=f"{what} (default: 0)"
+    )
+    return options
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    """A whole number within limits; argparse names the option where it is none."""
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text!r}")
+    return int(text)
+
+
+def out(what: str, default: Path | None = None) -> argparse.ArgumentParser:
+    """`--out`, the folder that is written to."""
+    options = _options()
+    options.add_argument("--out", type=Path, default=default, metavar="DIR", help=what)
+    return options
