@@ -9,6 +9,7 @@ from statistics import mean, stdev
 
 from gadkit import factory
 from gadkit.anomaly.metrics import aupro, auroc
+from gadkit.checks import checked, one_of
 from gadkit.protocols import Detector
 from gadkit.runtime import progress
 
@@ -29,6 +30,7 @@ class Result:
     aupro: float
 
 
+@checked
 def evaluate(
     detector: Callable[[str], Detector],
     categories: Sequence[str],
@@ -58,11 +60,13 @@ def evaluate(
             yield Result(category, variant, seed, regime, k, image, pixel, aupro(found.maps, data.masks))
 
 
+@checked
 def summarise(results: Sequence[Result], measure: str) -> tuple[float, float]:
     """Mean of a measure over categories and products, and its standard deviation over the data seeds' means.
 
     The deviation is 0 for one seed.  Raises ValueError for no results.
     """
+    one_of("measure", measure, MEASURES)
     if not results:
         raise ValueError("summarise: expected at least one result, got none")
     seeds = sorted({r.seed for r in results})

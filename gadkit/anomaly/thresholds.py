@@ -19,11 +19,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit.anomaly.winclip import WinCLIP
-from gadkit.checks import check_finite, check_images
+from gadkit.checks import check_finite, check_images, checked
 from gadkit.protocols import AnomalyResult
 from gadkit.runtime import progress
 
 
+@checked
 def held_out(detector: WinCLIP, normal: UInt8[Tensor, "k 3 h w"], quiet: bool = True) -> AnomalyResult:
     """Score each of the k normal images that `detector` was fitted on as if it had seen only the other k - 1.
 
@@ -60,6 +61,7 @@ def _without(detector: WinCLIP, index: int, count: int) -> WinCLIP:
     return other
 
 
+@checked
 def threshold(scores: Float[Tensor, " k"], quantile: float = 1.0) -> float:
     """The score above which an image counts as anomalous: a quantile of normal images' held-out scores.
 
@@ -73,6 +75,12 @@ def threshold(scores: Float[Tensor, " k"], quantile: float = 1.0) -> float:
     return float(check_finite(scores, "scores").double().quantile(quantile, interpolation="higher"))
 
 
+@checked
 def false_alarm_rate(scores: Float[Tensor, " k"], line: float) -> float:
-    """The share of new normal images to expect above `line`, given k held-out scores: (1 + those above) / (k + 1)."""
+    """The share of new normal images to expect above `line`, given k held-out scores: (1 + those above) / (k + 1).
+
+    Raises ValueError for no scores, scores of another shape, and NaN.
+    """
+    if not len(check_finite(scores, "scores")):
+        raise ValueError("scores: expected those of at least 1 normal image, got none")
     return (1 + int((scores > line).sum())) / (len(scores) + 1)
