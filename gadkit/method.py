@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gadkit.checks import describe
+from gadkit.checks import checked, describe
 from gadkit.protocols import Recipe
 
 
@@ -23,6 +23,11 @@ class MethodBase(nn.Module):
     pool: str = "mean"
     recipe = Recipe()
     transient: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Every method answers arguments that its annotations exclude by a ValueError."""
+        if "__init__" in cls.__dict__:
+            cls.__init__ = checked(cls.__init__)
 
     @property
     def lr(self) -> float:

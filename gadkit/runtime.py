@@ -12,9 +12,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gadkit.checks import checked
+
 T = TypeVar("T")
 
 
+@checked
 def device(name: str | None = None) -> torch.device:
     """The device to run on: `name`, else `GADKIT_DEVICE`, else a GPU if there is one, else the CPU.
 
@@ -29,6 +32,7 @@ def device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+@checked
 def has_bf16(where: torch.device) -> bool:
     """Whether bfloat16 is arithmetic there and not an emulation."""
     if where.type == "cuda":

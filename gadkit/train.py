@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import distributed, runtime
-from gadkit.checks import whole
+from gadkit.checks import checked, whole
 from gadkit.method import columns
 from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
@@ -84,6 +84,7 @@ class Plan:
         return _cosine(self.weight_decay, end, step / max(1, self.steps))
 
 
+@checked
 def fit(
     model: nn.Module,
     loss: Callable[[int], Float[Tensor, ""]],
@@ -133,6 +134,7 @@ def fit(
     return average, before + time.monotonic() - began
 
 
+@checked
 def learn(
     method: Method,
     data: Mapping[str, Tensor],
@@ -173,6 +175,7 @@ def learn(
     return fit(method, loss, plan, run, after=method.after_step, what=what)[1]
 
 
+@checked
 def batch_rows(count: int, batch: int, step: int, seed: int = 0) -> Int[Tensor, "batch"]:
     """The rows of a step: epoch after epoch of fresh permutations, what does not fill a batch left out."""
     epoch, place = divmod(step, count // batch)

@@ -250,6 +250,9 @@ def load(
 
     known = row(name)
     gives = _known(f"{name} gives", known.gives[0] if gives is None else gives, known.gives)
+    for what, path in (("file", file), ("cache_dir", cache_dir)):
+        if not isinstance(path, str | Path | None):
+            raise ValueError(f"{what}: expected a path, got {path!r}")
     file = None if file is None else Path(file)
     if gives == METHOD:
         from gadkit import methods

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gadkit import factory
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
-from gadkit.checks import whole
+from gadkit.checks import checked, one_of, whole
 from gadkit.data.folders import Depth, ImageFolder
 from gadkit.data.testsets import folder_sets
 from gadkit.protocols import AnomalyResult, Detector, TestSet
@@ -74,6 +74,7 @@ class Case:
         return [(seed, k) for seed in self.seeds for k in shots if k or seed == self.seeds[0]]
 
 
+@checked
 def factory_cases(
     categories: Sequence[str],
     regime: str = "loose",
@@ -97,6 +98,7 @@ def factory_cases(
     ]
 
 
+@checked
 def folder_cases(
     root: Path | str,
     categories: Sequence[str] | None = None,
@@ -120,6 +122,7 @@ def _only(root: Path | str, size: int, depth: Depth | None, category: str) -> Te
     return next(folder_sets(root, size, depth, (category,)))
 
 
+@checked
 def run(
     detector: Callable[[str], Detector],
     cases: Iterable[Case],
@@ -162,11 +165,13 @@ def measures(found: AnomalyResult, data: TestSet) -> dict[str, float | None]:
     return values | pixels | {"aupro": aupro(maps, masks)}
 
 
+@checked
 def summarise(results: Sequence[Result], measure: str) -> tuple[float, float]:
     """Mean of a measure over categories and products, and its standard deviation over the data seeds' means.
 
     The deviation is 0 for one seed.  Raises ValueError for no results that have the measure.
     """
+    one_of("measure", measure, MEASURES)
     values = [(r.seed, getattr(r, measure)) for r in results if getattr(r, measure) is not None]
     if not values:
         raise ValueError(f"summarise: expected at least one result with {measure}, got none")

@@ -5,30 +5,34 @@ Book: anomaly/winclip
 """
 
 from collections.abc import Sequence
-from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import check_finite, checked
 from gadkit.runtime import chunks
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def window_indices(grid: tuple[int, int], scale: int) -> Int[Tensor, "w k"]:
     """Patch numbers of every scale x scale window, stride 1; windows and patches row-major, k = scale * scale.
 
     Raises ValueError for a scale that does not fit the grid.
     """
-    rows, columns = grid
-    if not 1 <= scale <= min(rows, columns):
-        raise ValueError(f"scale: expected a window of 1 to {min(rows, columns)} patches, got {scale}")
+    rows, columns = _check_window(grid, scale)
     numbers = torch.arange(rows * columns).view(rows, columns)
     return numbers.unfold(0, scale, 1).unfold(1, scale, 1).reshape(-1, scale * scale)  # (w, k)
 
 
-@no_type_check  # bad input is a ValueError
+def _check_window(grid: tuple[int, int], scale: int) -> tuple[int, int]:
+    if not 1 <= scale <= min(grid):
+        raise ValueError(f"scale: expected a window of 1 to {min(grid)} patches, got {scale} for a grid of {grid}")
+    return grid
+
+
+@checked
 def harmonic_mean(maps: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
     """Harmonic mean of at least one map, entry by entry: small as soon as one of them is; 0 where one is 0."""
     if not len(maps):
@@ -36,23 +40,25 @@ def harmonic_mean(maps: Sequence[Float[Tensor, "*shape"]]) -> Float[Tensor, "*sh
     return len(maps) / sum(1 / m for m in maps)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def spread_windows(scores: Float[Tensor, "b w"], grid: tuple[int, int], scale: int) -> Float[Tensor, "b r c"]:
     """Give each patch the harmonic mean of the scores of all windows that cover it.
 
     n / (1/s_1 + ... + 1/s_n), where both the count n and the sum fold the windows back onto the grid.
-    Raises ValueError for another number of windows than the grid has.
+    Raises ValueError for another number of windows than the grid has, or NaN.
     """
+    _check_window(grid, scale)
     expected = (grid[0] - scale + 1) * (grid[1] - scale + 1)
-    if scores.ndim != 2 or scores.shape[1] != expected:
+    if scores.shape[1] != expected:
         raise ValueError(f"scores: expected shape (b, {expected}), got {tuple(scores.shape)}")
+    check_finite(scores, "scores")
     inverse = (1 / scores)[:, None].expand(-1, scale * scale, -1)  # (b, k, w): each window speaks for its k patches
     total = F.fold(inverse, grid, scale)[:, 0]  # (b, r, c)
     count = F.fold(torch.ones_like(inverse[:1]), grid, scale)[:, 0]
     return count / total
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def upsample(maps: Float[Tensor, "b r c"], size: tuple[int, int]) -> Float[Tensor, "b h w"]:
     """Bilinear interpolation between the centres of patches, to `size` (height, width) in pixels.
 
@@ -60,20 +66,24 @@ def upsample(maps: Float[Tensor, "b r c"], size: tuple[int, int]) -> Float[Tenso
     """
     if min(size) < 1:
         raise ValueError(f"size: expected at least one pixel a side, got {size}")
-    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(check_finite(maps, "maps")[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def association(
     queries: Float[Tensor, "b n e"], references: Float[Tensor, "m e"], chunk: int = 2048
 ) -> Float[Tensor, "b n"]:
     """How unlike its most similar reference each query is: (1 - max cos) / 2, from 0 (the same) to 1 (opposite).
 
     Both sides hold unit vectors.  At most `chunk` queries meet at most `chunk` references at once.
-    Raises ValueError for no references, or features of another length.
+    Raises ValueError for no references, features of another length, or NaN.
     """
-    if not len(references) or references.shape[1:] != queries.shape[2:]:
-        raise ValueError(f"references: expected shape (m > 0, {queries.shape[-1]}), got {tuple(references.shape)}")
+    if not len(references) or not queries.numel():
+        raise ValueError(
+            f"references: expected some, and queries, got {tuple(references.shape)} and {tuple(queries.shape)}"
+        )
+    check_finite(queries, "queries"), check_finite(references, "references")
+    references = references.to(queries.dtype)
     best = [
         torch.stack([(rows @ part.T).amax(dim=1) for part in chunks(references, chunk)]).amax(dim=0)
         for rows in chunks(queries.flatten(0, 1), chunk)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from scipy import ndimage
 
-from gadkit.checks import describe
+from gadkit.checks import checked, describe
 
 Array = Shaped[np.ndarray, "..."] | Shaped[torch.Tensor, "..."]
 
@@ -25,6 +25,7 @@ WITHIN_AN_IMAGE = np.zeros((3, 3, 3), dtype=bool)
 WITHIN_AN_IMAGE[1] = True
 
 
+@checked
 def auroc(scores: Array, labels: Array) -> float:
     """The probability that a random anomalous entry scores above a random normal one; ties count half.
 
@@ -35,12 +36,14 @@ def auroc(scores: Array, labels: Array) -> float:
     return float(1 - (rank.above.sum() + rank.reached.sum()) / (2 * pairs))  # sums of whole numbers, so they are exact
 
 
+@checked
 def average_precision(scores: Array, labels: Array) -> float:
     """The mean of the precision at each true positive (step-wise, without interpolation); chance is the share of 1s."""
     rank = _rank(*_check(scores, labels))
     return float((rank.hits / (rank.hits + rank.reached)).mean())
 
 
+@checked
 def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
     """The best F1 that any threshold reaches, and that threshold, to be used as `scores >= threshold`.
 
@@ -53,6 +56,7 @@ def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
     return float(f1[best]), float(rank.scores[best])
 
 
+@checked
 def aupro(maps: Array, masks: Array, limit: float = 0.3) -> float:
     """Area under the per-region overlap curve, up to a false-positive rate of `limit`, divided by `limit`: exact.
 

@@ -19,11 +19,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_finite, check_images, describe, share
+from gadkit.checks import check_finite, check_images, checked, describe, share
 from gadkit.protocols import AnomalyResult, Detector
 from gadkit.runtime import progress
 
 
+@checked
 def held_out(detector: Detector, normal: UInt8[Tensor, "k 3 h w"], quiet: bool = True) -> AnomalyResult:
     """Score each of the k normal images that `detector` was fitted on as if it had been given only the other k - 1.
 
@@ -35,6 +36,7 @@ def held_out(detector: Detector, normal: UInt8[Tensor, "k 3 h w"], quiet: bool =
     return AnomalyResult(torch.cat([r.maps for r in found]), torch.cat([r.scores for r in found]))
 
 
+@checked
 def threshold(scores: Float[Tensor, " k"], quantile: float = 1.0) -> float:
     """The score above which an image counts as anomalous: a quantile of normal images' held-out scores.
 
@@ -52,6 +54,7 @@ def threshold(scores: Float[Tensor, " k"], quantile: float = 1.0) -> float:
     return float(scores.double().sort().values[rank])
 
 
+@checked
 def false_alarm_rate(scores: Float[Tensor, " k"], line: float) -> float:
     """The share of new normal images to expect above `line`, given k held-out scores: (1 + those above) / (k + 1).
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
-from gadkit.checks import one_of
+from gadkit.checks import checked, one_of
 from gadkit.data.views import MEAN, STD
 from gadkit.nn.vit import ViT
 from gadkit.protocols import Tokens
@@ -30,6 +30,7 @@ class Encoder:
 
     patch_layers: tuple[int, ...] = (-1,)
 
+    @checked
     def __init__(self, vit: ViT, image_size: int = 96, pool: str = "cls") -> None:
         if image_size < 1 or image_size % vit.patch_size:
             raise ValueError(f"image_size: expected a multiple of the patch, {vit.patch_size}, got {image_size}")

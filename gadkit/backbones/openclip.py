@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
-from gadkit.checks import describe, whole
+from gadkit.checks import checked, describe, whole
 from gadkit.nn.private import version
 from gadkit.protocols import Tokens
 
@@ -48,6 +48,7 @@ class OpenCLIP:
     and again after they changed; nothing here needs or gives gradients.  Raises ValueError for other towers.
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,

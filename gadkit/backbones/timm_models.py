@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
+from gadkit.checks import checked
 from gadkit.data.views import MEAN, STD
 from gadkit.nn.baselines import tiny_model
 from gadkit.protocols import Tokens
@@ -35,7 +36,10 @@ class Timm:
     Raises ValueError for a configuration whose images are not square or do not hold whole patches.
     """
 
+    @checked
     def __init__(self, model: nn.Module, data_config: Mapping[str, Any], patch_size: int | None = None) -> None:
+        if missing := [k for k in ("input_size", "mean", "std") if not isinstance(data_config.get(k), tuple | list)]:
+            raise ValueError(f"data_config: expected three numbers each of input_size, mean and std, not {missing}")
         self.model = model.eval()
         height, size = data_config["input_size"][1:]
         strides = [stage["reduction"] for stage in model.feature_info]

@@ -9,13 +9,13 @@ Book: selfsup/curation
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked, whole
 from gadkit.curation.duplicates import twins
 from gadkit.curation.sampling import CHOICES, quotas, sample, waterfall
 from gadkit.curation.tree import Tree, everybody, hierarchical_kmeans, levels, nearest_members
@@ -54,7 +54,7 @@ class Curated:
     tree: Tree
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def prepare(x: Float[Tensor, "n d"], centre: Float[Tensor, "d"] | None = None) -> Float[Tensor, "n d"]:
     """Features as curation compares them: directions, seen from their `centre` (by `centre_of` these if not given).
 
@@ -66,12 +66,13 @@ def prepare(x: Float[Tensor, "n d"], centre: Float[Tensor, "d"] | None = None) -
     return x if bool((away.norm(dim=1) < 1e-6).all()) else F.normalize(away, dim=1)
 
 
+@checked
 def centre_of(x: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
     """The mean of features' directions."""
     return F.normalize(check_features(x), dim=1).mean(0)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def curate(
     x: Float[Tensor, "n d"],
     keep: int,
@@ -90,8 +91,9 @@ def curate(
     Raises ValueError for a `keep` below 1, numbers of clusters that do not fall, and as the three steps do.
     """
     x = prepare(x)
-    if keep < 1 or not len(x):
-        raise ValueError(f"keep: expected at least 1 of at least 1 row, got {keep} of {len(x)}")
+    whole("keep", keep)
+    if not len(x):
+        raise ValueError("x: expected at least 1 row, got none")
     if clusters and [*clusters] != sorted(clusters, reverse=True):
         raise ValueError(f"clusters: expected numbers that fall, got {[*clusters]}")
     rows = torch.arange(len(x), device=x.device)

@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked
 from gadkit.search.neighbors import check_features, topk
 
 NEIGHBOURS = 64  # that are looked at of each row, as in DINOv2
 
 
+@checked
 def twins(
     x: Float[Tensor, "n d"], threshold: float, neighbours: int = NEIGHBOURS, order: Int[Tensor, "n"] | None = None
 ) -> Int[Tensor, "n"]:

@@ -6,7 +6,6 @@ Book: selfsup/curation
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import no_type_check
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from gadkit.checks import check_images
+from gadkit.checks import check_images, checked, share
 from gadkit.curation import centre_of, prepare, twins
 from gadkit.evaluation.features import look
 from gadkit.protocols import Backbone
@@ -38,6 +37,7 @@ class Line:
     retaken: float
 
 
+@checked
 def taken_again(images: UInt8[Tensor, "b 3 h w"], seed: int = 0) -> UInt8[Tensor, "b 3 h w"]:
     """The same photographs a moment later: the camera has moved by a hundredth, the light is a little less."""
     images = check_images(images)
@@ -48,6 +48,7 @@ def taken_again(images: UInt8[Tensor, "b 3 h w"], seed: int = 0) -> UInt8[Tensor
     return (padded * LIGHT + noise).round().clamp(0, 255).to(torch.uint8)
 
 
+@checked
 def saved_again(images: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
     """The same photographs, after JPEG has compressed them once more."""
     copies = []
@@ -57,7 +58,7 @@ def saved_again(images: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
     return torch.stack(copies).to(images.device)
 
 
-@no_type_check  # check_images answers bad input
+@checked
 def retaken(
     backbone: Backbone,
     images: UInt8[Tensor, "b 3 h w"],
@@ -71,6 +72,7 @@ def retaken(
     `features` are those of `images`, if they are known already, and `centre` that of the whole collection
     (`gadkit.curation.centre_of`), so that the cosines are those that `gadkit.curation.curate` compares.
     """
+    share("quantile", quantile, zero=True)
     before = look(backbone, images).pooled if features is None else features
     centre = centre_of(before) if centre is None else centre
     after = look(backbone, again(images)).pooled
@@ -78,7 +80,7 @@ def retaken(
     return float(cosines.quantile(quantile).clamp(-0.9999, 1))  # a line below all cosines is none
 
 
-@no_type_check  # check_images answers bad input
+@checked
 def line_between(
     backbone: Backbone, images: UInt8[Tensor, "b 3 h w"], features: Float[Tensor, "b d"], x: Float[Tensor, "n d"]
 ) -> Line:
@@ -97,6 +99,7 @@ def line_between(
     return Line(saved, "saved again", again) if holds(z, saved) else Line(1.0, "copies", again)
 
 
+@checked
 def holds(z: Float[Tensor, "n d"], line: float) -> bool:
     """Whether the groups above a line are photographs of one thing each; `z` are features as `prepare` leaves them.
 

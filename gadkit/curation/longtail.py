@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from gadkit import factory
+from gadkit.checks import checked, describe, share, whole
 from gadkit.factory.pool import RANDOMISED, Pool
 from gadkit.factory.seeds import FIRST_COLLECTION
 
@@ -20,9 +21,10 @@ AGAIN = (0.985, 0.97, 0.955, 0.94)  # nuisance of a repeat: the same pose and li
 COLLECTIONS = ("uncurated", "random subset", "curated", "by labels")  # that are compared
 
 
+@checked
 @dataclass(frozen=True)
 class Setting:
-    """The size of things."""
+    """The size of things.  Raises ValueError for counts below 1 and shares outside [0, 1]."""
 
     photographs: int = 4096  # in the uncurated collection
     keep: int = 1024  # in each subset
@@ -34,12 +36,22 @@ class Setting:
     method: str = "simclr"
     eyes: str = "simclr"  # the representation that the curation sees with
 
+    def __post_init__(self) -> None:
+        for name in ("photographs", "keep", "steps"):
+            whole(name, getattr(self, name))
+        share("made_up", self.made_up, zero=True), share("again", self.again, zero=True)
+        whole("products to learn from", self.products[0]), whole("products to be tested on", self.products[1])
+        if not abs(self.exponent) <= 8:
+            raise ValueError(f"exponent: expected one from -8 to 8, got {self.exponent}")
 
+
+@checked
 def long_tail(setting: Setting = Setting(), seed: int = 0, size: int = 96) -> tuple[Pool, Int[Tensor, "n"]]:
     """The uncurated collection, shuffled, and a number for every product; its classes are in falling order of count.
 
-    The same seed gives the same photographs.
+    The same seed gives the same photographs.  Raises ValueError for another seed than 0 to 4095.
     """
+    whole("seed", seed, 0, 4095)  # those of the collections end where the seeds of the tests begin
     counts = _counts(setting, seed)
     images, labels, products = [], [], []
     for label, (category, count) in enumerate(counts.items()):
@@ -74,8 +86,14 @@ def _counts(setting: Setting, seed: int) -> dict[str, int]:
     )
 
 
+@checked
 def facts(pool: Pool, products: Int[Tensor, "n"], rows: Int[Tensor, "_"]) -> dict[str, Any]:
-    """What a collection holds, by the labels that no curation has seen."""
+    """What a collection holds, by the labels that no curation has seen.
+
+    Raises ValueError for no rows, or some that the pool does not have.
+    """
+    if not len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(pool.labels):
+        raise ValueError(f"rows: expected some from 0 to {len(pool.labels) - 1}, got {describe(rows)}")
     counts = pool.labels[rows].bincount(minlength=len(pool.classes)).tolist()
     known = torch.tensor([n for c, n in zip(pool.classes, counts, strict=True) if c not in RANDOMISED]).double()
     shares = known / known.sum()

@@ -4,21 +4,19 @@ Source: Vo et al. 2024, section 3.4 and appendix (hierarchical sampling).
 Book: selfsup/curation
 """
 
-from typing import no_type_check
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gadkit.checks import describe
+from gadkit.checks import checked, describe, one_of, whole
 from gadkit.curation.shared import least, place
 from gadkit.curation.tree import Tree
-from gadkit.search.kmeans import distances
+from gadkit.search.kmeans import centre_distances
 
 CHOICES = ("random", "closest", "furthest")
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def waterfall(sizes: Int[Tensor, "k"], target: int, generator: torch.Generator | None = None) -> Int[Tensor, "k"]:
     """How much each of k vessels gives so that all give alike: min(size, level), at the highest level that fits.
 
@@ -40,6 +38,7 @@ def waterfall(sizes: Int[Tensor, "k"], target: int, generator: torch.Generator |
     return shares
 
 
+@checked
 def quotas(tree: Tree, target: int, generator: torch.Generator | None = None) -> tuple[Int[Tensor, "_"], ...]:
     """How many rows each cluster of each level gives, leaves first: a waterfall at the top, then one in each."""
     found = [waterfall(tree.sizes[-1], target, generator)]
@@ -52,7 +51,7 @@ def quotas(tree: Tree, target: int, generator: torch.Generator | None = None) ->
     return tuple(found)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def sample(
     tree: Tree,
     target: int,
@@ -68,8 +67,8 @@ def sample(
     numbered through all processes and every process is told all of them; each must bring a generator of the same seed.
     Raises ValueError for another choice, a negative target, or missing rows.
     """
-    if choice not in CHOICES:
-        raise ValueError(f"choice: expected one of {', '.join(CHOICES)}, got {choice!r}")
+    one_of("choice", choice, CHOICES)
+    whole("target", target, 0)
     leaf = tree.parents[0]
     if choice != "random" and (x is None or len(x) != len(leaf)):
         raise ValueError(f"x: expected the {len(leaf)} rows of the tree to measure with, got {describe(x)}")
@@ -82,5 +81,5 @@ def sample(
         keys = torch.rand(count, generator=generator, dtype=torch.float64, device=where)
         keys = keys[first : first + len(leaf)].to(leaf.device)
     else:
-        keys = distances(x, tree.centres[0], leaf) * (1 if choice == "closest" else -1)
+        keys = centre_distances(x, tree.centres[0], leaf) * (1 if choice == "closest" else -1)
     return least(keys, leaf, shares, shared).sort().values

@@ -10,15 +10,15 @@ Book: selfsup/curation
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import no_type_check
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked, whole
 from gadkit.curation.shared import join, least, part, place
 from gadkit.distributed import total
-from gadkit.search.kmeans import assign, distances, kmeans
+from gadkit.search.kmeans import assign, centre_distances, kmeans
 from gadkit.search.neighbors import check_features
 
 
@@ -44,17 +44,22 @@ class Tree:
         return found
 
 
+@checked
 def levels(count: int, ratio: int = 4, widest: int = 100) -> tuple[int, ...]:
-    """Numbers of clusters, leaves first, for so many rows: a quarter of the level below, down to at most `widest`."""
-    if count < 1:
-        raise ValueError(f"count: expected at least 1 row, got {count}")
+    """Numbers of clusters, leaves first, for so many rows: a quarter of the level below, down to at most `widest`.
+
+    Raises ValueError for no rows, a ratio below 2, which would never come down, or a `widest` below 1.
+    """
+    whole("count", count)
+    whole("ratio", ratio, 2)
+    whole("widest", widest)
     found = [max(1, count // ratio)]
     while found[-1] > widest:
         found.append(found[-1] // ratio)
     return tuple(found)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def hierarchical_kmeans(
     x: Float[Tensor, "n d"],
     clusters: Sequence[int],
@@ -119,13 +124,18 @@ def _cluster(
     return centres
 
 
+@checked
 def nearest_members(
     x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], count: int, shared: bool = False
 ) -> Float[Tensor, "m d"]:
-    """Of every cluster the `count` rows nearest to its centre, or all that it has; in every process all of them."""
+    """Of every cluster the `count` rows nearest to its centre, or all that it has; in every process all of them.
+
+    Raises ValueError for a count below 1.
+    """
+    whole("count", count)
     index = assign(x, centres)
     quotas = torch.full((len(centres),), count, device=x.device)
-    rows = least(distances(x, centres, index), index, quotas, shared)
+    rows = least(centre_distances(x, centres, index), index, quotas, shared)
     first, _ = place(len(x), x.device, shared)
     own = (rows >= first) & (rows < first + len(x))
     picked = x.new_zeros(len(rows), x.shape[1])
@@ -141,6 +151,7 @@ def _tally(index: Tensor, weights: Tensor | None, k: int, shared: bool) -> Tenso
     return torch.zeros(k, dtype=torch.long, device=index.device).index_add_(0, index, weights)
 
 
+@checked
 def everybody(tree: Tree, level: int = -1) -> Int[Tensor, "n"]:
     """The cluster of every row of all processes on a level; `tree.assignment(level)` where there is only one."""
     return join(tree.assignment(level), shared=True)

@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit import checks
-from gadkit.checks import check_images, whole
+from gadkit.checks import check_images, checked, whole
 
 MEAN, STD = 0.45, 0.27  # of the factory's photographs, all channels together
 LUMA = (0.299, 0.587, 0.114)
@@ -28,16 +28,19 @@ Images = Float[Tensor, "b 3 h w"]
 Generator = torch.Generator | None
 
 
+@checked
 def normalise(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
     """What every encoder is given: mean 0 and deviation 1, roughly."""
     return (x - MEAN) / STD
 
 
+@checked
 def denormalise(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
     """Back from `normalise` to [0, 1]."""
     return x * STD + MEAN
 
 
+@checked
 def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Images:
     """Bytes to [0, 1]."""
     return check_images(images).float() / 255
@@ -49,6 +52,7 @@ def _draw(x: Tensor, low: float | int, high: float | int, generator: Generator, 
     return (low + (high - low) * drawn).to(x)
 
 
+@checked
 def crop(
     images: UInt8[Tensor, "b 3 h w"] | Images,
     size: int,
@@ -102,6 +106,7 @@ def _in_full(x: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(x.device.type, enabled=False)
 
 
+@checked
 def resize(images: UInt8[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 s s"]:
     """The whole of each image as a square, in [0, 1]: what a view is when nothing is random."""
     x = to_float(images)
@@ -113,21 +118,25 @@ def _some(x: Images, changed: Images, share: float, generator: Generator) -> Ima
     return torch.where(_draw(x, 0, 1, generator) < share, changed, x)
 
 
+@checked
 def flip(x: Images, share: float = 0.5, generator: Generator = None) -> Images:
     """Mirror a share of the images."""
     return _some(x, x.flip(3), share, generator)
 
 
+@checked
 def grey(x: Images) -> Float[Tensor, "b 1 h w"]:
     """Luminance, by the weights of ITU-R BT.601."""
     return (x * torch.tensor(LUMA).to(x)[:, None, None]).sum(1, keepdim=True)
 
 
+@checked
 def greyscale(x: Images, share: float = 0.2, generator: Generator = None) -> Images:
     """Take the colour out of a share of the images."""
     return _some(x, grey(x).expand_as(x), share, generator)
 
 
+@checked
 def colour_jitter(
     x: Images,
     brightness: float = 0.4,
@@ -174,6 +183,7 @@ def _turn_hue(x: Images, turn: Float[Tensor, "b"]) -> Images:
     return torch.addcmul(low[:, None], share, chroma[:, None])
 
 
+@checked
 def blur(x: Images, sigma: tuple[float, float] = (0.1, 2.0), share: float = 0.5, generator: Generator = None) -> Images:
     """Gaussian blur with a deviation of its own, in pixels, for each of a share of the images.
 
@@ -192,6 +202,7 @@ def blur(x: Images, sigma: tuple[float, float] = (0.1, 2.0), share: float = 0.5,
     return _some(x, y[0].unflatten(0, (-1, 3)), share, generator)
 
 
+@checked
 def solarise(x: Images, share: float = 0.2, threshold: float = 0.5, generator: Generator = None) -> Images:
     """Turn what is brighter than a threshold into its negative, in a share of the images."""
     return _some(x, torch.where(x >= threshold, 1 - x, x), share, generator)
@@ -243,11 +254,13 @@ ASYMMETRIC = (  # BYOL's table 6, which MoCo v3 and, for its large views, DINO t
 )
 
 
+@checked
 def pair(size: int) -> tuple[Views, Views]:
     """The two recipes of `ASYMMETRIC` for views of `size` pixels a side."""
     return tuple(replace(recipe, size=size) for recipe in ASYMMETRIC)
 
 
+@checked
 def multi_crop(
     images: UInt8[Tensor, "b 3 h w"],
     globals_: int = 2,

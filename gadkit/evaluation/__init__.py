@@ -5,10 +5,10 @@ Book: selfsup/representations
 
 from gadkit.evaluation.downstream import (
     Boxes,
-    average_precision,
     clip_features,
     fit_boxes,
     fit_segmenter,
+    mean_average_precision,
     mean_iou,
     segment,
 )
@@ -34,7 +34,6 @@ __all__ = [
     "Sizes",
     "alignment",
     "attention_maps",
-    "average_precision",
     "clip_features",
     "effective_rank",
     "evaluate",
@@ -47,6 +46,7 @@ __all__ = [
     "label_efficiency",
     "linear_probe",
     "look",
+    "mean_average_precision",
     "mean_iou",
     "nearest",
     "pca_colours",

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked, share, whole
 from gadkit.evaluation.probes import Linear, fit_linear
 
 IOU = 0.5  # how much a box must overlap with the truth to count, for AP50 ...
@@ -24,6 +25,19 @@ STRENGTH, RIDGE = 1.0, 1.0  # of the detector's two layers: patches overlap a pa
 # ---------------------------------------------------------------------------------------------------- segmentation
 
 
+def _check_grid(patches: Float[Tensor, "b n e"], grid: tuple[int, int]) -> None:
+    if not patches.numel() or min(grid) < 1 or grid[0] * grid[1] != patches.shape[1]:
+        raise ValueError(f"patches: expected some images of a grid of {grid}, got {tuple(patches.shape)}")
+
+
+def _check_classes(labels: Int[Tensor, "*s"], classes: int, what: str) -> None:
+    whole("classes", classes)
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        ends = f"{int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"{what}: expected classes from 0 to {classes - 1}, got {ends}")
+
+
+@checked
 def fit_segmenter(
     patches: Float[Tensor, "b n e"], grid: tuple[int, int], masks: Int[Tensor, "b h w"], classes: int
 ) -> Linear:
@@ -31,32 +45,42 @@ def fit_segmenter(
 
     Raises ValueError as `fit_linear` does.
     """
+    _check_grid(patches, grid), _check_classes(masks, classes, "masks")
     planes = F.one_hot(masks, classes).movedim(3, 1).float()  # (b, k, h, w)
     shares = F.adaptive_avg_pool2d(planes, grid).flatten(2).transpose(1, 2)  # (b, n, k)
     return fit_linear(patches.flatten(0, 1), shares.flatten(0, 1), classes)
 
 
+@checked
 def segment(
     head: Linear, patches: Float[Tensor, "b n e"], grid: tuple[int, int], size: tuple[int, int]
 ) -> Int[Tensor, "b h w"]:
-    """The class of every pixel: logits of patches, bilinear between their centres."""
+    """The class of every pixel: logits of patches, bilinear between their centres.
+
+    Raises ValueError for another number of patches than the grid has, or a size below one pixel.
+    """
+    _check_grid(patches, grid)
+    whole("height", size[0]), whole("width", size[1])
     logits = head.logits(patches.cpu()).transpose(1, 2).unflatten(2, grid)  # (b, k, r, c)
     return F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)
 
 
+@checked
 def class_ious(found: Int[Tensor, "*s"], truth: Int[Tensor, "*s"], classes: int) -> Float[Tensor, "k"]:
     """Intersection over union of each class, all pixels of all images together; NaN where neither side has a pixel.
 
-    Raises ValueError for shapes that differ.
+    Raises ValueError for shapes that differ, no pixel, or numbers that are no classes.
     """
-    if found.shape != truth.shape:
-        raise ValueError(f"masks: expected shapes that agree, got {tuple(found.shape)} and {tuple(truth.shape)}")
+    if not truth.numel():
+        raise ValueError(f"truth: expected at least one pixel, got shape {tuple(truth.shape)}")
+    _check_classes(found, classes, "found"), _check_classes(truth, classes, "truth")
     pairs = torch.bincount((truth * classes + found).flatten(), minlength=classes * classes)
     confusion = pairs.view(classes, classes).double()  # (truth, found)
     both = confusion.diagonal()
     return both / (confusion.sum(0) + confusion.sum(1) - both)
 
 
+@checked
 def mean_iou(found: Int[Tensor, "*s"], truth: Int[Tensor, "*s"], classes: int) -> float:
     """The mean of `class_ious` over the classes that occur."""
     return float(class_ious(found, truth, classes).nanmean())
@@ -95,6 +119,7 @@ class BoxHead:
         return [_suppress(b, s, least) for b, s in zip(boxes, share, strict=True)]
 
 
+@checked
 def fit_boxes(
     patches: Float[Tensor, "b n e"], grid: tuple[int, int], truth: Sequence[Boxes], size: tuple[int, int], classes: int
 ) -> BoxHead:
@@ -102,8 +127,14 @@ def fit_boxes(
 
     A patch belongs to a box if its centre lies in the box's central half (of width and height), or is the nearest to
     the box's centre; the classifier is a logistic and the reach a ridge regression.  The idea of a box from every
-    location is FCOS's: Tian et al. 2019, section 3.1.
+    location is FCOS's: Tian et al. 2019, section 3.1.  Raises ValueError for another number of images on either side,
+    another number of patches than the grid has, labels that are no classes, or no box at all.
     """
+    _check_grid(patches, grid)
+    if len(truth) != len(patches) or not any(len(boxes.labels) for boxes in truth):
+        raise ValueError(f"truth: expected boxes of {len(patches)} images, some with any, got {len(truth)} images")
+    for boxes in truth:
+        _check_classes(boxes.labels, classes, "truth")
     kinds, reach = zip(*(_targets(boxes, grid, size, classes) for boxes in truth), strict=True)
     kind, reach = torch.cat(kinds), torch.cat(reach)  # (b n), (b n, 4)
     x = patches.cpu().flatten(0, 1)
@@ -126,6 +157,8 @@ def _centres(grid: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tens
 def _targets(truth: Boxes, grid: tuple[int, int], size: tuple[int, int], classes: int) -> tuple[Tensor, Tensor]:
     """For each patch the class it belongs to (`classes` for none) and the logs of its distances to the box's sides."""
     centres, step = _centres(grid, size)
+    if not len(truth.labels):
+        return torch.full((len(centres),), classes), torch.zeros(len(centres), 4)
     low, high = truth.boxes[:, None, :2], truth.boxes[:, None, 2:]  # (m, 1, 2)
     off = (centres - (low + high) / 2).abs()  # (m, n, 2)
     inside = (off <= (high - low) / 4).all(-1)
@@ -152,13 +185,18 @@ def _suppress(boxes: Float[Tensor, "n 4"], share: Float[Tensor, "n k"], least: f
     return Boxes(boxes[keep], labels[keep], scores[keep])
 
 
-def average_precision(found: Sequence[Boxes], truth: Sequence[Boxes], classes: int, iou: float = IOU) -> float:
+@checked
+def mean_average_precision(found: Sequence[Boxes], truth: Sequence[Boxes], classes: int, iou: float = IOU) -> float:
     """Mean over classes of the area under precision against recall, as COCO computes it (AP50 at the default IoU).
 
     Of each class, best score first, a box counts as right if it overlaps by `iou` with a true one that is not taken
     yet.  Precision is made to fall with recall, and read at 101 recalls.  Classes that don't occur are left out.
-    Raises ValueError for another number of images on either side, or no true box at all.
+    Raises ValueError for another number of images on either side, boxes without scores, an `iou` outside (0, 1], or no
+    true box at all.
     """
+    share("iou", iou), whole("classes", classes)
+    if any(boxes.scores is None for boxes in found):
+        raise ValueError("found: expected boxes with scores, got some without")
     if len(found) != len(truth):
         raise ValueError(f"boxes: expected as many images found as true, got {len(found)} and {len(truth)}")
     present = [c for c in range(classes) if any((t.labels == c).any() for t in truth)]
@@ -200,18 +238,25 @@ def _match(boxes: Float[Tensor, "n 4"], true: Float[Tensor, "m 4"], iou: float) 
 # --------------------------------------------------------------------------------------------------------- actions
 
 
+@checked
 def regions(patches: Float[Tensor, "b n e"], grid: tuple[int, int], side: int = 3) -> Float[Tensor, "b f"]:
-    """An image as the mean patch tokens of side x side regions, joined, f = side^2 e: it keeps what is where."""
+    """An image as the mean patch tokens of side x side regions, joined, f = side^2 e: it keeps what is where.
+
+    Raises ValueError for another number of patches than the grid has, or less than one region a side.
+    """
+    _check_grid(patches, grid)
+    whole("side", side)
     return F.adaptive_avg_pool2d(patches.transpose(1, 2).unflatten(2, grid), side).flatten(1)
 
 
+@checked
 def clip_features(frames: Float[Tensor, "n t d"]) -> Float[Tensor, "n f"]:
     """A clip as the mean of its frames' features beside their t - 1 differences in order, and those without their sign.
 
     f = (2 t - 1) d.  The mean knows what is seen, the differences what changes, when and which way; played backwards
-    they change order, and the signed ones their sign.  Raises ValueError for clips of one frame.
+    they change order, and the signed ones their sign.  Raises ValueError for no clips, or clips of one frame.
     """
-    if frames.shape[1] < 2:
-        raise ValueError(f"clips: expected at least 2 frames, got {frames.shape[1]}")
+    if not len(frames) or frames.shape[1] < 2:
+        raise ValueError(f"clips: expected some of at least 2 frames, got shape {tuple(frames.shape)}")
     change = frames.diff(dim=1).flatten(1)  # (n, (t - 1) d)
     return torch.cat([frames.mean(1), change, change.abs()], 1)

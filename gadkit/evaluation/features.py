@@ -5,13 +5,13 @@ Book: selfsup/representations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, TypeVar, no_type_check
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_images
+from gadkit.checks import check_images, checked, whole
 from gadkit.protocols import Backbone
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Seen:
     grid: tuple[int, int]
 
 
-@no_type_check  # check_images answers bad input
+@checked
 @torch.no_grad()
 def look(
     backbone: Backbone,
@@ -46,6 +46,8 @@ def look(
 
     Raises ValueError for anything but a batch of uint8 RGB images.
     """
+    if chunk is not None:
+        whole("chunk", chunk)
     where = backbone.device
     layers = tuple(range(backbone.depth)) if blocks else (-1,) if patches else ()
     pooled, means, kept = [], [], []

@@ -14,14 +14,13 @@ Book: selfsup/representations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gadkit.checks import check_finite
+from gadkit.checks import check_finite, checked, describe, positive, share, whole
 from gadkit.search.neighbors import knn_vote
 
 STRENGTH = 10.0  # scikit-learn's C: the data's weight against that of the squared weights
@@ -42,7 +41,7 @@ class Linear:
         return (x - self.centre) / self.spread @ self.weight.T + self.bias
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def fit_linear(
     x: Float[Tensor, "n d"],
     targets: Int[Tensor, "n"] | Float[Tensor, "n k"],
@@ -57,7 +56,9 @@ def fit_linear(
     Raises ValueError for features that are not finite, or targets of another number or outside the classes.
     """
     _check(x, targets, classes)
+    positive("strength", strength), positive("tolerance", tolerance)
     x = x.detach().cpu()
+    x = x if x.dtype == torch.float64 else x.float()  # half precision has no eigenvectors
     centre, spread = x.mean(0), x.std(0, correction=0)
     spread = torch.where(spread > 1e-6 * spread.max().clamp(min=1e-12), spread, 1.0)  # a dead feature says nothing
     z = (x - centre) / spread  # (n, d)
@@ -105,10 +106,14 @@ def _principal(z: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
 
 
 def _check(x: Tensor, targets: Tensor, classes: int) -> None:
-    if x.ndim != 2 or len(targets) != len(x) or not len(x):
-        raise ValueError(f"probe: expected features (n, d) and n targets, got {tuple(x.shape)}, {tuple(targets.shape)}")
-    if targets.ndim == 2 and targets.shape[1] != classes:
-        raise ValueError(f"probe: expected targets of shape (n, {classes}), got {tuple(targets.shape)}")
+    whole("classes", classes)
+    if not x.numel():
+        raise ValueError(f"probe: expected at least one row of features, got shape {tuple(x.shape)}")
+    if targets.ndim == 2:
+        if targets.shape[1] != classes:
+            raise ValueError(f"probe: expected targets of shape (n, {classes}), got {tuple(targets.shape)}")
+        if (check_finite(targets, "targets") < 0).any():
+            raise ValueError(f"probe: expected targets that are distributions, got {targets.min():.3g}")
     if targets.ndim == 1 and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
         raise ValueError(
             f"probe: expected classes from 0 to {classes - 1}, got {int(targets.min())} to {int(targets.max())}"
@@ -116,6 +121,12 @@ def _check(x: Tensor, targets: Tensor, classes: int) -> None:
     check_finite(x, "features")
 
 
+def _check_labels(labels: Int[Tensor, "n"], what: str) -> None:
+    if not len(labels) or labels.min() < 0:
+        raise ValueError(f"{what}: expected at least one class number from 0, got {describe(labels)}")
+
+
+@checked
 def linear_probe(
     x: Float[Tensor, "n d"],
     labels: Int[Tensor, "n"],
@@ -123,11 +134,17 @@ def linear_probe(
     test_labels: Int[Tensor, "m"],
     strength: float = STRENGTH,
 ) -> float:
-    """Accuracy on `test` of the linear layer that fits `x` best.  Raises ValueError as `fit_linear` does."""
+    """Accuracy on `test` of the linear layer that fits `x` best.
+
+    Raises ValueError as `fit_linear` does, for an empty test and for labels below 0.
+    """
+    _check_labels(labels, "labels"), _check_labels(test_labels, "test_labels")
+    check_finite(test, "test")
     classes = 1 + int(max(labels.max(), test_labels.max()))
     return accuracy(fit_linear(x, labels, classes, strength).logits(test.cpu()), test_labels)
 
 
+@checked
 def knn_accuracy(
     x: Float[Tensor, "n d"],
     labels: Int[Tensor, "n"],
@@ -138,31 +155,37 @@ def knn_accuracy(
 ) -> float:
     """Accuracy on `test` of the vote of its k nearest neighbours in `x` by cosine, weighted by exp(cos / temperature).
 
-    Nothing is learnt.  Raises ValueError for fewer than k features.
+    Nothing is learnt.  Raises ValueError for fewer than k features, an empty test and a temperature that isn't above 0.
     """
     return accuracy(knn_vote(test, x, labels, k=k, temperature=temperature), test_labels)
 
 
+@checked
 def accuracy(votes: Float[Tensor, "n k"], labels: Int[Tensor, "n"]) -> float:
-    """The share of rows whose largest entry is that of their class."""
+    """The share of rows whose largest entry is that of their class.  Raises ValueError for no rows, or NaN."""
+    if not votes.numel():
+        raise ValueError(f"votes: expected at least one row and class, got shape {tuple(votes.shape)}")
+    check_finite(votes, "votes")
     return float((votes.argmax(1) == labels.to(votes.device)).double().mean())
 
 
-def label_subset(labels: Int[Tensor, "n"], share: float, generator: torch.Generator) -> Int[Tensor, "_"]:
+@checked
+def label_subset(labels: Int[Tensor, "n"], part: float, generator: torch.Generator) -> Int[Tensor, "_"]:
     """Rows that keep their label when only a share of each class does: drawn at random, at least one a class.
 
-    Raises ValueError for a share outside (0, 1].
+    Raises ValueError for no labels, or a `part` outside (0, 1].
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share: expected a number above 0 and at most 1, got {share}")
+    share("part", part)
+    _check_labels(labels, "labels")
     rows = []
     for c in labels.unique():
         members = (labels == c).nonzero()[:, 0]
-        keep = max(1, math.floor(share * len(members) + 0.5))
+        keep = max(1, math.floor(part * len(members) + 0.5))
         rows.append(members[torch.randperm(len(members), generator=generator)[:keep]])
     return torch.cat(rows)
 
 
+@checked
 def label_efficiency(
     x: Float[Tensor, "n d"],
     labels: Int[Tensor, "n"],
@@ -173,7 +196,7 @@ def label_efficiency(
 ) -> dict[float, float]:
     """Linear-probe accuracy when only a share of the training set has labels; the seed draws which."""
     generator, found = torch.Generator().manual_seed(seed), {}
-    for share in shares:
-        rows = label_subset(labels, share, generator)
-        found[share] = linear_probe(x[rows], labels[rows], test, test_labels)
+    for part in shares:
+        rows = label_subset(labels, part, generator)
+        found[part] = linear_probe(x[rows], labels[rows], test, test_labels)
     return found

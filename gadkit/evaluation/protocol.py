@@ -14,24 +14,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gadkit.checks import checked
 from gadkit.evaluation import sets
 from gadkit.evaluation.downstream import (
     Boxes,
-    average_precision,
     class_ious,
     clip_features,
     fit_boxes,
     fit_segmenter,
+    mean_average_precision,
     regions,
     segment,
 )
 from gadkit.evaluation.features import Features
 from gadkit.evaluation.probes import accuracy, fit_linear, knn_accuracy, label_efficiency, linear_probe
 from gadkit.evaluation.representation import alignment, effective_rank, uniformity
+from gadkit.evaluation.sets import SPLITS
 from gadkit.protocols import Backbone
 
 Values = Iterator[tuple[str, float]]
-SPLITS = "train", "test"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def detection(see: Features, seed: int, sizes: Sizes) -> Values:
     x, y = (see(s.name, s.images, patches=True) for s in (learn, test))
     known, truth = ([Boxes(*row) for row in zip(s.boxes, s.labels, strict=True)] for s in (learn, test))
     head = fit_boxes(x.patches, x.grid, known, (sizes.side,) * 2, len(learn.classes))
-    yield "ap50", average_precision(head.find(y.patches), truth, len(test.classes))
+    yield "ap50", mean_average_precision(head.find(y.patches), truth, len(test.classes))
 
 
 def actions(see: Features, seed: int, sizes: Sizes) -> Values:
@@ -145,6 +146,7 @@ EVALUATORS: dict[str, Callable[[Features, int, Sizes], Values]] = {
 }
 
 
+@checked
 def evaluate(
     backbone: Backbone,
     seeds: Sequence[int] = (0, 1, 2),

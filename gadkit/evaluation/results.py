@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from gadkit import runtime, zoo
+from gadkit.checks import checked
 from gadkit.files import provenance, replacing
 from gadkit.protocols import Backbone
 
@@ -24,6 +25,7 @@ Evaluate = Callable[..., Iterable[tuple[str, float]]]
 Measured = dict[str, Any]  # one line of a results file
 
 
+@checked
 def measure(
     name: str, protocol: str, evaluate: Evaluate, backbone: Backbone, seeds: Sequence[int], preset: str | None = None
 ) -> Measured:
@@ -43,11 +45,13 @@ def measure(
     } | provenance(backbone.device)
 
 
+@checked
 def key(row: Measured) -> tuple[str, str, str]:
     """What tells a row from the others: a later one of the same key takes its place."""
     return row["method"], row["protocol"], row["preset"]
 
 
+@checked
 def read(path: Path) -> list[Measured]:
     """The rows of a results file; none if there is no file.  Raises ValueError for a file of another kind."""
     if not path.exists():
@@ -58,6 +62,7 @@ def read(path: Path) -> list[Measured]:
         raise ValueError(f"{path}: expected a results file, JSON with rows, got something else ({error})") from error
 
 
+@checked
 def merge(
     path: Path,
     rows: Sequence[Measured],
@@ -85,11 +90,13 @@ def _turns(path: Path) -> FileLock:
     return FileLock(Path(tempfile.gettempdir()) / f"gadkit-{name}.lock")
 
 
+@checked
 def summary(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation over seeds; the deviation of one seed is 0."""
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
+@checked
 def table(rows: Sequence[Measured]) -> str:
     """Markdown: a line a measure, a column a method."""
     names = list(dict.fromkeys(name for row in rows for name in row["values"]))
@@ -102,6 +109,7 @@ def table(rows: Sequence[Measured]) -> str:
     return "\n".join([*lines, "| seconds | " + " | ".join(str(row["seconds"]) for row in rows) + " |"])
 
 
+@checked
 def run(
     names: Sequence[str],
     protocol: str,

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gadkit import factory
+from gadkit.checks import checked, one_of, whole
 from gadkit.factory.films import motion
 from gadkit.factory.seeds import FIRST_TEST
 
@@ -30,6 +31,7 @@ PHOTOGRAPHS = (
     *("hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "rocket", "text"),
 )
 FILMS = 1000  # where the protocol's seeds of clips start
+SPLITS = ("train", "test")
 FRAMES = 4  # that are looked at of each
 TILES = 4  # a side of a photograph is cut into as many
 
@@ -74,22 +76,26 @@ class Films:
     classes: tuple[str, ...]
 
 
+@checked
 def seeds(what: str, count: int) -> Int[Tensor, "count"]:
     """`count` factory seeds that belong to a purpose and to no other; training seeds are smaller than all of them."""
     return FIRST_TEST + zlib.crc32(f"evaluation/{what}".encode()) * 4096 + torch.arange(count)
 
 
+@checked
 def generator(what: str) -> torch.Generator:
     """A random generator that belongs to a purpose."""
     return torch.Generator().manual_seed(zlib.crc32(what.encode()))
 
 
+@checked
 @cache
 def parts(seed: int | None = None, products: int = 50, size: int = 96) -> Labelled:
     """Sound parts of the 27 seen categories, two photographs of each product in a row.
 
     Without a seed the set to learn from, with one a set to be tested on: all other products.
     """
+    whole("products", products)
     name = f"parts/{'train' if seed is None else seed}"
     categories = factory.split("seen")
     variants = {c: seeds(f"{name}/{c}/products", products).repeat_interleave(2) for c in categories}
@@ -98,9 +104,12 @@ def parts(seed: int | None = None, products: int = 50, size: int = 96) -> Labell
     return Labelled(f"{name}/{products}/{size}", torch.cat(images), labels, categories)
 
 
+@checked
 @cache
 def defects(seed: int, split: str, per_category: int, size: int = 96) -> Masked:
     """Parts with a plain defect each, of kinds in turn, on products of their own; `split` is "train" or "test"."""
+    one_of("split", split, SPLITS)
+    whole("per_category", per_category)
     name, images, masks = f"defects/{split}/{seed}", [], []
     for category in factory.split("seen"):
         kinds = factory.CATEGORIES[category].defects
@@ -113,9 +122,12 @@ def defects(seed: int, split: str, per_category: int, size: int = 96) -> Masked:
     return Masked(f"{name}/{per_category}/{size}", torch.cat(images), torch.cat(masks))
 
 
+@checked
 @cache
 def plates(seed: int, split: str, count: int, size: int = 96) -> Plates:
     """Plates of a texture that carry one to four small parts, no two of which touch; all products differ."""
+    one_of("split", split, SPLITS)
+    whole("count", count), whole("size", size, 2 * 24)  # pixels in which the smallest part can still be drawn
     name = f"plates/{split}/{seed}"
     draw, cell = generator(name), size // 2
     images = _tables(name, count, size)
@@ -157,22 +169,27 @@ def _pieces(name: str, category: str, where: list[list[int]], size: int) -> Iter
         yield from zip(where, shots.images, shots.cover, strict=True)
 
 
+@checked
 @cache
 def clips(seed: int, split: str, count: int, frames: int = FRAMES) -> Films:
     """Videos of moving parts, eight kinds of motion in turn, each as so many frames evenly spread over its length.
 
     Both splits come from what the factory keeps for tests, so no method has been trained on either.
     """
+    one_of("split", split, SPLITS)
+    whole("frames", frames, 2)
     made = motion.clips(count, 2 * (FILMS + seed) + (split == "test"), "test")
     chosen = torch.linspace(0, made.frames.shape[1] - 1, frames).round().long()
     return Films(f"clips/{split}/{seed}/{count}/{frames}", made.frames[:, chosen], made.actions, tuple(motion.ACTIONS))
 
 
+@checked
 @cache
 def digits(per_class: int = 60) -> Labelled:
     """scikit-learn's handwritten digits, 8 x 8 pixels; who wrote which is not known."""
     from sklearn.datasets import load_digits
 
+    whole("per_class", per_class)
     data = load_digits()
     labels = torch.from_numpy(data.target).long()
     chosen = torch.cat([(labels == c).nonzero()[:per_class, 0] for c in range(10)])
@@ -194,9 +211,11 @@ def faces() -> Labelled:
     return Labelled("faces", images, torch.arange(2).repeat_interleave(100), ("face", "other"))
 
 
+@checked
 @cache
 def photographs(size: int = 96) -> Labelled:
     """Tiles of the photographs in scikit-image's wheel, each photograph a class; 4 x 4 tiles, row-major."""
+    whole("size", size, 2)
     tiles = [tile for name in PHOTOGRAPHS for tile in _tiles(name, size)]
     labels = torch.arange(len(PHOTOGRAPHS)).repeat_interleave(TILES * TILES)
     return Labelled(f"photographs/{size}", torch.stack(tiles), labels, PHOTOGRAPHS)
@@ -220,6 +239,7 @@ def _tiles(name: str, size: int) -> Iterator[UInt8[Tensor, "3 s s"]]:
             yield tile[0].round().to(torch.uint8)
 
 
+@checked
 def halves(labels: Int[Tensor, "n"], seed: int) -> tuple[Int[Tensor, "_"], Int[Tensor, "_"]]:
     """Rows to learn from and rows to be tested on: half of every class, drawn by the seed."""
     draw = generator(f"halves/{seed}")
@@ -232,6 +252,7 @@ def halves(labels: Int[Tensor, "n"], seed: int) -> tuple[Int[Tensor, "_"], Int[T
     return torch.cat(learn), torch.cat(test)
 
 
+@checked
 def sides(count: int, seed: int) -> tuple[Int[Tensor, "_"], Int[Tensor, "_"]]:
     """Rows of tiles to learn from and to be tested on: opposite halves of every photograph.
 

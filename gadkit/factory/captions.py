@@ -6,6 +6,7 @@ Book: intro/factory
 import random
 from dataclasses import dataclass
 
+from gadkit.checks import checked, one_of, share
 from gadkit.factory.catalogue import Category, lookup
 
 TEMPLATES = (
@@ -74,6 +75,7 @@ class Caption:
     state: str
 
 
+@checked
 def caption(
     category: str,
     defect: str | None,
@@ -86,9 +88,14 @@ def caption(
 
     With probability `generic` it says "object" or "texture" for the noun, with probability `invented` a made-up word,
     so that a model learns to read the state beside a noun it does not know.  A defective part is called by its defect
-    or, with probability `vague`, only said to be anomalous.
+    or, with probability `vague`, only said to be anomalous.  Raises ValueError for an unknown category, a defect that
+    has no words, and probabilities outside [0, 1] (of `generic` and `invented` together).
     """
     kind = lookup(category)
+    share("generic", generic, zero=True), share("invented", invented, zero=True), share("vague", vague, zero=True)
+    share("generic + invented", generic + invented, zero=True)
+    if defect is not None:
+        one_of("defect", defect, BY_DEFECT)
     noun, named = _noun(kind, rng, generic, invented)
     if defect is None:
         state, words = "normal", NORMAL
@@ -109,6 +116,7 @@ def _noun(kind: Category, rng: random.Random, generic: float, invented: float) -
     return rng.choice(kind.nouns), named
 
 
+@checked
 def agrees(said: Caption, category: str, defect: str | None) -> bool:
     """Whether a caption is true of a photograph of `category` with `defect`."""
     if said.category not in (None, category):

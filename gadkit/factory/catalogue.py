@@ -6,6 +6,7 @@ Book: intro/factory
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gadkit.checks import checked
 from gadkit.factory.scene import Scene
 
 SPLITS = ("seen", "development", "held-out", "randomised")
@@ -51,6 +52,7 @@ def category(
     return register
 
 
+@checked
 def split(name: str) -> tuple[str, ...]:
     """Names of the categories in a split: "seen", "development" or "held-out" (or "randomised", for training)."""
     if name not in SPLITS:

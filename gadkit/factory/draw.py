@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked
+
 Number = int | float
 
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio as a signed integer: successive multiples are well spread
@@ -41,6 +43,7 @@ class Draw:
     `seeds` has shape (b,).  Scalars come as (b, 1, 1), ready to broadcast against pixels.
     """
 
+    @checked
     def __init__(self, seeds: Int[Tensor, "b"]) -> None:
         self.keys = _mix(seeds.long() * _GOLDEN + 1)
 

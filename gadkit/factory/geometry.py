@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 from gadkit import factory
+from gadkit.checks import checked, share, whole
 from gadkit.factory.pool import MADE_UP, RANDOMISED
 from gadkit.factory.scene import slopes
-from gadkit.factory.seeds import FIRST_POOL, POOL_SIZE
+from gadkit.factory.seeds import FIRST_POOL, POOL_SIZE, POOLS
 
 MATERIALS = ("table", "matt", "satin", "glossy")
 _GLOSS = (0.3, 0.6)  # matt below, glossy from the second on
@@ -37,6 +38,7 @@ class Geometry:
         return {"images": self.images, "height": self.height, "materials": self.materials}
 
 
+@checked
 def measure(surfaces: factory.Surfaces) -> Geometry:
     """The geometry of photographs that the factory surveyed."""
     bounds = torch.tensor(_GLOSS, device=surfaces.gloss.device)
@@ -45,12 +47,14 @@ def measure(surfaces: factory.Surfaces) -> Geometry:
     return Geometry(surfaces.images, surfaces.height.half(), materials)
 
 
+@checked
 def normals(height: Float[Tensor, "b s s"]) -> Float[Tensor, "b 3 s s"]:
     """Unit vectors out of the surface, those by which the factory's lamp shades: x right, y down, z to the camera."""
     dx, dy = slopes(height.float())
     return F.normalize(torch.stack([-dx, -dy, torch.ones_like(dx)], 1), dim=1)
 
 
+@checked
 def edges(height: Float[Tensor, "b s s"], materials: Integer[Tensor, "b s s"]) -> Bool[Tensor, "b s s"]:
     """Where the surface is steep or another material begins (the pixel above or on the left)."""
     dx, dy = slopes(height.float())
@@ -59,20 +63,22 @@ def edges(height: Float[Tensor, "b s s"], materials: Integer[Tensor, "b s s"]) -
     return steep | (m[:, 1:, 1:] != m[:, 1:, :-1]) | (m[:, 1:, 1:] != m[:, :-1, 1:])
 
 
+@checked
 def unlabelled(count: int = 12288, seed: int = 0, size: int = 96, defective: float = 0.25) -> Geometry:
     """Photographs mixed as the standard pool is, all of different products, with their geometry.
 
-    The same seed gives the same.  Raises ValueError for a count below 1 or a share outside [0, 1].
+    The same seed gives the same.  Raises ValueError for a count below 1 or above a pool's size, another seed than 0 to
+    4095, or a share outside [0, 1].
     """
-    if count < 1 or not 0 <= defective <= 1:
-        raise ValueError(f"geometry: expected a count from 1 and a share from 0 to 1, got {count} and {defective}")
+    whole("count", count, 1, POOL_SIZE), whole("seed", seed, 0, POOLS - 1)
+    share("defective", defective, zero=True)
     generator = torch.Generator().manual_seed(seed)
     seen = factory.split("seen")
-    share = torch.tensor([(1 - MADE_UP) / len(seen)] * len(seen) + [MADE_UP / len(RANDOMISED)] * len(RANDOMISED))
+    shares = torch.tensor([(1 - MADE_UP) / len(seen)] * len(seen) + [MADE_UP / len(RANDOMISED)] * len(RANDOMISED))
     groups = (FIRST_POOL + seed * POOL_SIZE + torch.arange(count)).split(_GROUP)
     found = []
     for seeds in groups:
-        category = (*seen, *RANDOMISED)[int(torch.multinomial(share, 1, generator=generator))]
+        category = (*seen, *RANDOMISED)[int(torch.multinomial(shares, 1, generator=generator))]
         kinds, (dice, kind) = factory.CATEGORIES[category].defects, torch.rand(2, generator=generator).tolist()
         defect = kinds[int(kind * len(kinds))] if dice < defective else None
         severity = 0.3 + 0.7 * torch.rand(len(seeds), generator=generator)

@@ -18,9 +18,9 @@ from gadkit import factory
 from gadkit.factory.sets import LEAST_PIXELS
 
 # shares of the chunks; the seen categories have the rest.  With a fifth instead of over a half, the seen categories
-# were
-# learnt better and the development split worse: made-up parts are what keeps legitimate prints from looking like flaws
-RANDOMISED = {"random_part": 0.28, "random_bar": 0.12, "random_texture": 0.16}
+# were learnt
+# better and the development split worse: made-up parts are what keeps legitimate prints from looking like flaws
+MADE_UP_SHARES = {"random_part": 0.28, "random_bar": 0.12, "random_texture": 0.16}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PairPool:
 
 def _category(rng: random.Random) -> str:
     dice = rng.random()
-    for name, share in RANDOMISED.items():
+    for name, share in MADE_UP_SHARES.items():
         if (dice := dice - share) < 0:
             return name
     return rng.choice(factory.split("seen"))

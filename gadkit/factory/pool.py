@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gadkit import factory
+from gadkit.checks import checked, share, whole
 from gadkit.factory.catalogue import lookup
 from gadkit.factory.seeds import FIRST_POOL, POOL_SIZE, POOLS
 
@@ -31,6 +32,7 @@ class Pool:
     classes: tuple[str, ...]
 
 
+@checked
 def pool(counts: Mapping[str, int], seed: int = 0, size: int = 96, defective: float = 0.25) -> Pool:
     """`counts[category]` photographs of each category, a share of them `defective`, all of different products.
 
@@ -39,17 +41,15 @@ def pool(counts: Mapping[str, int], seed: int = 0, size: int = 96, defective: fl
     """
     if not counts or min(counts.values()) < 0 or not sum(counts.values()):
         raise ValueError(f"counts: expected some photographs of some category, got {dict(counts)}")
-    if not 0 <= defective <= 1:
-        raise ValueError(f"defective: expected a share from 0 to 1, got {defective}")
-    if not 0 <= seed < POOLS:
-        raise ValueError(f"seed: expected a number from 0 to {POOLS - 1}, got {seed}")
+    share("defective", defective, zero=True)
+    whole("seed", seed, 0, POOLS - 1), whole("size", size, 16, 2048)  # before room is made for them
+    if sum(counts.values()) > POOL_SIZE:
+        raise ValueError(f"counts: expected at most {POOL_SIZE} photographs, got {sum(counts.values())}")
     orders, first = [], FIRST_POOL + seed * POOL_SIZE
     for number, (category, count) in enumerate(counts.items()):
         for kind, some in _shares(lookup(category).defects, count, defective, seed + number).items():
             orders.append((category, kind, torch.arange(first, first + some)))
             first += some
-    if first > FIRST_POOL + (seed + 1) * POOL_SIZE:
-        raise ValueError(f"counts: expected at most {POOL_SIZE} photographs, got {sum(counts.values())}")
     order = torch.randperm(sum(counts.values()), generator=torch.Generator().manual_seed(seed))
     images, places = torch.empty(len(order), 3, size, size, dtype=torch.uint8), order.argsort()
     for (category, kind, seeds), rows in zip(orders, places.split([len(s) for *_, s in orders]), strict=True):
@@ -75,10 +75,10 @@ def _shares(kinds: tuple[str, ...], count: int, defective: float, seed: int) -> 
     return {kind: some for kind, some in shares.items() if some}
 
 
+@checked
 def unlabelled(count: int = 12288, seed: int = 0, size: int = 96) -> Pool:
     """The standard pool: all seen categories in equal parts, and parts that do not exist, a quarter with a defect."""
-    if count < 1:
-        raise ValueError(f"count: expected at least 1, got {count}")
+    whole("count", count, 1, POOL_SIZE)
     seen = factory.split("seen")
     made_up = [round(MADE_UP * count) * (i + 1) // len(RANDOMISED) for i in range(len(RANDOMISED))]
     named = [(count - made_up[-1]) * (i + 1) // len(seen) for i in range(len(seen))]

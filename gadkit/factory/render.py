@@ -6,6 +6,7 @@ which the part itself (its colour, relief, outline or gloss) differs between the
 Book: intro/factory
 """
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from gadkit.checks import checked, whole
 from gadkit.factory.catalogue import lookup
 from gadkit.factory.defects import PAINTED, damage, structural_fault
 from gadkit.factory.draw import Number
@@ -100,6 +102,7 @@ def _measure(scene: Scene, canvas: Canvas, noise: float) -> Surfaces:
     return Surfaces(_expose(scene, canvas, noise), canvas.height, canvas.cover, canvas.gloss)
 
 
+@checked
 @torch.inference_mode()
 def render(
     category: str,
@@ -121,6 +124,7 @@ def render(
     return _each(Shots, _shoot, category, seeds, variants, defect, severity, size, nuisance, noise)
 
 
+@checked
 @torch.no_grad()  # and not inference mode: these planes are targets, which a loss keeps for its backward pass
 def survey(
     category: str,
@@ -141,10 +145,11 @@ def _each(result, what, category, seeds, variants, defect, severity, size, nuisa
     kinds = lookup(category).defects
     if defect is not None and defect not in kinds:
         raise ValueError(f"defect: expected one of {', '.join(kinds)} for {category}, got {defect!r}")
-    if not 16 <= size <= 2048:
-        raise ValueError(f"size: expected 16 to 2048 pixels, got {size}")
+    whole("size", size, 16, 2048)
     if not 0 <= nuisance <= 1:
         raise ValueError(f"nuisance: expected a number from 0 to 1, got {nuisance}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise: expected a standard deviation from 0, got {noise}")
     if seeds.ndim != 1 or len(seeds) == 0:
         raise ValueError(f"seeds: expected a vector of at least one seed, got shape {tuple(seeds.shape)}")
     severity = torch.as_tensor(severity, dtype=torch.float32, device=seeds.device)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked, whole
 from gadkit.factory.draw import Draw
 from gadkit.factory.shapes import Number, Plane, Scalar, rotate
 
@@ -61,6 +62,7 @@ class Fault:
 class Scene(Canvas):
     """A canvas with a camera and named numbers.  Image coordinates run from -1 to 1, y downwards."""
 
+    @checked
     def __init__(
         self,
         seeds: Int[Tensor, "b"],
@@ -69,6 +71,7 @@ class Scene(Canvas):
         nuisance: Number = 1.0,
         fault: Fault = Fault(),
     ) -> None:
+        whole("size", size, 16, 2048)
         self.b, self.size, self.nuisance, self.fault = len(seeds), size, nuisance, fault
         self.product, self.photo = Draw(variants), Draw(seeds)
         t = (torch.arange(size, device=seeds.device) + 0.5) / size * 2 - 1
@@ -236,11 +239,15 @@ def slopes(height: Plane) -> tuple[Plane, Plane]:
     return (h[:, 1:-1, 2:] - h[:, 1:-1, :-2]) / (2 * pixel), (h[:, 2:, 1:-1] - h[:, :-2, 1:-1]) / (2 * pixel)
 
 
+@checked
 def light(scene: Scene, canvas: Canvas) -> Float[Tensor, "b 3 h w"]:
     """Photograph a canvas: one soft lamp, a highlight, the part's shadow on the table, uneven exposure.  About [0, 1].
 
-    Normals follow from the slopes; diffuse light is Lambert's, the highlight Blinn's.
+    Normals follow from the slopes; diffuse light is Lambert's, the highlight Blinn's.  Raises ValueError for a canvas
+    of another shape than the scene's.
     """
+    if canvas.height.shape != scene.X.shape:
+        raise ValueError(f"canvas: expected shape {tuple(scene.X.shape)}, got {tuple(canvas.height.shape)}")
     azimuth, elevation = scene.vary("lamp azimuth", -2.6, -1.6), scene.vary("lamp elevation", 0.75, 1.05)
     lx, ly, lz = azimuth.cos() * elevation.cos(), azimuth.sin() * elevation.cos(), elevation.sin()
     dx, dy = slopes(canvas.height)

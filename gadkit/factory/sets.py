@@ -11,6 +11,7 @@ import zlib
 import torch
 from torch import Tensor
 
+from gadkit.checks import checked
 from gadkit.factory.catalogue import lookup
 from gadkit.factory.render import GRADES, NUISANCE, render
 from gadkit.factory.seeds import FIRST_TEST
@@ -24,6 +25,7 @@ def _seeds(category: str, variant: int, seed: int, what: str, count: int) -> Ten
     return FIRST_TEST + start * 4096 + torch.arange(count)
 
 
+@checked
 def test_set(
     category: str,
     variant: int = 0,
@@ -42,7 +44,10 @@ def test_set(
     if regime not in NUISANCE:
         raise ValueError(f"regime: expected one of {', '.join(NUISANCE)}, got {regime!r}")
     if normal < 1 or references < 0 or per_defect < 1:
-        raise ValueError(f"test set: expected normal, per_defect >= 1, got {normal}, {per_defect}")
+        raise ValueError(
+            f"test set: expected normal and per_defect from 1 and references from 0, "
+            f"got {normal}, {per_defect} and {references}"
+        )
     nuisance, product = NUISANCE[regime], FIRST_TEST + zlib.crc32(f"{category}/{variant}".encode())
     sound = _seeds(category, variant, seed, "good", references + normal)
     good = render(category, sound, product, size=size, nuisance=nuisance)

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gadkit.checks import positive, whole
+from gadkit.checks import checked, positive, whole
 from gadkit.distributed import gather, mean, rank, world
 from gadkit.losses.precision import precisely
 from gadkit.losses.shapes import check_alike
 
 
+@checked
 @precisely
 @torch.no_grad()
 def sinkhorn(scores: Float[Tensor, "n k"], epsilon: float = 0.05, iterations: int = 3) -> Float[Tensor, "n k"]:
@@ -35,6 +36,7 @@ def sinkhorn(scores: Float[Tensor, "n k"], epsilon: float = 0.05, iterations: in
     return log.exp()[len(scores) * rank() :][: len(scores)]
 
 
+@checked
 @precisely
 def swav_loss(
     scores: Sequence[Float[Tensor, "n k"]],
@@ -68,6 +70,7 @@ def _cross(target: Float[Tensor, "*n k"], logits: Float[Tensor, "*n k"]) -> Floa
     return -(target * F.log_softmax(logits, -1)).sum(-1).mean()
 
 
+@checked
 @precisely
 def dino_loss(
     teacher: Sequence[Float[Tensor, "n k"]],
@@ -94,6 +97,7 @@ def dino_loss(
     return torch.stack(terms).mean()
 
 
+@checked
 @precisely
 @torch.no_grad()
 def next_centre(
@@ -106,6 +110,7 @@ def next_centre(
     return centre * momentum + mean(torch.cat(list(teacher)).mean(0)) * (1 - momentum)
 
 
+@checked
 @precisely
 def ibot_loss(
     teacher: Float[Tensor, "n p k"],
@@ -132,6 +137,7 @@ def ibot_loss(
     return ((each * mask).sum(1) / hidden.clamp(min=1)).mean()
 
 
+@checked
 @precisely
 def koleo(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Minus the mean log distance of each unit vector to its nearest neighbour: large where two coincide.

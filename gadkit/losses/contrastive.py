@@ -13,11 +13,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gadkit import checks
+from gadkit.checks import checked
 from gadkit.distributed import gather, rank
 from gadkit.losses.precision import precisely
 from gadkit.losses.shapes import check_alike
 
 
+@checked
 @precisely
 def nt_xent(z0: Float[Tensor, "n d"], z1: Float[Tensor, "n d"], temperature: float = 0.5) -> Float[Tensor, ""]:
     """Normalised-temperature cross-entropy of SimCLR: pick each view's partner among the other 2n - 1.
@@ -38,6 +40,7 @@ def nt_xent(z0: Float[Tensor, "n d"], z1: Float[Tensor, "n d"], temperature: flo
     return F.cross_entropy(logits, (own + m) % (2 * m))
 
 
+@checked
 @precisely
 def info_nce(q: Float[Tensor, "n d"], k: Float[Tensor, "n d"], temperature: float = 0.2) -> Float[Tensor, ""]:
     """InfoNCE of MoCo v3, one direction: find each query's key among all keys; 2 tau times the cross-entropy.
@@ -54,6 +57,7 @@ def info_nce(q: Float[Tensor, "n d"], k: Float[Tensor, "n d"], temperature: floa
     return 2 * temperature * F.cross_entropy(logits, labels)
 
 
+@checked
 @precisely
 def clip_loss(
     images: Float[Tensor, "n d"], texts: Float[Tensor, "n d"], scale: float | Float[Tensor, ""]
@@ -73,6 +77,7 @@ def clip_loss(
     return (rows + columns) / 2
 
 
+@checked
 @precisely
 def siglip_loss(
     images: Float[Tensor, "n d"],
@@ -91,6 +96,7 @@ def siglip_loss(
     return -F.logsigmoid(labels * logits).sum(1).mean()
 
 
+@checked
 def balanced_sigmoid(
     logits: Float[Tensor, "n m"], positive: Bool[Tensor, "n m"], weight: Float[Tensor, "n m"] | None = None
 ) -> Float[Tensor, ""]:

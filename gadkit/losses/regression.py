@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gadkit.checks import checked
 from gadkit.losses.precision import precisely
 from gadkit.losses.shapes import check_alike
 
 
+@checked
 @precisely
 def byol_loss(p: Float[Tensor, "n d"], z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Squared distance between the unit vectors of a prediction and its target: 2 - 2 cos, from 0 to 4.
@@ -22,6 +24,7 @@ def byol_loss(p: Float[Tensor, "n d"], z: Float[Tensor, "n d"]) -> Float[Tensor,
     return 2 - 2 * F.cosine_similarity(p, z.detach(), dim=1).mean()
 
 
+@checked
 @precisely
 def mae_loss(
     prediction: Float[Tensor, "b n e"],

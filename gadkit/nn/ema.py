@@ -10,17 +10,19 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from gadkit.checks import share
+from gadkit.checks import checked, share
 from gadkit.nn.private import lerp_
 
 M = TypeVar("M", bound=nn.Module)
 
 
+@checked
 def teacher_of(student: M) -> M:
     """A frozen copy."""
     return copy.deepcopy(student).requires_grad_(False)
 
 
+@checked
 @torch.no_grad()
 def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move the teacher towards the student: theta <- m theta + (1 - m) theta_student; buffers are copied.
@@ -33,6 +35,7 @@ def ema_update(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         ours.copy_(theirs)
 
 
+@checked
 def cosine_momentum(progress: float, base: float = 0.996) -> float:
     """BYOL's schedule, 1 - (1 - base) (cos(pi progress) + 1) / 2: from `base` towards 1, which only the end reaches.
 

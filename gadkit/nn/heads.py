@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gadkit import distributed
-from gadkit.checks import whole
+from gadkit.checks import checked, whole
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -30,11 +30,12 @@ class BatchNorm(nn.BatchNorm1d):
         return super().forward(distributed.gather(x))[len(x) * distributed.rank() :][: len(x)]
 
 
+@checked
 def mlp(sizes: Sequence[int], norm: bool = True, last_norm: bool = False) -> nn.Sequential:
     """Linear layers with ReLU between them, normalised over the batch (not the last one, unless `last_norm`).
 
     A `last_norm` has no scale and shift of its own, as in SimCLR and MoCo v3.  Raises ValueError for fewer than two
-    sizes.
+    sizes, or a size below 1.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes: expected at least what goes in and what comes out, got {tuple(sizes)}")

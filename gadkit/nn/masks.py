@@ -9,11 +9,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from gadkit.checks import checked
+
 LEAST = 4  # patches of a block
 STRETCH = 0.3  # the shape of a block, height over width, lies between this and its inverse
 TRIALS = 16  # blocks that are drawn for each image: more than the largest share needs
 
 
+@checked
 def block_masks(
     counts: list[int], grid: tuple[int, int], generator: torch.Generator | None = None
 ) -> Bool[Tensor, "b n"]:

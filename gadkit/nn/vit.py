@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gadkit.checks import positive
+from gadkit.checks import checked, one_of, positive, whole
 from gadkit.nn.patches import patchify
 
 
+@checked
 def sincos_positions(rows: int, columns: int, width: int, scale: float = 1.0) -> Float[Tensor, "n w"]:
     """Positions as waves, row-major: [sin x, cos x, sin y, cos y] with frequencies 10000 ** (-i / (width / 4)).
 
@@ -22,7 +23,7 @@ def sincos_positions(rows: int, columns: int, width: int, scale: float = 1.0) ->
     is the side of a patch in that unit, so that a finer or a coarser grid covers the same area.  Raises ValueError for
     a width that is no multiple of 4 and a scale that is not positive.
     """
-    positive("scale", scale)
+    positive("scale", scale), whole("rows", rows), whole("columns", columns), whole("width", width)
     if width % 4:
         raise ValueError(f"width: expected a multiple of 4, got {width}")
     omega = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
@@ -62,6 +63,7 @@ class ViT(nn.Module):
     positions are stretched to them.  Layer norms add 1e-5 to the variance, torch's default; MAE and DINO add 1e-6.
     """
 
+    @checked
     def __init__(
         self,
         image_size: int = 64,
@@ -73,8 +75,10 @@ class ViT(nn.Module):
         registers: int = 0,
     ) -> None:
         super().__init__()
-        if positions not in ("sincos", "learnt"):
-            raise ValueError(f"positions: expected sincos or learnt, got {positions!r}")
+        one_of("positions", positions, ("sincos", "learnt"))
+        for name, count in (("image_size", image_size), ("patch_size", patch_size), ("width", width), ("heads", heads)):
+            whole(name, count)
+        whole("depth", depth), whole("registers", registers, 0)
         if image_size % patch_size or width % heads:
             raise ValueError(
                 f"expected image_size a multiple of patch_size and width of heads, got {image_size}, {patch_size}, "

@@ -8,18 +8,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from gadkit.checks import checked, whole
 
+
+@checked
 def critic(width: int = 32) -> nn.Sequential:
     """A small convolutional critic: images (b, 3, s, s) to logits (b, 1, s/8, s/8), one a region, high for real.
 
-    As in DCGAN (Radford et al. 2016), but without batch normalisation and with a logit for each region.
+    As in DCGAN (Radford et al. 2016), but without batch normalisation and with a logit for each region.  Raises
+    ValueError for a width below 1.
     """
+    whole("width", width)
     layers: list[nn.Module] = []
     for before, after in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
         layers += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 3, 1, 1))
 
 
+@checked
 def adversarial(
     discriminator: nn.Module, real: Float[Tensor, "b 3 s s"], fake: Float[Tensor, "n 3 s s"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
@@ -33,6 +39,7 @@ def adversarial(
     return loss, F.softplus(-functional_call(discriminator, frozen, (fake,))).mean()
 
 
+@checked
 def add_gradient(visible: Tensor, hidden: Tensor) -> Float[Tensor, ""]:
     """`visible` in value, `visible + hidden` in its gradient: an opponent's loss says nothing about progress."""
     return visible + hidden - hidden.detach()

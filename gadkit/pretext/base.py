@@ -8,11 +8,11 @@ Book: pretext/context, pretext/generation, pretext/semantic
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from gadkit import distributed
-from gadkit.checks import check_images
+from gadkit.checks import check_images, checked
 from gadkit.data.views import crop, flip
 from gadkit.losses.shapes import check_alike
 from gadkit.method import MethodBase
@@ -56,6 +56,7 @@ class Pretext(MethodBase):
         return F.pixel_shuffle(outputs.transpose(1, 2).unflatten(2, grid), patch // cell).float()
 
 
+@checked
 def init_small(module: nn.Module) -> nn.Module:
     """Initialise a head's matrices small and its biases as zero, like the encoder's: at first all answers are alike."""
     for layer in module.modules():
@@ -65,8 +66,9 @@ def init_small(module: nn.Module) -> nn.Module:
     return module
 
 
+@checked
 def unexplained_variance(
-    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], where: Tensor | None = None
+    prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], where: Bool[Tensor, "*shape"] | None = None
 ) -> Float[Tensor, ""]:
     """The share of a batch's variance that a prediction leaves: 1 for the best constant, 0 for the truth.
 
@@ -88,6 +90,7 @@ def unexplained_variance(
     return error / variance.clamp(min=1e-4)
 
 
+@checked
 def weighted_cross_entropy(
     logits: Float[Tensor, "n k *places"], labels: Int[Tensor, "n *places"], weight: Float[Tensor, "k"]
 ) -> Float[Tensor, ""]:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked
+
 _XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))  # from sRGB
 _WHITE = (0.95047, 1.0, 1.08883)  # D65
 _KNEE = 6 / 29  # below its cube, Lab's cube root gives way to a straight line
@@ -18,6 +20,7 @@ def _mix(matrix: Tensor, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3
     return torch.einsum("ij,bjhw->bihw", matrix.to(images), images)
 
 
+@checked
 def rgb_to_lab(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """SRGB in [0, 1] to L in [0, 100] and a, b in about [-110, 110] (CIE 1976, white D65)."""
     linear = torch.where(images > 0.04045, ((images.clamp(min=0.04) + 0.055) / 1.055) ** 2.4, images / 12.92)
@@ -28,6 +31,7 @@ def rgb_to_lab(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
+@checked
 def lab_to_rgb(lab: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """Lab to sRGB; colours that no screen can show are clipped to [0, 1]."""
     y = (lab[:, 0] + 16) / 116
@@ -37,6 +41,7 @@ def lab_to_rgb(lab: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return torch.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear).clamp(0, 1)
 
 
+@checked
 def palette(step: float) -> Float[Tensor, "q 2"]:
     """The points of a grid in (a, b), `step` apart, that are the nearest to some colour of sRGB.
 
@@ -50,6 +55,7 @@ def palette(step: float) -> Float[Tensor, "q 2"]:
     return (ab / step).round().unique(dim=0) * step
 
 
+@checked
 def nearest(ab: Float[Tensor, "n 2"], colours: Float[Tensor, "q 2"]) -> Int[Tensor, "n"]:
     """The index of the closest colour of a palette."""
     return torch.cdist(ab.float(), colours.float()).argmin(1)

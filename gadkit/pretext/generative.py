@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gadkit import distributed
-from gadkit.checks import one_of
+from gadkit.checks import checked, one_of
 from gadkit.data.views import denormalise, normalise
 from gadkit.nn.heads import BatchNorm
 from gadkit.nn.vit import ViT
@@ -234,6 +234,7 @@ def _weight(adversary: float) -> float:
     return adversary
 
 
+@checked
 def holes(
     count: int, size: int, kind: str, device: torch.device | None = None, generator: torch.Generator | None = None
 ) -> Bool[Tensor, "b 1 s s"]:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked
+
 Images = Float[Tensor, "b 3 h w"]
 
 GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # the axis along which a lens pulls colours apart, Doersch et al. 2015, section 3.1
@@ -19,6 +21,7 @@ GREEN_MAGENTA = (-1.0, 2.0, -1.0)  # the axis along which a lens pulls colours a
 # ------------------------------------------------------------------------------------------------ leaks
 
 
+@checked
 def lens(images: Images, strength: float = 0.04) -> Images:
     """Photographs through a cheap lens: green is imaged smaller than red and blue, by the share `strength`.
 
@@ -31,6 +34,7 @@ def lens(images: Images, strength: float = 0.04) -> Images:
     return torch.cat([images[:, :1], green, images[:, 2:]], 1)
 
 
+@checked
 def mosaic(images: Images) -> Float[Tensor, "b 1 h w"]:
     """What a camera's sensor records: one colour a pixel, in Bayer's pattern red green / green blue.
 
@@ -41,6 +45,7 @@ def mosaic(images: Images) -> Float[Tensor, "b 1 h w"]:
     return torch.gather(images, 1, (y % 2 + x % 2).expand(len(images), 1, h, w))  # 0 red, 1 green, 2 blue
 
 
+@checked
 def pivot(images: Images, quarters: int) -> Images:
     """Quarter turns by resampling about the pixel (n/2, n/2), which lies half a pixel beside the centre of n x n.
 
@@ -61,6 +66,7 @@ def pivot(images: Images, quarters: int) -> Images:
 # ------------------------------------------------------------------------------------------------ closing them
 
 
+@checked
 def project_colour(images: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 3 h w"]:
     """Take the green-magenta axis a = (-1, 2, -1) out of every pixel: x - (x . a) a / (a . a).
 
@@ -70,6 +76,7 @@ def project_colour(images: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*bat
     return images - (images * axis).sum(-3, keepdim=True) * axis / (axis * axis).sum()
 
 
+@checked
 def drop_colour(images: Float[Tensor, "b 3 h w"], generator: torch.Generator | None = None) -> Images:
     """Keep one channel of each image, drawn at random, and put faint noise into the two others.
 
@@ -85,6 +92,7 @@ def drop_colour(images: Float[Tensor, "b 3 h w"], generator: torch.Generator | N
     return torch.where(is_kept, images, mean + 0.01 * spread * noise)
 
 
+@checked
 def standardise(tiles: Float[Tensor, "*batch 3 t t"]) -> Float[Tensor, "*batch 3 t t"]:
     """Give each tile mean 0 and deviation 1, so that neighbours are not known by their brightness.
 
@@ -97,6 +105,7 @@ def standardise(tiles: Float[Tensor, "*batch 3 t t"]) -> Float[Tensor, "*batch 3
 # ------------------------------------------------------------------------------------------------ living off them
 
 
+@checked
 def read_border(images: Images) -> Int[Tensor, "b"]:
     """The number of quarter turns, 0 to 3, from which of first row and first column is one even colour."""
     row, column = images[:, :, 0].flatten(1), images[:, :, :, 0].flatten(1)
@@ -104,6 +113,7 @@ def read_border(images: Images) -> Int[Tensor, "b"]:
     return torch.where(row, 1 + column.long(), 3 * column.long())
 
 
+@checked
 def read_lens(tiles: Float[Tensor, "b n 3 t t"]) -> Float[Tensor, "b n 2"]:
     """How far (x, y, in pixels) green is displaced against red and blue in each tile.
 
@@ -119,6 +129,7 @@ def read_lens(tiles: Float[Tensor, "b n 3 t t"]) -> Float[Tensor, "b n 2"]:
     return -torch.linalg.solve(a.mT @ a + ridge, a.mT @ green)[..., :2, 0]
 
 
+@checked
 def match_edges(tiles: Float[Tensor, "b n 3 t t"], permutations: Int[Tensor, "p n"]) -> Int[Tensor, "b"]:
     """The permutation whose seams fit best, which takes no look at what the picture shows.
 
@@ -134,6 +145,7 @@ def match_edges(tiles: Float[Tensor, "b n 3 t t"], permutations: Int[Tensor, "p 
     return (cost + below[:, place[:, :-1], place[:, 1:]].sum((2, 3))).argmin(1)
 
 
+@checked
 def diffuse(images: Images, hole: Bool[Tensor, "b 1 h w"], steps: int = 200) -> Images:
     """Fill a hole by heat conduction from its rim: each pixel becomes the mean of its neighbours, again and again."""
     filled = torch.where(hole, images.mean((2, 3), keepdim=True), images)
@@ -142,8 +154,14 @@ def diffuse(images: Images, hole: Bool[Tensor, "b 1 h w"], steps: int = 200) -> 
     return filled
 
 
+@checked
 def read_mosaic(raw: Float[Tensor, "b 1 h w"]) -> Images:
-    """Colours out of a sensor's raw image, by what every camera does: 2 x 2 pixels make one colour."""
+    """Colours out of a sensor's raw image, by what every camera does: 2 x 2 pixels make one colour.
+
+    Raises ValueError for sides that are not even.
+    """
+    if not raw.numel() or raw.shape[2] % 2 or raw.shape[3] % 2:
+        raise ValueError(f"raw: expected images of even sides, got shape {tuple(raw.shape)}")
     red, blue = raw[..., ::2, ::2], raw[..., 1::2, 1::2]
     green = (raw[..., ::2, 1::2] + raw[..., 1::2, ::2]) / 2
     return F.interpolate(torch.cat([red, green, blue], 1), scale_factor=2, mode="nearest")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from gadkit.checks import one_of
+from gadkit.checks import checked, one_of
 from gadkit.data.views import normalise
 from gadkit.nn.vit import ViT
 from gadkit.pretext.base import Pretext, init_small
@@ -54,6 +54,7 @@ class Rotation(Pretext):
         return math.log(4)
 
 
+@checked
 def rotate(images: Float[Tensor, "b 3 s s"], quarters: Int[Tensor, "b"], by: str = "rot90") -> Tensor:
     """Turn each image anticlockwise by its own number of quarters."""
     turn = pivot if by == "resampling" else lambda x, k: torch.rot90(x, k, (2, 3))
@@ -174,6 +175,7 @@ class RelativePosition(Puzzle):
         return math.log(8)
 
 
+@checked
 def cut(
     images: Float[Tensor, "b 3 s s"],
     grid: int = 3,
@@ -200,6 +202,7 @@ def cut(
     return cells.gather(3, rows).gather(4, columns)
 
 
+@checked
 def permutation_set(n: int, count: int, generator: torch.Generator | None = None) -> Int[Tensor, "count n"]:
     """`count` permutations of n tiles that differ from each other in as many places as can be.
 

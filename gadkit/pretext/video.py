@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gadkit.checks import check_finite, describe
+from gadkit.checks import check_finite, checked, describe
 from gadkit.data.views import denormalise, normalise
 from gadkit.method import columns
 from gadkit.nn.vit import ViT
@@ -95,6 +95,7 @@ class FrameReader(nn.Module):
         return self(tokens, torch.arange(self.count, device=tokens.device).expand(len(tokens), 1, -1))[:, 0]
 
 
+@checked
 def mirrored(x: Float[Tensor, "b t c h w"], which: Bool[Tensor, "b"]) -> Float[Tensor, "b t c h w"]:
     """Some clips with left and right exchanged; of optical flow, two channels, the first then changes its sign."""
     other = x.flip(4)
@@ -103,11 +104,13 @@ def mirrored(x: Float[Tensor, "b t c h w"], which: Bool[Tensor, "b"]) -> Float[T
     return torch.where(which[:, None, None, None, None], other, x)
 
 
+@checked
 def random_subset(x: Tensor, share: float = 0.5) -> Bool[Tensor, "b"]:
     """A random share of a batch."""
     return (torch.rand(len(x)) < share).to(x.device)
 
 
+@checked
 def convolutions(channels: int, width: int, sizes: Sequence[int] = (16, 32, 48, 64)) -> nn.Sequential:
     """A small network for planes that are no photographs, such as sound and flow: (b, channels, h, w) to (b, width).
 
@@ -122,12 +125,14 @@ def convolutions(channels: int, width: int, sizes: Sequence[int] = (16, 32, 48, 
 # ------------------------------------------------------------------------------------------------ living off leaks
 
 
+@checked
 def read_lamp(frames: Frames) -> Float[Tensor, "b"]:
     """How much brighter the last frame is than the first, and 0 below the noise: it needs no picture, only a clock."""
     light = frames.mean((2, 3, 4))
     return torch.where((light[:, -1] - light[:, 0]).abs() < 1e-4, 0.0, light[:, -1] - light[:, 0])
 
 
+@checked
 def read_gain(frames: Frames, sounds: Float[Tensor, "b 1 bins columns"]) -> Float[Tensor, "b b"]:
     """How well each picture's brightness (row) goes with each sound's loudness (column), by their ranks in the batch.
 
@@ -137,6 +142,7 @@ def read_gain(frames: Frames, sounds: Float[Tensor, "b 1 bins columns"]) -> Floa
     return -(bright[:, None] - loud).abs()
 
 
+@checked
 def read_place(frames: Frames, flow: Float[Tensor, "b u 2 s s"]) -> Float[Tensor, "b b"]:
     """How well the place of change in each clip (row) goes with the place of flow in each other (column).
 

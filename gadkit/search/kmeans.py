@@ -9,12 +9,12 @@ Book: pretext/context, selfsup/curation
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import no_type_check
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gadkit.checks import checked, whole
 from gadkit.distributed import gather, rank, total
 from gadkit.search.neighbors import check_features, distances_to, inner, rows_at_once
 
@@ -30,7 +30,7 @@ class KMeans:
     inertia: float
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def assign(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, "n"]:
     """The nearest centre of every row.  Raises ValueError for features that do not fit or are not finite."""
     x, centres = _check(x, centres)
@@ -41,10 +41,14 @@ def assign(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor
     return index
 
 
-@no_type_check  # bad input is a ValueError
-def distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], index: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """The distance of every row to the centre that it is assigned to."""
+@checked
+def centre_distances(
+    x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], index: Int[Tensor, "n"]
+) -> Float[Tensor, "n"]:
+    """The distance of every row to the centre that it is assigned to.  Raises ValueError for a centre out of range."""
     x, centres = _check(x, centres)
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(centres):
+        raise ValueError(f"index: expected rows of {len(centres)} centres, got {index.min()} to {index.max()}")
     size = rows_at_once(CACHED * x.shape[1], x.device)
     return torch.cat([(a - centres[i]).norm(dim=1) for a, i in zip(x.split(size), index.split(size), strict=True)])
 
@@ -68,7 +72,7 @@ def _nearest(x: Tensor, centres: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield part, inner(part - origin, slope, length).min(1).indices
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def plus_plus(
     x: Float[Tensor, "n d"], k: int, generator: torch.Generator | None = None, shared: bool = False
 ) -> Float[Tensor, "k d"]:
@@ -109,7 +113,7 @@ def _draw(x: Tensor, weights: Tensor, generator: torch.Generator | None, shared:
     return total(row)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def lloyd(
     x: Float[Tensor, "n d"],
     centres: Float[Tensor, "k d"],
@@ -120,9 +124,12 @@ def lloyd(
     """Move centres to the means of their rows until none moves by more than `tol` or the iterations are over.
 
     The inertia never rises, and a centre without rows stays where it is.  Of `shared` rows, the assignment is that of
-    one's own and the inertia that of all.
+    one's own and the inertia that of all.  Raises ValueError for a negative number of iterations or `tol`.
     """
     x, centres = _check(x, centres)
+    whole("iterations", iterations, 0)
+    if tol < 0:
+        raise ValueError(f"tol: expected a distance from 0, got {tol}")
     for _ in range(iterations):
         moved = _means(x, centres, shared)
         shift = (moved - centres).norm(dim=1).max()
@@ -130,7 +137,7 @@ def lloyd(
         if shift <= tol:
             break
     index = assign(x, centres)
-    inertia = distances(x, centres, index).double().square().sum()
+    inertia = centre_distances(x, centres, index).double().square().sum()
     return KMeans(centres, index, float(total(inertia) if shared else inertia))
 
 
@@ -149,7 +156,7 @@ def _means(x: Tensor, centres: Tensor, shared: bool) -> Tensor:
     return torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres.double()).to(x.dtype)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def kmeans(
     x: Float[Tensor, "n d"],
     k: int,

@@ -3,14 +3,12 @@
 Book: selfsup/representations, anomaly/representations
 """
 
-from typing import no_type_check
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gadkit.checks import check_finite, describe
+from gadkit.checks import check_finite, checked, describe, one_of, positive, whole
 from gadkit.nn.private import linear
 
 METRICS = ("cosine", "l2")
@@ -38,8 +36,7 @@ def rows_at_once(keys: int, device: torch.device) -> int:
 
 
 def _check(queries: Tensor, keys: Tensor, k: int, metric: str) -> tuple[Tensor, Tensor]:
-    if metric not in METRICS:
-        raise ValueError(f"metric: expected one of {', '.join(METRICS)}, got {metric!r}")
+    one_of("metric", metric, METRICS)
     queries, keys = check_features(queries, "queries"), check_features(keys, "keys")
     if queries.shape[1] != keys.shape[1]:
         raise ValueError(
@@ -51,7 +48,7 @@ def _check(queries: Tensor, keys: Tensor, k: int, metric: str) -> tuple[Tensor, 
     return queries.to(kind), keys.to(kind)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 @torch.no_grad()  # ranks have no gradient
 def topk(
     queries: Float[Tensor, "n d"], keys: Float[Tensor, "m d"], k: int, metric: str = "cosine", chunk: int | None = None
@@ -63,8 +60,7 @@ def topk(
     """
     queries, keys = _check(queries, keys, k, metric)
     chunk = rows_at_once(len(keys), keys.device) if chunk is None else chunk
-    if chunk < 1:
-        raise ValueError(f"chunk: expected at least 1, got {chunk}")
+    whole("chunk", chunk)
     values = queries.new_empty(len(queries), k)
     indices = torch.empty_like(values, dtype=torch.long)
     if metric == "cosine":
@@ -85,7 +81,7 @@ def _nearest(part: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return exact.gather(1, order), index.gather(1, order)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def knn_vote(
     queries: Float[Tensor, "n d"],
     keys: Float[Tensor, "m d"],
@@ -100,12 +96,10 @@ def knn_vote(
     of 1 - cos ("distance", scikit-learn's).  Features are normalised inside, so their length never matters.
     Raises ValueError as `topk` does, and for other weights or labels that do not fit.
     """
-    if weights not in ("softmax", "uniform", "distance"):
-        raise ValueError(f"weights: expected softmax, uniform or distance, got {weights!r}")
-    if labels.shape != keys.shape[:1] or labels.is_floating_point() or (labels < 0).any():
-        raise ValueError(f"labels: expected {len(keys)} numbers of classes from 0, got {describe(labels)}")
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    one_of("weights", weights, ("softmax", "uniform", "distance"))
+    positive("temperature", temperature)
+    if (labels < 0).any():
+        raise ValueError(f"labels: expected numbers of classes from 0, got {int(labels.min())}")
     cosines, index = topk(queries, keys, k)
     if weights == "softmax":
         votes = (cosines / temperature).softmax(1)
@@ -118,7 +112,7 @@ def knn_vote(
     return shares.scatter_add_(1, labels.to(votes.device)[index], votes)
 
 
-@no_type_check  # bad input is a ValueError
+@checked
 def k_centre(
     x: Float[Tensor, "n d"], count: int, first: int = 0
 ) -> tuple[Int[Tensor, "count"], Float[Tensor, "count"]]:

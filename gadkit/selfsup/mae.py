@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gadkit.checks import checked
 from gadkit.data.views import Views
 from gadkit.losses import mae_loss
 from gadkit.nn import ViT, patchify, sincos_positions, unpatchify
@@ -19,6 +20,7 @@ from gadkit.protocols import Recipe
 from gadkit.selfsup.base import SelfSupervised
 
 
+@checked
 def random_masking(
     n: int, patches: int, ratio: float, noise: Float[Tensor, "n p"] | None = None
 ) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n p"], Int[Tensor, "n p"]]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from gadkit.checks import check_finite
+from gadkit.checks import check_finite, checked, positive, whole
 from gadkit.viz.pictures import GAP, _check_columns, _panel, _pixels
 from gadkit.viz.style import INK, PALETTE, WIDTH, Picture, styled
 
@@ -22,9 +22,10 @@ DOT = 11.0  # points: the diameter of the root
 BACKGROUND = "#F4F4F4"  # of a sheet that is saved: a file has no page around it
 
 
+@checked
 @styled
 def show_clusters(
-    clusters: Sequence[tuple[int, int, UInt8[Tensor, "_ 3 h w"]]], columns: int = 9, page: bool = False
+    clusters: Sequence[tuple[int, int, UInt8[Tensor, "_ 3 _ _"]]], columns: int = 9, page: bool = False
 ) -> Picture:
     """A numbered row a cluster: how many photographs it holds, how many stay, and up to `columns` of these.
 
@@ -33,6 +34,8 @@ def show_clusters(
     """
     if not clusters or any(len(images) == 0 for *_, images in clusters):
         raise ValueError("clusters: expected at least one, each with some photographs to show")
+    for before, after, _ in clusters:
+        whole("photographs", before), whole("photographs that stay", after, 0, before)
     columns, margin = _check_columns(columns), 0.15 if page else 0.0
     side = (WIDTH - LABEL - 2 * margin - GAP * (columns - 1)) / columns
     step, widest = side + GAP, max(before for before, *_ in clusters)
@@ -55,9 +58,10 @@ def show_clusters(
     return figure
 
 
+@checked
 @styled
 def show_tree(
-    branches: Sequence[Sequence[tuple[int, UInt8[Tensor, "_ 3 s s"]]]],
+    branches: Sequence[Sequence[tuple[int, UInt8[Tensor, "_ 3 _ _"]]]],
     sizes: Sequence[int] | None = None,
     whole: int | None = None,
     columns: int = 6,
@@ -75,6 +79,9 @@ def show_tree(
     if len(sizes) != len(branches):
         raise ValueError(f"sizes: expected one a cluster, {len(branches)} in all, got {len(sizes)}")
     whole = sum(sizes) if whole is None else whole
+    for size in [whole, *sizes, *(count for leaves in branches for count, _ in leaves)]:
+        if not 0 < size <= whole:
+            raise ValueError(f"tree: expected counts from 1 to those of the whole, {whole}, got {size}")
     side = (WIDTH - STEM[3] - GAP * (_check_columns(columns) - 1)) / columns
     tops, top = [], 0.0
     for leaves in branches:
@@ -123,12 +130,14 @@ def _dot(figure: Picture, x: float, y: float, count: int, whole: int) -> None:
     )
 
 
+@checked
 @styled
 def plot_points(
     panels: Mapping[str, Float[Tensor, "_ 2"]], limit: float | int, columns: int = 2, size: float = 2.0
 ) -> Picture:
     """Points in the plane, a titled square each from -limit to limit."""
-    if not panels or not limit > 0:
+    positive("size", size)
+    if not panels or not 0 < limit < math.inf:
         raise ValueError(f"panels: expected at least one, and a limit above 0, got {len(panels)} and {limit}")
     columns = min(_check_columns(columns), len(panels))
     rows = math.ceil(len(panels) / columns)

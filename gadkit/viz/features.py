@@ -13,13 +13,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from torch import Tensor
 
-from gadkit.checks import check_finite
+from gadkit.checks import check_finite, checked
 from gadkit.viz.pictures import GAP, TITLE, _cell, _check_columns, _check_titles, _panel, _pixels
 from gadkit.viz.style import INK, WIDTH, Picture, styled
 
 COLOURS = matplotlib.colormaps["cividis"]  # even in lightness, and the same to the colour-blind
 
 
+@checked
 @styled
 def show_rows(rows: Mapping[str, UInt8[Tensor, "b 3 h w"]], titles: Sequence[str] | None = None) -> Picture:
     """Images in named rows of equal length, such as photographs above their views, or above what came of them."""
@@ -46,6 +47,7 @@ def show_rows(rows: Mapping[str, UInt8[Tensor, "b 3 h w"]], titles: Sequence[str
     return figure
 
 
+@checked
 @styled
 def show_fields(
     fields: Float[Tensor, "b h w"],
@@ -60,8 +62,8 @@ def show_fields(
     scale is drawn below and named.
     """
     values = check_finite(fields, "fields").detach().float().cpu()
-    if not len(values):
-        raise ValueError(f"fields: expected at least one, got shape {tuple(fields.shape)}")
+    if not values.numel():
+        raise ValueError(f"fields: expected at least one, of some pixels, got shape {tuple(fields.shape)}")
     low, high = limits or (values.min().item(), values.max().item())
     if not low < high:
         raise ValueError(f"limits: expected low < high, got {low:.4g} and {high:.4g}; give limits for constant fields")
@@ -86,11 +88,13 @@ def show_fields(
     return figure
 
 
+@checked
 def as_images(x: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
     """Numbers from 0 to 1 as the bytes that the other functions draw; what lies outside is clipped."""
     return (check_finite(x, "x").detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+@checked
 def colour_fields(
     fields: Float[Tensor, "b h w"], limits: tuple[float, float] | None = None
 ) -> UInt8[Tensor, "b 3 h w"]:
@@ -99,6 +103,8 @@ def colour_fields(
     `limits` are the numbers at the two ends of the colours; if not given, every field has its own least and greatest.
     """
     values = check_finite(fields, "fields").detach().float().cpu()
+    if not values.numel():
+        raise ValueError(f"fields: expected at least one, of some pixels, got shape {tuple(fields.shape)}")
     if limits is None:
         low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     elif limits[0] < limits[1]:

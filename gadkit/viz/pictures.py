@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from gadkit.checks import check_finite, check_images, describe
+from gadkit.checks import check_finite, check_images, checked, describe, whole
 from gadkit.viz.scale import Scale
 from gadkit.viz.style import ANOMALY, INK, SERIES, WIDTH, Picture, styled
 
@@ -36,6 +36,7 @@ def _pixels(images: Tensor) -> np.ndarray:
     return check_images(images).detach().cpu().permute(0, 2, 3, 1).numpy()  # (b, h, w, 3)
 
 
+@checked
 def overlay(images: UInt8[Tensor, "b 3 h w"], maps: Float[Tensor, "b h w"], scale: Scale) -> UInt8[Tensor, "b 3 h w"]:
     """Paint anomaly maps over their photographs.
 
@@ -67,6 +68,7 @@ def _cell(columns: int, pixels: np.ndarray) -> tuple[float, float]:
     return width, width * pixels.shape[-3] / pixels.shape[-2]
 
 
+@checked
 @styled
 def show_images(
     images: UInt8[Tensor, "b 3 h w"],
@@ -94,9 +96,7 @@ def show_images(
 
 
 def _check_columns(columns: int) -> int:
-    if columns < 1:
-        raise ValueError(f"columns: expected at least 1, got {columns}")
-    return columns
+    return whole("columns", columns)
 
 
 def _check_titles(titles: Sequence[str] | None, count: int) -> None:
@@ -104,12 +104,12 @@ def _check_titles(titles: Sequence[str] | None, count: int) -> None:
         raise ValueError(f"titles: expected one an image, {count} in all, got {len(titles)}")
 
 
+@checked
 @styled
 def contact_sheet(images: UInt8[Tensor, "b 3 h w"], columns: int = 10, gap: int = 4) -> Picture:
     """Many images as one sheet, `columns` wide, `gap` pixels apart; the places left over stay transparent."""
     pixels = _pixels(images)
-    if gap < 0:
-        raise ValueError(f"gap: expected at least 0 pixels, got {gap}")
+    whole("gap", gap, 0)
     count, height, width, _ = pixels.shape
     columns = min(_check_columns(columns), count)
     rows = math.ceil(count / columns)
@@ -124,6 +124,7 @@ def contact_sheet(images: UInt8[Tensor, "b 3 h w"], columns: int = 10, gap: int 
     return figure
 
 
+@checked
 @styled
 def show_detections(
     images: UInt8[Tensor, "b 3 h w"],
@@ -162,6 +163,7 @@ def show_detections(
     return figure
 
 
+@checked
 @styled
 def show_comparison(
     images: UInt8[Tensor, "b 3 h w"],
@@ -220,6 +222,7 @@ def _key(figure: Picture, scale: Scale, top: float) -> None:
     last.set_horizontalalignment("right")
 
 
+@checked
 @styled
 def show_windows(
     image: UInt8[Tensor, "3 h w"],
@@ -260,6 +263,7 @@ def show_windows(
 
 
 def _check_windows(grid: tuple[int, int], windows: Sequence[tuple[int, int, int, int]]) -> None:
+    whole("rows", grid[0]), whole("columns", grid[1])
     if not windows:
         raise ValueError("windows: expected at least one window, got none")
     for row, column, tall, wide in windows:

@@ -12,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+from gadkit.checks import checked
 from gadkit.viz.style import INK, MARKERS, PALETTE, SERIES, WIDTH, Picture, styled
 
 Numbers = float | int | Sequence | np.ndarray | torch.Tensor
@@ -39,6 +40,7 @@ def _legend(figure: Picture, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(labels)))
 
 
+@checked
 @styled
 def plot_shots(
     results: Mapping[str, Numbers],
@@ -74,6 +76,7 @@ def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
         axes.annotate(name, place, xycoords=("axes fraction", "data"), va="center", fontsize=9.5)
 
 
+@checked
 @styled
 def plot_bars(values: Mapping[str, Numbers], xlabel: str, start: float = 0.0, highlight: str | None = None) -> Picture:
     """Horizontal bars in the order given, each from `start` to the mean of its repeats, which are drawn as dots.
@@ -102,6 +105,7 @@ def plot_bars(values: Mapping[str, Numbers], xlabel: str, start: float = 0.0, hi
     return figure
 
 
+@checked
 @styled
 def plot_curves(
     curves: Mapping[str, tuple[Numbers, Numbers]], xlabel: str, ylabel: str, diagonal: bool = False
@@ -120,6 +124,7 @@ def plot_curves(
     return figure
 
 
+@checked
 @styled
 def plot_scores(
     groups: Mapping[str, Numbers], threshold: float | None = None, xlabel: str = "anomaly score"
@@ -151,6 +156,7 @@ def plot_scores(
     return figure
 
 
+@checked
 @styled
 def plot_scatter(
     points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, highlight: Sequence[str] = ()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit.checks import check_finite
+from gadkit.checks import check_finite, checked
 
 
 class Scale(NamedTuple):
@@ -38,6 +38,7 @@ class Scale(NamedTuple):
         return torch.where(maps < middle, below, 1 + above) / 2
 
 
+@checked
 def anomaly_scale(normal_maps: Float[Tensor, "b h w"], quantile: float = 0.995, top: float | None = None) -> Scale:
     """The scale that maps of normal images give: from their median to twice as far as their extreme, or on to `top`.
 

@@ -94,11 +94,11 @@ def test_association_of_members_and_opposites(generator: torch.Generator) -> Non
     torch.testing.assert_close(association(-references[None, :1], references[:1]), torch.ones(1, 1))
 
 
-def test_a_reference_more_never_raises_a_score(generator: torch.Generator) -> None:
+def test_a_reference_more_never_raises_a_score(untyped: None, generator: torch.Generator) -> None:
     queries, references = unit(1, 20, 4, generator=generator), unit(9, 4, generator=generator)
     assert (association(queries, references) <= association(queries, references[:5]) + 1e-6).all()  # but for rounding
     for wrong in (references[:0], references[:, :3]):
-        with pytest.raises(ValueError, match="references: expected shape"):
+        with pytest.raises(ValueError, match="references: expected"):
             association(queries, wrong)
     with pytest.raises(ValueError, match="chunk size"):
         association(queries, references, 0)

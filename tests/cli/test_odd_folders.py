@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from photographs import Run, photograph
 from PIL import Image
+
+from photographs import Run, photograph
 
 DETECT = ["--object", "nut", "--json"]
 

@@ -113,5 +113,5 @@ def test_clusters_that_do_not_fall() -> None:
 
 @pytest.mark.parametrize(("x", "keep"), [(torch.randn(5, 2), 0), (torch.randn(0, 2), 3)])
 def test_nothing_to_keep(untyped: None, x: torch.Tensor, keep: int) -> None:
-    with pytest.raises(ValueError, match="keep: expected at least 1 of at least 1 row"):
+    with pytest.raises(ValueError, match=r"(keep: expected a whole number from 1|x: expected at least 1 row)"):
         curate(x, keep)

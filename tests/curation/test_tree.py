@@ -101,5 +101,5 @@ def test_bad_resampling(untyped: None, resample: object, rounds: int) -> None:
 def test_bad_features(untyped: None) -> None:
     with pytest.raises(ValueError, match="finite"):
         hierarchical_kmeans(torch.full((10, 2), torch.nan), (3,))
-    with pytest.raises(ValueError, match="count: expected at least 1"):
+    with pytest.raises(ValueError, match="count: expected a whole number from 1"):
         levels(0)

@@ -140,16 +140,73 @@ def test_bad_input_is_named() -> None:
     x, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
     with pytest.raises(ValueError, match="classes from 0 to 1, got 0 to 2"):
         fit_linear(x, labels, 2)
-    with pytest.raises(ValueError, match=r"n targets, got \(6, 2\), \(5,\)"):
+    with pytest.raises(ValueError, match=r"targets: expected .* beside x \(6, 2\), got .* shape \(5,\)"):
         fit_linear(x, labels[:5], 3)
     with pytest.raises(ValueError, match=r"shape \(n, 3\), got \(6, 2\)"):
         fit_linear(x, torch.rand(6, 2), 3)
     with pytest.raises(ValueError, match="1 NaN or infinite"):
         fit_linear(torch.where(torch.arange(12).view(6, 2) == 3, torch.nan, x), labels, 3)
-    with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
+    with pytest.raises(ValueError, match=r"part: expected a share in \(0, 1\], got int 0"):
         label_subset(labels, 0, torch.Generator())
 
 
 def test_accuracy_counts_rows() -> None:
     votes = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
     assert accuracy(votes, torch.tensor([0, 1, 1, 0])) == 0.75
+
+
+@pytest.mark.usefixtures("untyped")
+def test_labels_that_would_broadcast_or_count_from_the_end_are_refused() -> None:
+    x, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    with pytest.raises(ValueError, match=r"labels: expected .* shape \(6, 1\)"):
+        accuracy(torch.rand(6, 3), labels[:, None])
+    with pytest.raises(ValueError, match=r"test_labels: expected .* shape \(6, 1\)"):
+        linear_probe(x, labels, x, labels[:, None])
+    with pytest.raises(ValueError, match="labels: expected at least one class number from 0"):
+        linear_probe(x, labels - 1, x, labels)
+    with pytest.raises(ValueError, match="1 NaN or infinite"):
+        knn_accuracy(x, labels, torch.where(torch.arange(12).view(6, 2) == 3, torch.nan, x), labels, k=2)
+    with pytest.raises(ValueError, match="temperature: expected a number above 0"):
+        knn_accuracy(x, labels, x, labels, k=2, temperature=0)
+    with pytest.raises(ValueError, match="k: expected a whole number"):
+        knn_accuracy(x, labels, x, labels, k=2.5)
+    with pytest.raises(ValueError, match="votes: expected at least one row"):
+        accuracy(torch.rand(0, 3), labels[:0])
+
+
+def test_defaults_of_the_probes_are_ten_neighbours_and_a_strength_of_ten(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    votes = knn_accuracy(x[::2], labels[::2], x[1::2], labels[1::2])
+    assert votes == knn_accuracy(x[::2], labels[::2], x[1::2], labels[1::2], k=10, temperature=0.07)
+    few, all_ = (fit_linear(x, labels, 4, strength, tolerance=1e-9).weight for strength in (10.0, 11.0))
+    ours = fit_linear(x, labels, 4, tolerance=1e-9).weight
+    assert torch.equal(ours, few)
+    assert not torch.equal(ours, all_)
+    assert TOLERANCE == 3e-4
+    assert torch.equal(fit_linear(x, labels, 4).weight, fit_linear(x, labels, 4, 10.0, 3e-4).weight)
+
+
+def test_half_of_a_label_is_rounded_up() -> None:
+    labels = torch.arange(2).repeat_interleave(5)
+    assert len(label_subset(labels, 0.5, torch.Generator())) == 2 * 3  # 2.5 a class
+    assert len(label_subset(labels, 0.1, torch.Generator())) == 2 * 1  # 0.5 a class
+    assert len(label_subset(labels, 0.29, torch.Generator())) == 2 * 1  # 1.45 a class
+
+
+def test_without_shares_a_hundredth_and_a_tenth_of_the_labels_stay(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    assert list(label_efficiency(x, labels, x, labels)) == [0.01, 0.1]
+    assert label_efficiency(x, labels, x, labels) == label_efficiency(x, labels, x, labels, seed=0)
+
+
+def test_half_precision_is_probed_like_single() -> None:
+    x, labels = torch.randn(30, 4).half(), torch.arange(30) % 3
+    assert torch.equal(fit_linear(x, labels, 3).weight, fit_linear(x.float(), labels, 3).weight)
+
+
+def test_a_dead_feature_says_nothing(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    head = fit_linear(torch.cat([x, torch.full((240, 1), 7.0)], 1), labels, 4, tolerance=1e-9)
+    assert head.spread[-1] == 1
+    assert head.weight[:, -1].abs().max() < 1e-9
+    torch.testing.assert_close(head.weight[:, :-1], fit_linear(x, labels, 4, tolerance=1e-9).weight, atol=1e-6, rtol=0)

@@ -185,7 +185,6 @@ def test_attention_is_what_the_class_token_looks_at() -> None:
     torch.testing.assert_close(maps[1, 0, 2, 3], whole[1, 0, 3 + 2 * 6 + 3])
 
 
-@pytest.mark.usefixtures("untyped")
 def test_a_backbone_without_attention_is_named() -> None:
-    with pytest.raises(ValueError, match="expected an Encoder, whose `vit` gives attention, got object"):
+    with pytest.raises(ValueError, match="backbone: expected Encoder, got object"):
         attention_maps(object(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

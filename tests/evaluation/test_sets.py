@@ -1,5 +1,6 @@
 """The protocol's images: nothing that is tested on was learnt from, and boxes and masks say what is there."""
 
+import inspect
 from collections.abc import Callable
 from itertools import combinations
 
@@ -29,7 +30,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rendered]:
 
         with monkeypatch.context() as patch:
             patch.setattr(factory, "render", noted)
-            make.__wrapped__(*arguments)  # past the cache, which would answer without a word to the factory
+            inspect.unwrap(make)(*arguments)  # past the cache, which would answer without a word to the factory
         return products, shots
 
     return while_making
@@ -67,7 +68,7 @@ def test_no_clip_is_in_two_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motion, "clips", noted)
     for seed in (0, 1):
         for split in ("train", "test"):
-            sets.clips.__wrapped__(seed, split, 8)
+            inspect.unwrap(sets.clips)(seed, split, 8)
     assert [len(some) for some in found] == [8] * 4
     assert not any(one & other for one, other in combinations(found, 2))
     assert min(map(min, found)) >= FIRST_TEST
@@ -131,7 +132,7 @@ def test_boxes_fit_the_parts_on_a_plate() -> None:
 def test_plates_and_their_seeds() -> None:
     one, two = sets.plates(0, "train", 4), sets.plates(1, "train", 4)
     assert not torch.equal(one.images, two.images)
-    sets.plates.cache_clear()
+    sets.plates.__wrapped__.cache_clear()
     again = sets.plates(0, "train", 4)
     assert torch.equal(one.images, again.images)
     assert all(torch.equal(a, b) for a, b in zip(one.boxes, again.boxes, strict=True))

@@ -84,7 +84,7 @@ def test_two_devices_draw_the_same_scene() -> None:
     [
         ({"category": "spoon"}, "category: expected one of"),
         ({"defect": "rust"}, "defect: expected one of"),
-        ({"size": 4}, "size: expected 16 to 2048"),
+        ({"size": 4}, "size: expected a whole number from 16 to 2048"),
         ({"nuisance": 2.0}, "nuisance: expected"),
         ({"severity": 1.5}, "severity: expected"),
         ({"severity": float("nan")}, "severity: expected"),
@@ -194,3 +194,33 @@ def test_export_reads_back_through_the_folder_reader(tmp_path) -> None:
     for photo in photos:
         assert photo.image.shape == (3, 48, 48)
         assert bool(photo.mask.any()) == bool(photo.label)
+
+
+def test_defaults_of_the_renderer_are_the_first_product_at_half_severity_free_pose_and_some_noise() -> None:
+    seeds = torch.arange(3)
+    plain = factory.render("gear", seeds)
+    said = factory.render("gear", seeds, 0, None, 0.5, 96, 1.0, 0.02)
+    assert plain.images.shape == (3, 3, 96, 96)
+    assert torch.equal(plain.images, said.images)
+    broken = factory.render("gear", seeds, defect="scratch", size=32)
+    assert torch.equal(broken.images, factory.render("gear", seeds, 0, "scratch", 0.5, 32, 1.0, 0.02).images)
+    for other in ({"variants": 1}, {"severity": 0.6}, {"nuisance": 0.9}, {"noise": 0.03}):
+        assert not torch.equal(broken.images, factory.render("gear", seeds, defect="scratch", size=32, **other).images)
+
+
+def test_defaults_of_a_test_set() -> None:
+    data = factory.test_set("felt", size=16)
+    kinds = len(factory.CATEGORIES["felt"].defects)
+    assert len(data.references) == 4
+    assert sum(name == "good" for name in data.defects) == 20
+    assert len(data.images) <= 20 + 3 * kinds
+    assert max(sum(name == kind for name in data.defects) for kind in factory.CATEGORIES["felt"].defects) == 3
+    assert torch.equal(data.images, factory.test_set("felt", 0, 0, "loose", 20, 3, 4, 16).images)
+    for other in ({"variant": 1}, {"seed": 1}, {"regime": "fixture"}):
+        assert not torch.equal(data.references, factory.test_set("felt", size=16, **other).references)
+
+
+def test_defaults_of_captions_are_a_fifth_generic_a_fifth_invented_and_half_vague() -> None:
+    ours, said = random.Random(0), random.Random(0)
+    for _ in range(50):
+        assert factory.caption("gear", "scratch", ours) == factory.caption("gear", "scratch", said, 0.2, 0.2, 0.5)

@@ -80,10 +80,10 @@ def test_the_standard_pool_shows_seen_categories_and_parts_that_do_not_exist() -
         ({"counts": {}}, "counts: expected some photographs"),
         ({"counts": {"coin": 0}}, "counts: expected some photographs"),
         ({"counts": {"coin": -1, "gear": 3}}, "counts: expected some photographs"),
-        ({"counts": {"coin": 4}, "defective": 1.5}, "defective: expected a share from 0 to 1, got 1.5"),
-        ({"counts": {"coin": 4}, "seed": 1 << 12}, "seed: expected a number from 0 to 4095, got 4096"),
+        ({"counts": {"coin": 4}, "defective": 1.5}, r"defective: expected a share in \[0, 1\], got float 1.5"),
+        ({"counts": {"coin": 4}, "seed": 1 << 12}, "seed: expected a whole number from 0 to 4095, got int 4096"),
         ({"counts": {"unicorn": 4}}, "category: expected one of .*, got 'unicorn'"),
-        ({"counts": {"coin": 4}, "size": 8}, "size: expected 16 to 2048 pixels, got 8"),
+        ({"counts": {"coin": 4}, "size": 8}, "size: expected a whole number from 16 to 2048, got int 8"),
     ],
 )
 def test_bad_orders_are_refused(order: dict, message: str) -> None:
@@ -92,5 +92,5 @@ def test_bad_orders_are_refused(order: dict, message: str) -> None:
 
 
 def test_no_pool_of_nothing() -> None:
-    with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="count: expected a whole number from 1 to 16777216, got int 0"):
         unlabelled(0)

@@ -50,5 +50,9 @@ def test_bad_pictures(untyped: None, images: torch.Tensor) -> None:
         viz.show_tree([[]])
     with pytest.raises(ValueError, match="sizes: expected one a cluster, 1 in all, got 2"):
         viz.show_tree([[(3, images)]], sizes=[3, 4])
+    with pytest.raises(ValueError, match="expected counts from 1 to those of the whole, 2, got 3"):
+        viz.show_tree([[(3, images)]], sizes=[3], whole=2)
+    with pytest.raises(ValueError, match="photographs that stay: expected a whole number from 0 to 3"):
+        viz.show_clusters([(3, 4, images)])
     with pytest.raises(ValueError, match="limit above 0"):
         viz.plot_points({"a": torch.zeros(1, 2)}, limit=0)

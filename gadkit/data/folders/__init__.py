@@ -17,7 +17,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from gadkit.checks import one_of
+from gadkit.checks import checked, one_of
 from gadkit.data.folders.depth import Depth
 from gadkit.data.folders.layouts import Entry, classes, detect_layout, mvtec, pairs, plain
 from gadkit.data.folders.listing import natural
@@ -72,6 +72,7 @@ class ImageFolder:
     whatever their split, decide it together when the first is read.
     """
 
+    @checked
     def __init__(
         self,
         root: str | Path,
@@ -146,6 +147,7 @@ class ImageFolder:
                 yield photo
 
 
+@checked
 def load_images(
     source: str | Path | Iterable[str | Path],
     size: int | tuple[int, int] | None = None,

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gadkit import factory
+from gadkit.checks import check_finite, checked, one_of, positive, whole
+from gadkit.factory.catalogue import lookup
 from gadkit.factory.draw import Draw
 from gadkit.factory.films.mechanics import ACTIONS, FIELD, FINE, IMPACTS, RATE, TABLE, Body
 from gadkit.factory.scene import hsv
@@ -75,6 +77,7 @@ def _turned(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     return x * cos - y * sin, x * sin + y * cos
 
 
+@checked
 @torch.inference_mode()
 def clips(
     count: int,
@@ -93,8 +96,7 @@ def clips(
     and every clip brightens by this share from its first frame to its last; `noise` is the sensor's deviation.  Clip i
     is the same whatever `count`.  Raises ValueError for an unknown split or action, and numbers out of range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    one_of("split", split, SPLITS)
     if not actions or any(name not in ACTIONS for name in actions) or not parts:
         raise ValueError(f"clips: expected actions among {', '.join(ACTIONS)} and some parts, got {actions}, {parts}")
     if not 0 < count <= 1 << 20 or not 0 <= seed < 1 << 16 or frames < 2 or size < 16 or size % 2:
@@ -102,6 +104,11 @@ def clips(
             f"clips: expected count from 1 to 2^20, seed from 0 to 2^16 - 1, frames >= 2 and an even size >= 16, "
             f"got {count}, {seed}, {frames}, {size}"
         )
+    for part in parts:
+        lookup(part)
+    if not -2 <= drift <= 2 or not 0 <= noise < math.inf:
+        raise ValueError(f"clips: expected a drift from -2 to 2 and noise from 0, got {drift} and {noise}")
+    whole("size", size, 16, 1364)  # a part is drawn half as large again, and no larger than 2048
     seeds = FIRST[split] + (seed << 20) + torch.arange(count)
     numbers = torch.tensor([list(ACTIONS).index(name) for name in actions])[torch.arange(count) % len(actions)]
     done = [
@@ -223,11 +230,14 @@ def _shade(x: Tensor, y: Tensor, radii: Tensor, size: int) -> Tensor:
     return (1 - dark * (side > _EDGE)[:, None])[:, :, None]
 
 
+@checked
 def flow_colours(flow: Float[Tensor, "*b 2 s s"], fastest: float) -> UInt8[Tensor, "*b 3 s s"]:
     """Optical flow as colours: the hue is the direction (red: to the right), white stands still.
 
-    Colours are full at `fastest` pixels a frame.
+    Colours are full at `fastest` pixels a frame.  Raises ValueError for NaN, or for `fastest` not above 0.
     """
+    check_finite(flow, "flow")
+    positive("fastest", fastest)
     x, y = flow.float().movedim(-3, 0).flatten(1)[..., None, None]  # (2, pixels, 1, 1)
     strong = ((x * x + y * y).sqrt() / fastest).clamp(0, 1)
     colours = hsv(torch.atan2(y, x) / math.tau, strong, torch.ones_like(strong))[..., 0, 0]  # (pixels, 3)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gadkit.checks import check_finite, checked
 from gadkit.factory.draw import Draw
 from gadkit.factory.films.mechanics import FIELD, RATE
 from gadkit.factory.films.motion import Clips
@@ -43,6 +44,7 @@ _STRUCK, _CLICK, _ROOM = 0.2, 0.05, 0.002  # amplitudes of tone and click at 1 m
 _BRIGHTNESS = 0.45  # of a clip at which the automatic gain is 1
 
 
+@checked
 def tone_of(clips: Clips) -> Float[Tensor, "n"]:
     """The lowest partial of each clip's part in Hz: its material's, times 4 cm over its diameter."""
     metres = 2 * clips.radii / clips.frames.shape[-1] * FIELD
@@ -54,14 +56,18 @@ def _of_material(clips: Clips) -> Float[Tensor, "n 3"]:
     return table.to(clips.radii)[clips.parts]
 
 
+@checked
 @torch.inference_mode()
 def waves(clips: Clips, leak: float = 0.0, noise: float = 1.0) -> Float[Tensor, "n samples"]:
     """The sound of every clip, as long as its video, about [-1, 1]: `SAMPLES` samples a frame.
 
     Each impact strikes all partials, in proportion to its speed, from the moment at which it is seen.  `noise` scales
     the room's.  `leak` opens a shortcut: camera and microphone share one automatic gain, so a clip is the louder the
-    brighter its picture is, by so many decibels from black to white.
+    brighter its picture is, by so many decibels from black to white.  Raises ValueError for a `leak` beyond 200
+    decibels, or noise below 0.
     """
+    if abs(leak) > 200 or not 0 <= noise < math.inf:
+        raise ValueError(f"waves: expected a leak from -200 to 200 dB and noise from 0, got {leak} and {noise}")
     draw, count = Draw(clips.seeds), clips.frames.shape[1] * SAMPLES
     _, loss, contact = (column[:, None] for column in _of_material(clips).unbind(1))
     now = torch.arange(count, device=clips.radii.device) / SAMPLE_RATE  # seconds
@@ -86,12 +92,17 @@ def waves(clips: Clips, leak: float = 0.0, noise: float = 1.0) -> Float[Tensor, 
     return sound
 
 
+@checked
 @torch.inference_mode()
 def log_mel(sound: Float[Tensor, "n samples"]) -> Float[Tensor, "n 1 bins columns"]:
     """Log-mel spectrograms: the logarithm of the power in `BINS` bands, low ones first, every `HOP` samples.
 
     Column c is centred on sample c * HOP; its window is `WINDOW` samples wide (Hann).  Natural logarithm, 0 at power 1.
+    Raises ValueError for a sound of less than `HOP` samples, or NaN.
     """
+    if not len(sound) or sound.shape[1] < HOP:
+        raise ValueError(f"sound: expected some of at least {HOP} samples, got shape {tuple(sound.shape)}")
+    check_finite(sound, "sound")
     shape = {"n_fft": WINDOW, "hop_length": HOP, "window": torch.hann_window(WINDOW, device=sound.device)}
     bins = torch.stft(sound, **shape, pad_mode="constant", return_complex=True)[..., : sound.shape[1] // HOP]
     power = bins.abs() ** 2 / WINDOW
@@ -111,6 +122,7 @@ def _mel_filters() -> Float[Tensor, "bins frequencies"]:
     return (filters / filters.sum(1, keepdim=True)).float()
 
 
+@checked
 def hear(clips: Clips, leak: float = 0.0) -> Float[Tensor, "n 1 bins columns"]:
     """The spectrograms of clips, in half precision; for `leak` see `waves`."""
     return log_mel(waves(clips, leak)).half()

@@ -1,0 +1,89 @@
+"""Every option of every command with values that do not fit: a documented exit code, and never a traceback."""
+
+import argparse
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gadkit.cli import main, parser
+
+EACH = 5  # values an option
+VALUES = (
+    "",
+    "nonsense",
+    "0",
+    "-1",
+    "2.5",
+    "nan",
+    "-inf",
+    "1e999",
+    "9" * 30,
+    "a\tb",
+    "x" * 300,
+    "cuda:99",
+    "two",
+    "0x1",
+)
+PATHS = ("", "nowhere", "photographs/one.png", "photographs/one.png/below", "x" * 300, "/dev/null", "photographs", "..")
+
+# a run of each command that ends soon; what trains is asked for no photographs, so that it never begins
+COMMANDS = {
+    "detect": ["photographs", "--object", "nut", "--device", "cpu"],
+    "curate": ["photographs", "--keep", "1", "--duplicates", "0.9", "--device", "cpu", "--out", "chosen"],
+    "data export": ["exported", "--category", "felt", "--per-class", "1", "--size", "16"],
+    "train": ["simclr", "--photographs", "0"],
+    "evaluate": ["nobody"],  # neither does this one, which would take minutes
+}
+
+
+def leaves(top: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command, with its parser."""
+    below = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield name, top
+    for action in below:
+        for word, command in action.choices.items():
+            yield from leaves(command, f"{name} {word}".strip())
+
+
+LEAVES = dict(leaves(parser()))
+OPTIONS = [
+    (name, action.option_strings[-1], action)
+    for name, command in LEAVES.items()
+    for action in command._actions
+    if action.option_strings and action.nargs != 0
+]
+
+
+def test_every_command_is_tried() -> None:
+    assert {*LEAVES} == {*COMMANDS}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untyped: None) -> None:
+    """A folder with two photographs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    for i, name in enumerate(("one", "two")):
+        Image.effect_noise((24, 20), 30 + 40 * i).convert("RGB").save(f"photographs/{name}.png")
+
+
+@pytest.mark.usefixtures("photographs")
+@pytest.mark.parametrize(("command", "option", "action"), OPTIONS, ids=[f"{c} {o}" for c, o, _ in OPTIONS])
+def test_a_wrong_value_is_a_result_or_a_sentence(
+    command: str, option: str, action: argparse.Action, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dice = random.Random(zlib.crc32(f"{command} {option}".encode()))
+    values = dice.sample(PATHS if action.type is Path else VALUES, EACH)
+    if command == "train":
+        values = [value for value in values if not value.isdigit() or int(value) == 0]  # any other number would train
+    for value in values:
+        code = main([*command.split(), *COMMANDS[command], option, value])
+        said = capsys.readouterr().err
+        assert code in (0, 1, 2), (value, said)
+        assert "Traceback" not in said, value
+        assert code == 0 or said.strip(), f"{option} {value!r}: exit code {code}, and not a word"

@@ -1,0 +1,494 @@
+"""One valid, small call of every function that a page shows, and the few that are not tried, each with its reason.
+
+Keys are a function's name, with as much of its module before it as tells it from others of that name.
+"""
+
+import random
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gadkit.anomaly.knn import KNN, PatchKNN
+from gadkit.anomaly.winclip import WinCLIP
+from PIL import Image
+from torch import nn
+
+from gadkit import factory, zoo
+from gadkit.anomaly.benchmark import MEASURES, Result
+from gadkit.backbones import Encoder
+from gadkit.backbones.timm_models import TINY
+from gadkit.curation import hierarchical_kmeans
+from gadkit.curation.longtail import Setting
+from gadkit.factory.films import motion
+from gadkit.factory.pool import Pool
+from gadkit.factory.scene import Scene
+from gadkit.nn import ViT
+from gadkit.nn.baselines import tiny_model
+from gadkit.selfsup import SimCLR
+from gadkit.train import Plan
+from gadkit.viz import Scale
+
+Arguments = Callable[[], dict[str, Any]]
+
+
+def valid(arguments: Arguments) -> dict[str, Any]:
+    """Arguments of a valid call, the same every time."""
+    torch.manual_seed(0)
+    return arguments()
+
+
+def images(count: int = 3, side: int = 32) -> torch.Tensor:
+    return torch.randint(256, (count, 3, side, side), dtype=torch.uint8)
+
+
+def pictures(count: int = 2, side: int = 16) -> torch.Tensor:
+    return torch.rand(count, 3, side, side)
+
+
+def masks(*shape: int) -> torch.Tensor:
+    return torch.arange(torch.Size(shape).numel()).view(shape) % 3 == 0
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@cache
+def vit() -> ViT:
+    return ViT(image_size=16, patch_size=8, width=8, depth=2, heads=2)
+
+
+@cache
+def encoder() -> Encoder:
+    return Encoder(vit(), image_size=16)
+
+
+@cache
+def clip() -> Any:
+    return zoo.load("clip-random")
+
+
+@cache
+def fitted() -> WinCLIP:
+    return WinCLIP(clip(), "nut").fit(images(2))
+
+
+@cache
+def films() -> motion.Clips:
+    return motion.clips(2, frames=3, size=16)
+
+
+@cache
+def scene() -> Scene:
+    drawn = Scene(torch.arange(2), torch.arange(2), 16)
+    factory.CATEGORIES["washer"].draw(drawn)
+    return drawn
+
+
+def scale() -> Scale:
+    return Scale(0.0, 1.0)
+
+
+def folder() -> Path:
+    root = Path("photographs")
+    if not root.exists():
+        root.mkdir()
+        Image.new("RGB", (20, 16)).save(root / "one.png")
+    return root
+
+
+def two_sets() -> dict[str, Any]:
+    labels = torch.arange(12) % 3
+    return {"x": torch.randn(12, 4), "labels": labels, "test": torch.randn(12, 4), "test_labels": labels}
+
+
+def method(**options: Any) -> Arguments:
+    return lambda: {"encoder": ViT(16, 8, 8, 2, 2), **options}
+
+
+CALLS: dict[str, Arguments] = {
+    # anomaly
+    "benchmark.evaluate": lambda: {
+        "detector": lambda noun: KNN(encoder()),
+        "categories": ("felt",),
+        "regime": "loose",
+        "shots": (1,),
+        "variants": 1,
+        "seeds": (0,),
+        "size": 16,
+        "quiet": True,
+    },
+    "benchmark.table": lambda: {
+        "rows": [{"weights": "tiny", "regime": "loose", "shots": 4, **dict.fromkeys(MEASURES, (0.5, 0.1))}]
+    },
+    "summarise": lambda: {"results": [Result("felt", 0, 0, "loose", 1, 0.5, 0.5, 0.5)], "measure": "aupro"},
+    "KNN": lambda: {"backbone": encoder(), "k": 1, "chunk": 2},
+    "PatchKNN": lambda: {
+        "backbone": encoder(),
+        "layers": (-1,),
+        "k": 1,
+        "thin": 0.5,
+        "turns": 1,
+        "top": 0.1,
+        "chunk": 2,
+    },
+    "association": lambda: {"queries": torch.rand(2, 3, 4), "references": torch.rand(5, 4), "chunk": 2},
+    "harmonic_mean": lambda: {"maps": [torch.rand(2, 3), torch.rand(2, 3)]},
+    "spread_windows": lambda: {"scores": torch.rand(2, 6), "grid": (3, 4), "scale": 2},
+    "upsample": lambda: {"maps": torch.rand(2, 3, 4), "size": (6, 8)},
+    "window_indices": lambda: {"grid": (3, 4), "scale": 2},
+    "plain_aupro": lambda: {"maps": np.ones((2, 6, 6)), "masks": masks(2, 6, 6).numpy(), "thresholds": 5},
+    "plain.sample": lambda: {"count": 2, "size": 16, "seed": 0},
+    "aupro": lambda: {"maps": torch.rand(2, 6, 6), "masks": masks(2, 6, 6), "limit": 0.3},
+    "auroc": lambda: {"scores": torch.rand(9), "labels": masks(9)},
+    "average_precision": lambda: {"scores": np.linspace(0, 1, 9), "labels": masks(9).numpy()},
+    "f1_max": lambda: {"scores": torch.rand(9), "labels": masks(9).long()},
+    "PromptEnsemble": lambda: {"normal": ("{}",), "anomalous": ("bad {}",), "templates": ("a {}",)},
+    "false_alarm_rate": lambda: {"scores": torch.rand(4), "line": 0.5},
+    "held_out": lambda: {"detector": fitted(), "normal": images(2), "quiet": True},
+    "threshold": lambda: {"scores": torch.rand(4), "quantile": 0.9},
+    "WinCLIP": lambda: {"backbone": clip(), "object_name": "nut"},
+    "AnomalyResult": lambda: {"maps": torch.rand(2, 4, 4), "scores": torch.rand(2)},
+    # backbones
+    "Encoder": lambda: {"vit": vit(), "image_size": 16, "pool": "cls"},
+    "zoo.load": lambda: {"name": "random", "preset": "tiny", "device": "cpu", "gives": None, "file": None},
+    "OpenCLIP": lambda: {"model": clip().model, "tokenizer": clip().tokenizer},
+    "Timm": lambda: {"model": tiny_model("convnext"), "data_config": dict(TINY), "patch_size": 8},
+    "tiny_model": lambda: {"architecture": "swin"},
+    "check_images": lambda: {"images": images(), "what": "photographs"},
+    # curation
+    "centre_of": lambda: {"x": torch.randn(6, 3)},
+    "curate": lambda: {
+        "x": torch.randn(20, 3),
+        "keep": 5,
+        "clusters": (4, 2),
+        "duplicates": 0.99,
+        "choice": "closest",
+        "generator": generator(),
+    },
+    "prepare": lambda: {"x": torch.randn(6, 3), "centre": torch.zeros(3)},
+    "twins": lambda: {"x": torch.randn(6, 3), "threshold": 0.9, "neighbours": 3},
+    "retaken": lambda: {
+        "backbone": encoder(),
+        "images": images(2),
+        "features": torch.randn(2, 8),
+        "centre": torch.zeros(8),
+        "quantile": 0.1,
+    },
+    "Setting": lambda: {"photographs": 64, "keep": 8, "steps": 3, "made_up": 0.2, "again": 0.3, "products": (4, 2)},
+    "long_tail": lambda: {"setting": Setting(photographs=40, products=(2, 1)), "seed": 0, "size": 16},
+    "longtail.facts": lambda: {
+        "pool": Pool(images(4), torch.arange(4) % 2, torch.full((4,), -1), ("gear", "coin")),
+        "products": torch.arange(4),
+        "rows": torch.tensor([0, 2]),
+    },
+    "sampling.sample": lambda: {
+        "tree": hierarchical_kmeans(torch.arange(24.0).view(12, 2), (3,), rounds=0),
+        "target": 5,
+        "choice": "closest",
+        "x": torch.arange(24.0).view(12, 2),
+        "generator": generator(),
+        "shared": False,
+    },
+    "waterfall": lambda: {"sizes": torch.tensor([1, 5, 9]), "target": 7, "generator": generator()},
+    "divergence": lambda: {"x": torch.randn(9, 2), "bandwidth": 0.5, "cells": 12},
+    "simulation.points": lambda: {"count": 36, "generator": generator()},
+    "hierarchical_kmeans": lambda: {
+        "x": torch.randn(20, 3),
+        "clusters": (4, 2),
+        "resample": 2,
+        "rounds": 1,
+        "generator": generator(),
+        "iterations": 3,
+        "shared": False,
+    },
+    "levels": lambda: {"count": 1000, "ratio": 4, "widest": 10},
+    # data
+    "ImageFolder": lambda: {"root": folder(), "recursive": True, "layout": None, "category": None, "split": None},
+    "load_images": lambda: {"source": folder(), "size": 16},
+    "Views": lambda: {
+        "size": 16,
+        "scale": (0.2, 1.0),
+        "ratio": (0.75, 1.25),
+        "strength": 1.0,
+        "mirror": 0.5,
+        "blurred": 0.5,
+        "solarised": 0.0,
+    },
+    "blur": lambda: {"x": pictures(), "sigma": (0.1, 2.0), "share": 0.5, "generator": generator()},
+    "colour_jitter": lambda: {
+        "x": pictures(),
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "share": 0.8,
+        "generator": generator(),
+    },
+    "crop": lambda: {
+        "images": images(),
+        "size": 8,
+        "scale": (0.2, 1.0),
+        "ratio": (0.75, 1.25),
+        "generator": generator(),
+    },
+    "denormalise": lambda: {"x": pictures()},
+    "greyscale": lambda: {"x": pictures(), "share": 0.5, "generator": generator()},
+    "normalise": lambda: {"x": pictures()},
+    "resize": lambda: {"images": images(), "size": 8},
+    "solarise": lambda: {"x": pictures(), "share": 0.5, "threshold": 0.5, "generator": generator()},
+    # evaluation
+    "features.look": lambda: {
+        "backbone": encoder(),
+        "images": images(),
+        "blocks": True,
+        "patches": True,
+        "chunk": 2,
+    },
+    "fit_linear": lambda: {
+        "x": torch.randn(6, 2),
+        "targets": torch.arange(6) % 3,
+        "classes": 3,
+        "strength": 1.0,
+        "tolerance": 1e-3,
+    },
+    "knn_accuracy": lambda: {**two_sets(), "k": 3, "temperature": 0.07},
+    "linear_probe": lambda: {**two_sets(), "strength": 1.0},
+    "protocol.evaluate": lambda: {"backbone": encoder(), "seeds": (0,), "only": ("digits",)},
+    "alignment": lambda: {"x": torch.randn(6, 3), "y": torch.randn(6, 3)},
+    "attention_maps": lambda: {"backbone": encoder(), "images": images()},
+    "effective_rank": lambda: {"x": torch.randn(6, 3)},
+    "kernels": lambda: {"network": nn.Sequential(nn.Conv2d(3, 4, 3))},
+    "pca_colours": lambda: {"patches": torch.randn(2, 6, 5), "grid": (2, 3)},
+    "uniformity": lambda: {"x": torch.randn(6, 3), "t": 2.0},
+    "results.read": lambda: {"path": Path("nowhere")},
+    "results.summary": lambda: {"values": [0.5, 0.6, 0.7]},
+    "sets.defects": lambda: {"seed": 0, "split": "train", "per_category": 1, "size": 16},
+    "sets.parts": lambda: {"seed": 0, "products": 1, "size": 16},
+    # factory
+    "caption": lambda: {
+        "category": "gear",
+        "defect": "scratch",
+        "rng": random.Random(0),
+        "generic": 0.2,
+        "invented": 0.2,
+        "vague": 0.5,
+    },
+    "catalogue.split": lambda: {"name": "seen"},
+    "Draw": lambda: {"seeds": torch.arange(3)},
+    "motion.clips": lambda: {
+        "count": 2,
+        "seed": 0,
+        "split": "train",
+        "actions": ("roll", "fall"),
+        "parts": ("washer",),
+        "frames": 3,
+        "size": 16,
+        "drift": 0.1,
+        "noise": 0.01,
+    },
+    "flow_colours": lambda: {"flow": torch.randn(2, 2, 4, 4), "fastest": 1.0},
+    "sound.hear": lambda: {"clips": films(), "leak": 1.0},
+    "geometry.edges": lambda: {"height": torch.rand(2, 16, 16), "materials": torch.zeros(2, 16, 16).to(torch.uint8)},
+    "geometry.normals": lambda: {"height": torch.rand(2, 16, 16)},
+    "geometry.unlabelled": lambda: {"count": 2, "seed": 0, "size": 16, "defective": 0.5},
+    "pool.unlabelled": lambda: {"count": 3, "seed": 0, "size": 16},
+    "factory.render.render": lambda: {
+        "category": "gear",
+        "seeds": torch.arange(2),
+        "variants": torch.arange(2),
+        "defect": "scratch",
+        "severity": torch.tensor([0.2, 0.9]),
+        "size": 16,
+        "nuisance": 0.5,
+        "noise": 0.01,
+    },
+    "Scene": lambda: {"seeds": torch.arange(2), "variants": torch.arange(2), "size": 16, "nuisance": 1.0},
+    "light": lambda: {"scene": scene(), "canvas": scene()},
+    "factory.sets.export": lambda: {
+        "root": Path("exported"),
+        "categories": ("felt",),
+        "regime": "loose",
+        "seed": 0,
+        "per_class": 1,
+        "size": 16,
+    },
+    "test_set": lambda: {
+        "category": "felt",
+        "variant": 0,
+        "seed": 0,
+        "regime": "fixture",
+        "normal": 1,
+        "per_defect": 1,
+        "references": 1,
+        "size": 16,
+    },
+    # losses
+    "dino_loss": lambda: {
+        "teacher": [torch.randn(4, 5)] * 2,
+        "student": [torch.randn(4, 5)] * 3,
+        "centre": torch.zeros(5),
+        "teacher_temperature": 0.04,
+        "student_temperature": 0.1,
+    },
+    "koleo": lambda: {"z": torch.randn(4, 5)},
+    "next_centre": lambda: {"centre": torch.zeros(5), "teacher": [torch.randn(4, 5)] * 2, "momentum": 0.9},
+    "sinkhorn": lambda: {"scores": torch.randn(4, 5), "epsilon": 0.05, "iterations": 3},
+    "swav_loss": lambda: {
+        "scores": [torch.randn(4, 5)] * 3,
+        "temperature": 0.1,
+        "epsilon": 0.05,
+        "iterations": 3,
+    },
+    "info_nce": lambda: {"q": torch.randn(4, 5), "k": torch.randn(4, 5), "temperature": 0.2},
+    "nt_xent": lambda: {"z0": torch.randn(4, 5), "z1": torch.randn(4, 5), "temperature": 0.2},
+    "byol_loss": lambda: {"p": torch.randn(4, 5), "z": torch.randn(4, 5)},
+    "mae_loss": lambda: {
+        "prediction": torch.randn(2, 3, 4),
+        "target": torch.randn(2, 3, 4),
+        "mask": torch.ones(2, 3),
+        "norm_pix": True,
+    },
+    # methods and networks
+    "methods.build": lambda: {"name": "simclr"},
+    "zoo.facts": lambda: {"name": "simclr"},
+    "zoo.find": lambda: {"name": "dino", "under": "tiny", "what": "NAME"},
+    "zoo.list": lambda: {"gives": "method", "preset": "tiny"},
+    "cosine_momentum": lambda: {"progress": 0.5, "base": 0.99},
+    "ema_update": lambda: {"teacher": nn.Linear(2, 3), "student": nn.Linear(2, 3), "momentum": 0.9},
+    "teacher_of": lambda: {"student": nn.Linear(2, 3)},
+    "mlp": lambda: {"sizes": (4, 5, 6), "norm": True, "last_norm": False},
+    "nn.patches.patchify": lambda: {"images": pictures(), "patch": 8},
+    "unpatchify": lambda: {"patches": torch.rand(2, 4, 192), "patch": 8, "grid": (2, 2)},
+    "ViT": lambda: {
+        "image_size": 16,
+        "patch_size": 8,
+        "width": 8,
+        "depth": 1,
+        "heads": 2,
+        "positions": "sincos",
+        "registers": 1,
+    },
+    "sincos_positions": lambda: {"rows": 2, "columns": 3, "width": 8, "scale": 1.0},
+    "BYOL": method(width=8, out=4, momentum=0.9, predictor=True),
+    "DINO": method(prototypes=8, small=1, momentum=0.9, balance="centre", ibot=0.0, masked=(0.1, 0.5), koleo=0.0),
+    "MAE": method(ratio=0.75, norm_pix=True, width=8, depth=1, heads=2),
+    "MoCoV3": method(temperature=0.2, width=8, out=4, momentum=0.9, fixed_patches=True),
+    "SimCLR": method(temperature=0.2, width=8, out=4, strength=1.0),
+    "SwAV": method(prototypes=8, temperature=0.1, epsilon=0.05, small=1, width=8, out=4, frozen=0.05),
+    "DeepCluster": method(clusters=4, bank=16, components=4, colour="grey", balance=True, size=16),
+    "RGBAndFlow": method(shown=2, out=4, temperature=0.2, size=16, apart=True),
+    "SightAndSound": method(shown=2, negatives="both", hidden=8, size=16, level=True),
+    "Colourisation": method(answer="classes", source="lightness", cell=4, size=16),
+    "NextFrame": method(shown=2, target="change", size=16),
+    "FreeLabels": method(labels=("depth",), size=16, scale=(0.2, 0.6)),
+    "Jigsaw": method(permutations=4, hidden=8),
+    "RelativePosition": method(hidden=8, colour="project"),
+    "Rotation": method(turns=4, by="rot90", size=16),
+    "FrameOrder": method(question="order", tuples=2, hidden=8, size=16, even=True),
+    "Supervised": lambda: {"architecture": "convnext", "classes": 3, "smoothing": 0.1},
+    "random_masking": lambda: {"n": 2, "patches": 9, "ratio": 0.5, "noise": torch.rand(2, 9)},
+    "Plan": lambda: {"steps": 3, "lr": 1e-3, "warmup": 1, "betas": (0.9, 0.98), "batch": 2, "save_every": 2},
+    "learn": lambda: {
+        "method": SimCLR(ViT(16, 8, 8, 1, 2), width=8, out=4),
+        "data": {"images": images(4, 16)},
+        "plan": Plan(steps=1, batch=2, warmup=0),
+        "seed": 0,
+    },
+    # pretext
+    "adversarial": lambda: {
+        "judge": nn.Sequential(nn.Flatten(), nn.Linear(192, 1)),
+        "real": pictures(2, 8),
+        "fake": pictures(2, 8),
+    },
+    "critic": lambda: {"width": 4},
+    "unexplained": lambda: {"prediction": torch.rand(4, 5), "target": torch.rand(4, 5), "where": masks(4, 5)},
+    "colour.nearest": lambda: {"ab": torch.randn(6, 2), "colours": torch.randn(3, 2)},
+    "rgb_to_lab": lambda: {"images": pictures()},
+    "holes": lambda: {"count": 2, "size": 16, "kind": "central", "generator": generator()},
+    "diffuse": lambda: {"images": pictures(2, 8), "hole": masks(2, 1, 8, 8), "steps": 3},
+    "lens": lambda: {"images": pictures(), "strength": 0.04},
+    "match_edges": lambda: {"tiles": torch.rand(2, 9, 3, 4, 4), "permutations": torch.stack([torch.randperm(9)] * 3)},
+    "mosaic": lambda: {"images": pictures()},
+    "read_border": lambda: {"images": pictures(2, 16)},
+    "read_lens": lambda: {"tiles": torch.rand(2, 9, 3, 16, 16)},
+    "read_mosaic": lambda: {"raw": torch.rand(2, 1, 8, 8)},
+    "permutation_set": lambda: {"n": 4, "count": 3, "generator": generator()},
+    "spatial.rotate": lambda: {"images": pictures(), "quarters": torch.tensor([0, 3]), "by": "rot90"},
+    "read_lamp": lambda: {"frames": torch.rand(2, 3, 3, 8, 8)},
+    "read_place": lambda: {"frames": torch.rand(2, 3, 3, 16, 16), "flow": torch.randn(2, 2, 2, 16, 16)},
+    "runtime.device": lambda: {"name": "cpu"},
+    "has_bf16": lambda: {"where": torch.device("cpu")},
+    # search
+    "kmeans": lambda: {"x": torch.randn(9, 3), "k": 3, "generator": generator(), "iterations": 3, "shared": False},
+    "topk": lambda: {
+        "queries": torch.randn(4, 3),
+        "keys": torch.randn(6, 3),
+        "k": 2,
+        "metric": "l2",
+        "chunk": 3,
+    },
+    # viz
+    "plot_points": lambda: {"panels": {"a": torch.randn(5, 2)}, "limit": 3.0, "columns": 2, "size": 2.0},
+    "show_tree": lambda: {"branches": [[(3, images(1, 8))]], "sizes": [4], "whole": 5, "columns": 2},
+    "as_images": lambda: {"x": pictures()},
+    "colour_fields": lambda: {"fields": torch.rand(2, 4, 4), "limits": (0.0, 1.0)},
+    "show_fields": lambda: {
+        "fields": torch.rand(1, 4, 4),
+        "titles": ["a"],
+        "columns": 1,
+        "limits": (0.0, 1.0),
+        "label": None,
+    },
+    "show_rows": lambda: {"rows": {"a": images(1, 8)}, "titles": ["b"]},
+    "contact_sheet": lambda: {"images": images(2, 8), "columns": 2, "gap": 1},
+    "overlay": lambda: {"images": images(2, 8), "maps": torch.rand(2, 8, 8), "scale": scale()},
+    "show_comparison": lambda: {
+        "images": images(1, 8),
+        "maps": {"a": torch.rand(1, 8, 8)},
+        "masks": masks(1, 8, 8),
+        "scale": scale(),
+        "titles": ["b"],
+    },
+    "show_detections": lambda: {
+        "images": images(1, 8),
+        "maps": torch.rand(1, 8, 8),
+        "masks": masks(1, 8, 8),
+        "scale": scale(),
+        "titles": ["b"],
+        "columns": 1,
+    },
+    "show_images": lambda: {"images": images(1, 8), "titles": ["b"], "columns": 1, "masks": masks(1, 8, 8)},
+    "show_windows": lambda: {"image": images(1, 8)[0], "grid": (2, 2), "windows": [(0, 0, 1, 1)], "titles": ["b"]},
+    "plot_bars": lambda: {"values": {"a": [0.5, 0.6]}, "xlabel": "x", "start": 0.5, "highlight": "a"},
+    "plot_curves": lambda: {"curves": {"a": ([0, 1], [0.5, 1])}, "xlabel": "x", "ylabel": "y", "diagonal": True},
+    "plot_scatter": lambda: {"points": {"a": (0.5, 0.6)}, "xlabel": "x", "ylabel": "y", "highlight": ("a",)},
+    "plot_scores": lambda: {"groups": {"a": [0.1, 0.2]}, "threshold": 0.5, "xlabel": "x"},
+    "plot_shots": lambda: {
+        "results": {"a": np.ones((2, 3))},
+        "shots": (1, 2),
+        "ylabel": "y",
+        "reference": {"chance": 0.5},
+    },
+    "Scale": lambda: {"low": 0.0, "high": 1.0, "middle": 0.5},
+    "anomaly_scale": lambda: {"normal_maps": torch.rand(2, 4, 4), "quantile": 0.9, "top": 2.0},
+}
+
+EXCLUDED = {
+    "shapes.bevel": "called hundreds of times a photograph: a check would cost more than the arithmetic",
+    "shapes.polygon": "as bevel",
+    "shapes.radius": "as bevel",
+}
+
+METHODS: list[tuple[str, Callable[..., Any], Arguments]] = [
+    ("Encoder.encode_image", lambda **a: encoder().encode_image(**a), lambda: {"images": pictures(), "layers": (0,)}),
+    ("Encoder.preprocess", lambda **a: encoder().preprocess(**a), lambda: {"images": images()}),
+    ("KNN.fit", lambda **a: KNN(encoder()).fit(**a), lambda: {"normal": images()}),
+    ("KNN.score", lambda **a: KNN(encoder()).fit(images()).score(**a), lambda: {"images": images()}),
+    ("PatchKNN.score", lambda **a: PatchKNN(encoder()).fit(images()).score(**a), lambda: {"images": images()}),
+    ("WinCLIP.fit", lambda **a: WinCLIP(clip(), "nut").fit(**a), lambda: {"normal": images(2)}),
+    ("WinCLIP.score", lambda **a: fitted().score(**a), lambda: {"images": images(1)}),
+]
