@@ -37,8 +37,14 @@ def _options() -> argparse.ArgumentParser:
 
 def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:
     """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
-    options = _options()
+    options = bits()
     options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
+    return options
+
+
+def bits() -> argparse.ArgumentParser:
+    """How many bits a grey value has, for commands that read photographs: `--bits`."""
+    options = _options()
     group = options.add_argument_group("images of more than 8 bits")
     group.add_argument(
         "--bits",

@@ -5,11 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from photographs import Run
 
 from gadkit import factory
 from gadkit.anomaly import benchmark
 from gadkit.anomaly.detectors import DETECTORS
-from photographs import Run
 
 FEW = ("--split", "development", "--categories", "mesh", "--products", "1", "--size", "48", "--detectors", "patch-knn")
 

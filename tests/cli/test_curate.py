@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photographs import Run, photograph
 from PIL import Image
 
 from gadkit import factory
 from gadkit.evaluation.features import look
-from photographs import Run, photograph
 
 
 def save(folder: Path, name: str, images: torch.Tensor) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from photographs import Run
 
 from gadkit import factory, methods
 from gadkit.data.folders import ImageFolder
 from gadkit.factory.mvtec import MANIFEST
 from gadkit.factory.pool import unlabelled
 from gadkit.files import claimed
-from photographs import Run
 
 FEW = ["--category", "gear", "--per-class", "3", "--size", "32"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photographs import Run, photograph, written
 
 from gadkit import zoo
 from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP
 from gadkit.cli import main
 from gadkit.data.folders import load_images
-from photographs import Run, photograph, written
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from photographs import Run, photograph
 
 from gadkit.files import LOCK
-from photographs import Run, photograph
 
 # a shell's background jobs ignore Ctrl-C, and so does what they start
 START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "

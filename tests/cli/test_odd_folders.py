@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from photographs import Run, photograph
+from PIL import Image
 
 DETECT = ["--object", "nut", "--json"]
 

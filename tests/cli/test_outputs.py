@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from photographs import Run, photograph, written
 
 from gadkit.cli.outputs import Row, attempt, safe, write_csv, write_map, write_table
-from photographs import Run, photograph, written
 
 ODD = ["=1+1.png", "+1.png", "-1.png", "@SUM.png", "\tx.png", "\rx.png", "＝1.png", "two\nlines;=1.png", 'a,"b".png']
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photographs import Run
 from PIL import Image
 
 from gadkit.report import SIDE, Facts, Report
 from gadkit.viz import Scale
-from photographs import Run
 
 ZERO_SHOT, FEW_SHOT = Scale(0.4, 1.0), Scale(0.2, 0.55)
 

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from photographs import Run, photograph
 
 from gadkit.cli import curate
-from photographs import Run, photograph
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from photographs import Run, photograph
 
 from gadkit.cli import curate, main, streams
 from gadkit.cli.streams import plain
-from photographs import Run, photograph
 
 GADKIT = [sys.executable, "-m", "gadkit"]
 BROKEN = "import sys; sys.modules['torch'] = None; from gadkit.cli import main; sys.exit(main({!r}))"  # without torch
