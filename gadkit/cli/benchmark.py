@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gadkit.anomaly.detectors import DEFAULT, DETECTORS
-from gadkit.cli.options import image_options
+from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
     import torch
@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        parents=[image_options()],
+        parents=[parents.bits()],
     )
     where = command.add_mutually_exclusive_group()
     where.add_argument(

@@ -31,14 +31,20 @@ def command(
     )
 
 
-def _options() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _options(*parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=parents)
 
 
 def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:
     """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
-    options = _options()
+    options = _options(bits())
     options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
+    return options
+
+
+def bits() -> argparse.ArgumentParser:
+    """How many bits a grey value has: `--bits`."""
+    options = _options()
     group = options.add_argument_group("images of more than 8 bits")
     group.add_argument(
         "--bits",
