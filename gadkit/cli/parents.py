@@ -31,8 +31,8 @@ def command(
     )
 
 
-def _options() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _options(*parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=parents)
 
 
 def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from gadkit.data.folders import read_image, resize
 from gadkit.data.testsets import folder_sets
-from gadkit.factory.sets import export, test_set
+from gadkit.factory.mvtec import export
+from gadkit.factory.sets import test_set
 from gadkit.protocols import TestSet
 
 
