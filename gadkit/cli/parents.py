@@ -36,9 +36,15 @@ def _options() -> argparse.ArgumentParser:
 
 
 def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:
-    """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
+    """The photographs to work on: `arguments.images`."""
     options = _options()
     options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
+    return options
+
+
+def bits() -> argparse.ArgumentParser:
+    """How many bits a grey value of the photographs has: `--bits`."""
+    options = _options()
     group = options.add_argument_group("images of more than 8 bits")
     group.add_argument(
         "--bits",
