@@ -45,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         DESCRIPTION,
         EXAMPLES,
         parents.images("FOLDER", "folders with all that is below them, and files"),
+        parents.bits(),
         parents.model(),
         parents.seed(),
         parents.out("default: curated; images in it don't count", Path("curated")),

@@ -53,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         DESCRIPTION,
         EXAMPLES.replace("{detectors}", "\n".join(_described())),
         parents.images("IMAGES", "folders and files, also a category of a data set, as MVTec AD or VisA"),
+        parents.bits(),
         parents.model(),
         parents.out("write report.html and scores.csv there"),
     )
