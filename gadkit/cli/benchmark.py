@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gadkit.anomaly.detectors import DEFAULT, DETECTORS
-from gadkit.cli.options import image_options
+from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
     import torch
@@ -38,14 +38,14 @@ KEY = ("detector", "backbone", "preset", "data", "size", "bits", "references", "
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `benchmark`."""
-    command = commands.add_parser(
+    command = parents.command(
+        commands,
         "benchmark",
-        help="measure detectors on test sets with known defects",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        parents=[image_options()],
+        "measure detectors on test sets with known defects",
+        DESCRIPTION,
+        EXAMPLES,
+        parents.bits(),
+        parents.model(),
     )
     where = command.add_mutually_exclusive_group()
     where.add_argument(
@@ -63,10 +63,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     command.add_argument("--size", type=int, metavar="PIXELS", help="of the images (default: 96, in a folder 240)")
     command.add_argument("--out", type=Path, metavar="FILE", help="results file (JSON) to write to, and to go on with")
-    command.add_argument("--preset", metavar="NAME", help="tiny or paper; default: GADKIT_PRESET, else tiny")
-    command.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, mps; default: GADKIT_DEVICE, else the best there is"
-    )
     command.set_defaults(run=run)
 
 

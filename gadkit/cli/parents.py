@@ -39,6 +39,18 @@ def images(metavar: str, folders: str = "folders and files") -> argparse.Argumen
     """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
     options = _options()
     options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
+    _add_bits(options)
+    return options
+
+
+def bits() -> argparse.ArgumentParser:
+    """How many bits a grey value has, for commands that read other photographs than `images`: `--bits`."""
+    options = _options()
+    _add_bits(options)
+    return options
+
+
+def _add_bits(options: argparse.ArgumentParser) -> None:
     group = options.add_argument_group("images of more than 8 bits")
     group.add_argument(
         "--bits",
@@ -47,7 +59,6 @@ def images(metavar: str, folders: str = "folders and files") -> argparse.Argumen
         help="2^N - 1 is white, as for a camera of N bits whose files have 16 (default: 8, 10, 12, 14 or 16, as all "
         "images of the run need; give the same number to runs whose scores are compared)",
     )
-    return options
 
 
 def model() -> argparse.ArgumentParser:
