@@ -240,6 +240,13 @@ def test_what_was_learnt_is_there_to_look_at(clip: OpenCLIP, pictures: Tensor) -
     same(detector.score(pictures), WinCLIP(clip, "nut", prompts=FEW).fit().score(pictures))
 
 
+def test_where_colours_begin(clip: OpenCLIP, pictures: Tensor) -> None:
+    """Undecided is 0.5 of a probability; with references half of a score is a distance, far smaller."""
+    detector = WinCLIP(clip, "nut", prompts=FEW)
+    assert detector.fit().map_range == (0.4, 1.0)
+    assert detector.fit(pictures[:1]).map_range == (0.2, 0.55)
+
+
 def test_maps_have_the_size_of_the_images(clip: OpenCLIP) -> None:
     detector = WinCLIP(clip, "nut", prompts=FEW).fit(torch.randint(0, 256, (2, 3, 33, 20), dtype=torch.uint8))
     for size in ((2, 2), (17, 90), (64, 64)):
