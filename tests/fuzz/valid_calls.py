@@ -400,12 +400,12 @@ CALLS: dict[str, Arguments] = {
     },
     # pretext
     "adversarial": lambda: {
-        "judge": nn.Sequential(nn.Flatten(), nn.Linear(192, 1)),
+        "discriminator": nn.Sequential(nn.Flatten(), nn.Linear(192, 1)),
         "real": pictures(2, 8),
         "fake": pictures(2, 8),
     },
     "critic": lambda: {"width": 4},
-    "unexplained": lambda: {"prediction": torch.rand(4, 5), "target": torch.rand(4, 5), "where": masks(4, 5)},
+    "unexplained_variance": lambda: {"prediction": torch.rand(4, 5), "target": torch.rand(4, 5), "where": masks(4, 5)},
     "colour.nearest": lambda: {"ab": torch.randn(6, 2), "colours": torch.randn(3, 2)},
     "rgb_to_lab": lambda: {"images": pictures()},
     "holes": lambda: {"count": 2, "size": 16, "kind": "central", "generator": generator()},
