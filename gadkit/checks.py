@@ -148,7 +148,7 @@ def _fits(value: Any, hint: Any, kind: Any = None) -> bool:
         return isinstance(value, Mapping) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return _is_sequence(value, origin, inner)
-    return callable(value) if origin is Callable else True
+    return isinstance(value, origin) if isinstance(origin, type) else True
 
 
 def _is_sequence(value: Any, origin: type, inner: tuple[Any, ...]) -> bool:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_finite, check_images, describe, one_of
+from gadkit.checks import check_finite, check_images, checked, describe, one_of
 
 PIXELS = 1 << 22  # resized at once
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -59,6 +59,7 @@ def check_prepared(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor,
     return check_finite(images, "images")
 
 
+@checked
 def check_layers(layers: Sequence[int], depth: int) -> list[int]:
     """The layers counted from 0.  Raises ValueError for one that does not exist."""
     if wrong := [i for i in layers if not -depth <= i < depth]:

@@ -57,9 +57,9 @@ def long_tail(setting: Setting = Setting(), seed: int = 0, size: int = 96) -> tu
     for label, (category, count) in enumerate(counts.items()):
         first = FIRST_COLLECTION + (seed << 24) + (label << 18)
         known = category not in RANDOMISED
-        originals = max(1, round(count * (1 - setting.again))) if known else count
+        originals = min(count, max(1, round(count * (1 - setting.again)))) if known else count
         draw = torch.Generator().manual_seed(first)
-        repeats = torch.randint(originals, (count - originals,), generator=draw)
+        repeats = torch.randint(max(1, originals), (count - originals,), generator=draw)
         shots = [(1.0, torch.arange(originals)), *((n, repeats[i :: len(AGAIN)]) for i, n in enumerate(AGAIN))]
         for nuisance, numbers in shots:
             if len(numbers):

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gadkit.anomaly.knn import KNN, PatchKNN
-from gadkit.anomaly.winclip import WinCLIP
 from PIL import Image
 from torch import nn
 
 from gadkit import factory, zoo
-from gadkit.anomaly.benchmark import MEASURES, Result
+from gadkit.anomaly.benchmark import Result, factory_cases
+from gadkit.anomaly.detectors.knn import KNN, PatchKNN
+from gadkit.anomaly.detectors.winclip import WinCLIP
 from gadkit.backbones import Encoder
 from gadkit.backbones.timm_models import TINY
 from gadkit.curation import hierarchical_kmeans
@@ -111,20 +111,26 @@ def method(**options: Any) -> Arguments:
 
 CALLS: dict[str, Arguments] = {
     # anomaly
-    "benchmark.evaluate": lambda: {
-        "detector": lambda noun: KNN(encoder()),
+    "factory_cases": lambda: {
         "categories": ("felt",),
         "regime": "loose",
-        "shots": (1,),
         "variants": 1,
         "seeds": (0,),
+        "references": 1,
         "size": 16,
+    },
+    "benchmark.run": lambda: {
+        "detector": lambda noun: KNN(encoder()),
+        "cases": factory_cases(("felt",), variants=1, seeds=(0,), references=1, size=16),
+        "shots": (1,),
         "quiet": True,
     },
-    "benchmark.table": lambda: {
-        "rows": [{"weights": "tiny", "regime": "loose", "shots": 4, **dict.fromkeys(MEASURES, (0.5, 0.1))}]
+    "benchmark.table": lambda: {"rows": []},
+    "summarise": lambda: {
+        "results": [Result("felt", 0, 0, "loose", 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)],
+        "measure": "aupro",
     },
-    "summarise": lambda: {"results": [Result("felt", 0, 0, "loose", 1, 0.5, 0.5, 0.5)], "measure": "aupro"},
+    "Encoded": lambda: {"features": {"pooled": torch.rand(2, 3)}, "size": (8, 8)},
     "KNN": lambda: {"backbone": encoder(), "k": 1, "chunk": 2},
     "PatchKNN": lambda: {
         "backbone": encoder(),
@@ -308,7 +314,7 @@ CALLS: dict[str, Arguments] = {
     },
     "Scene": lambda: {"seeds": torch.arange(2), "variants": torch.arange(2), "size": 16, "nuisance": 1.0},
     "light": lambda: {"scene": scene(), "canvas": scene()},
-    "factory.sets.export": lambda: {
+    "mvtec.export": lambda: {
         "root": Path("exported"),
         "categories": ("felt",),
         "regime": "loose",
@@ -400,12 +406,12 @@ CALLS: dict[str, Arguments] = {
     },
     # pretext
     "adversarial": lambda: {
-        "judge": nn.Sequential(nn.Flatten(), nn.Linear(192, 1)),
+        "discriminator": nn.Sequential(nn.Flatten(), nn.Linear(192, 1)),
         "real": pictures(2, 8),
         "fake": pictures(2, 8),
     },
     "critic": lambda: {"width": 4},
-    "unexplained": lambda: {"prediction": torch.rand(4, 5), "target": torch.rand(4, 5), "where": masks(4, 5)},
+    "unexplained_variance": lambda: {"prediction": torch.rand(4, 5), "target": torch.rand(4, 5), "where": masks(4, 5)},
     "colour.nearest": lambda: {"ab": torch.randn(6, 2), "colours": torch.randn(3, 2)},
     "rgb_to_lab": lambda: {"images": pictures()},
     "holes": lambda: {"count": 2, "size": 16, "kind": "central", "generator": generator()},
