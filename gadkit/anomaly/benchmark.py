@@ -179,8 +179,14 @@ def summarise(results: Sequence[Result], measure: str) -> tuple[float, float]:
     return mean(means), stdev(means) if len(means) > 1 else 0.0
 
 
+@checked
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table: a pair is a mean and its deviation, and None a measure that had no masks."""
+    """Rows as a Markdown table: a pair is a mean and its deviation, and None a measure that had no masks.
+
+    Raises ValueError for no rows.
+    """
+    if not rows:
+        raise ValueError("rows: expected at least one, got none")
     lines = ["| " + " | ".join(LABELS.get(name, name) for name in rows[0]) + " |", "|" + "---|" * len(rows[0])]
     return "\n".join([*lines, *("| " + " | ".join(map(_cell, row.values())) + " |" for row in rows)])
 

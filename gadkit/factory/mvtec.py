@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import gadkit
-from gadkit.checks import one_of, whole
+from gadkit.checks import checked, one_of, whole
 from gadkit.factory.catalogue import lookup, split
 from gadkit.factory.render import NUISANCE
 from gadkit.factory.sets import test_set
@@ -27,6 +27,7 @@ from gadkit.runtime import progress
 MANIFEST = ".gadkit-export.json"
 
 
+@checked
 def export(
     root: Path | str,
     categories: str | tuple[str, ...] = "held-out",

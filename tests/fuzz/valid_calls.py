@@ -125,7 +125,7 @@ CALLS: dict[str, Arguments] = {
         "shots": (1,),
         "quiet": True,
     },
-    "benchmark.table": lambda: {"rows": []},
+    "benchmark.table": lambda: {"rows": [{"shots": 4, "aupro": (0.5, 0.1), "pixel_ap": None}]},
     "summarise": lambda: {
         "results": [Result("felt", 0, 0, "loose", 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)],
         "measure": "aupro",
