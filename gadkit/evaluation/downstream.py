@@ -5,8 +5,12 @@ Every head is linear in the features and is solved to its optimum, so what the t
 Book: selfsup/representations
 """
 
-from collections.abc import Sequence
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +22,6 @@ from gadkit.evaluation.probes import Linear, fit_linear
 
 IOU = 0.5  # how much a box must overlap with the truth to count, for AP50 ...
 SAME = 0.5  # ... and with a better box of its class to be dropped as a repetition
-LEVELS = 101  # recalls 0, 0.01, ... 1 at which precision is read, as COCO does
 STRENGTH, RIDGE = 1.0, 1.0  # of the detector's two layers: patches overlap a part in few ways, so they are reined in
 
 
@@ -202,37 +205,44 @@ def mean_average_precision(found: Sequence[Boxes], truth: Sequence[Boxes], class
     present = [c for c in range(classes) if any((t.labels == c).any() for t in truth)]
     if not present:
         raise ValueError("boxes: expected at least one true box, got none")
-    return sum(_class_precision(found, truth, c, iou) for c in present) / len(present)
+    return _coco(found, truth, present, iou)
 
 
-def _class_precision(found: Sequence[Boxes], truth: Sequence[Boxes], kind: int, iou: float) -> float:
-    total, scores, right = 0, [], []
-    for f, t in zip(found, truth, strict=True):
-        mine, true = f.labels == kind, t.boxes[t.labels == kind]
-        total += len(true)
-        order = f.scores[mine].argsort(descending=True, stable=True)
-        scores.append(f.scores[mine][order])
-        right.append(_match(f.boxes[mine][order], true, iou))
-    order = torch.cat(scores).argsort(descending=True, stable=True)
-    hits = torch.cat(right)[order].double().cumsum(0)
-    if not len(hits):
-        return 0.0
-    recall, precision = hits / total, hits / torch.arange(1, len(hits) + 1)
-    precision = precision.flip(0).cummax(0).values.flip(0)
-    at = torch.searchsorted(recall, torch.linspace(0, 1, LEVELS, dtype=torch.double))
-    return float(F.pad(precision, (0, 1))[at].mean())
+def _coco(found: Sequence[Boxes], truth: Sequence[Boxes], present: Sequence[int], iou: float) -> float:
+    """Average precision by COCO's own evaluation, however many boxes an image has."""
+    import numpy as np
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+        reference = COCO()
+        reference.dataset = {
+            "images": [{"id": i} for i in range(len(truth))],
+            "categories": [{"id": c} for c in present],
+            "annotations": list(_annotations(truth)),
+        }
+        reference.createIndex()
+        if not (answers := list(_annotations(found))):
+            return 0.0  # which loadRes does not take
+        judge = COCOeval(reference, reference.loadRes(answers), "bbox")
+        judge.params.iouThrs = np.array([iou])
+        judge.params.areaRng, judge.params.areaRngLbl = [[0, math.inf]], ["all"]
+        judge.params.maxDets = [max(len(f.boxes) for f in found)]
+        judge.evaluate()
+        judge.accumulate()
+    return float(judge.eval["precision"].mean())  # (1, recalls, classes, 1, 1)
 
 
-def _match(boxes: Float[Tensor, "n 4"], true: Float[Tensor, "m 4"], iou: float) -> Tensor:
-    """Which boxes, best first, hit a true one that no better box took."""
-    from torchvision.ops import box_iou
-
-    overlap, right = box_iou(boxes, true), torch.zeros(len(boxes), dtype=torch.bool)
-    for i in range(len(boxes)):
-        best, j = overlap[i].max(0) if len(true) else (torch.tensor(-1.0), 0)
-        if best >= iou:
-            right[i], overlap[:, j] = True, -1.0
-    return right
+def _annotations(side: Sequence[Boxes]) -> Iterator[dict[str, Any]]:
+    """Boxes as COCO's records: corner, width and height; numbers from 1, for 0 means none."""
+    number = 0
+    for image, boxes in enumerate(side):
+        wide = torch.cat([boxes.boxes[:, :2], boxes.boxes[:, 2:] - boxes.boxes[:, :2]], 1).double().tolist()
+        scores = [1.0] * len(wide) if boxes.scores is None else boxes.scores.double().tolist()
+        for box, kind, score in zip(wide, boxes.labels.tolist(), scores, strict=True):
+            number += 1
+            row = {"id": number, "image_id": image, "category_id": kind, "bbox": box, "score": score}
+            yield row | {"area": box[2] * box[3], "iscrowd": 0}
 
 
 # --------------------------------------------------------------------------------------------------------- actions
