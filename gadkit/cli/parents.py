@@ -36,8 +36,8 @@ def _options(*parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:
-    """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
-    options = bits()
+    """The photographs to work on, `arguments.images`."""
+    options = _options()
     options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
     return options
 
