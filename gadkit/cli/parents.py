@@ -53,6 +53,7 @@ def bits() -> argparse.ArgumentParser:
         help="2^N - 1 is white, as for a camera of N bits whose files have 16 (default: 8, 10, 12, 14 or 16, as all "
         "images of the run need; give the same number to runs whose scores are compared)",
     )
+    return options
 
 
 def model() -> argparse.ArgumentParser:
