@@ -36,7 +36,8 @@ COMMANDS = {
     "curate": ["photographs", "--keep", "1", "--duplicates", "0.9", "--device", "cpu", "--out", "chosen"],
     "data export": ["exported", "--category", "felt", "--per-class", "1", "--size", "16"],
     "train": ["simclr", "--photographs", "0"],
-    "evaluate": ["nobody"],  # neither does this one, which would take minutes
+    "evaluate": ["nobody"],  # neither do these two, which would take minutes
+    "benchmark": ["--categories", "nobody"],
 }
 
 
