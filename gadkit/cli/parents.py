@@ -36,8 +36,8 @@ def _options(*parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def images(metavar: str, folders: str = "folders and files") -> argparse.ArgumentParser:
-    """The photographs to work on, and how many bits a grey value has: `arguments.images` and `--bits`."""
-    options = bits()
+    """The photographs to work on, `arguments.images`."""
+    options = _options()
     options.add_argument("images", type=Path, nargs="+", metavar=metavar, help=f"{folders}: {KINDS}")
     return options
 
@@ -53,6 +53,7 @@ def bits() -> argparse.ArgumentParser:
         help="2^N - 1 is white, as for a camera of N bits whose files have 16 (default: 8, 10, 12, 14 or 16, as all "
         "images of the run need; give the same number to runs whose scores are compared)",
     )
+    return options
 
 
 def model() -> argparse.ArgumentParser:
