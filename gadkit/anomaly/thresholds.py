@@ -13,13 +13,12 @@ Book: anomaly/measuring
 """
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_finite, check_images, checked, describe, share
+from gadkit.checks import check_finite, check_images, checked, share
 from gadkit.protocols import AnomalyResult, Detector
 from gadkit.runtime import progress
 
@@ -46,7 +45,7 @@ def threshold(scores: Float[Tensor, " k"], quantile: float = 1.0) -> float:
 
     Raises ValueError for anything but a row of at least two finite scores, and for a quantile outside (0, 1].
     """
-    if len(_checked(scores)) < 2:
+    if len(_ranked(scores)) < 2:
         raise ValueError(f"scores: expected those of at least 2 normal images, got {len(scores)}")
     last = len(scores) - 1
     # 0.55 * 100 is 55.00000000000001 in floating point, and that is no reason to go one rank higher
@@ -62,16 +61,12 @@ def false_alarm_rate(scores: Float[Tensor, " k"], line: float) -> float:
     can't promise that; below all scores it is 1.  Raises ValueError for anything but a row of at least one finite
     score, and for a line that is NaN.
     """
-    if math.isnan(line):
-        raise ValueError("line: expected a number, got NaN")
-    above = int((_checked(scores) > line).sum())
+    above = int((_ranked(scores) > line).sum())
     return (1 + above) / (len(scores) + 1)
 
 
-def _checked(scores: Any) -> Tensor:
-    """Scores that can be ranked."""
-    if not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point():
-        raise ValueError(f"scores: expected floats of shape (k,), got {describe(scores)}")
+def _ranked(scores: Tensor) -> Tensor:
+    """Scores, if they can be ranked."""
     if not len(scores):
         raise ValueError("scores: expected at least one, got none")
     return check_finite(scores, "scores")

@@ -242,7 +242,7 @@ def test_a_state_that_does_not_fit_is_refused(make: Make, pictures: Tensor, name
         f"expected tensors that fit .*{learnt}": replace(
             state, tensors={key: value for key, value in state.tensors.items() if key != learnt}
         ),
-        "expected tensors that fit|expected queries|references: expected": replace(
+        "expected tensors that fit|keys: expected .* beside queries|references: expected": replace(
             state, tensors={**state.tensors, learnt: state.tensors[learnt][:, :-1]}
         ),
         "expected the tensors .* got .*spare": replace(state, tensors={**state.tensors, "spare": torch.zeros(1)}),
