@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any hub library is imported: a test never waits for a network
@@ -110,3 +110,13 @@ def two_processes(request: pytest.FixtureRequest, tmp_path: Path) -> list[dict[s
         for process in started:
             process.kill()  # one that waits for another that failed; nothing happens to one that has ended
     return [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture
+def cells() -> Callable[[str], list[list[str]]]:
+    """The cells of a Markdown table without the line below its head; how wide its columns are, is nobody's business."""
+    return lambda text: [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for index, line in enumerate(text.splitlines())
+        if index != 1
+    ]

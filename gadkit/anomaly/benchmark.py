@@ -187,8 +187,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     if not rows:
         raise ValueError("rows: expected at least one, got none")
-    lines = ["| " + " | ".join(LABELS.get(name, name) for name in rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return "\n".join([*lines, *("| " + " | ".join(map(_cell, row.values())) + " |" for row in rows)])
+    import pandas
+
+    frame = pandas.DataFrame([{LABELS.get(name, name): _cell(value) for name, value in row.items()} for row in rows])
+    return frame.to_markdown(index=False, disable_numparse=True)
 
 
 def _cell(value: Any) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit.checks import check_finite, check_images, checked, describe, one_of
+from gadkit.data.resampling import resample
 
 PIXELS = 1 << 22  # resized at once
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -41,10 +41,8 @@ class Preprocess:
         return (x - mean) / std
 
     def _squash(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        size = (self.size, self.size)
-        if x.shape[-2:] == size:
-            return x
-        return F.interpolate(x, size, mode=self.interpolation, antialias=True).clamp(0, 255)  # bicubic overshoots
+        same = x.shape[-2:] == (self.size, self.size)
+        return x if same else resample(x, self.size, self.interpolation)
 
 
 def check_prepared(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor, "b 3 s s"]:

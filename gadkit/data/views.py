@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gadkit import checks
 from gadkit.checks import check_images, checked, whole
+from gadkit.data.resampling import resample
 
 MEAN, STD = 0.45, 0.27  # of the factory's photographs, all channels together
 LUMA = (0.299, 0.587, 0.114)
@@ -109,8 +110,7 @@ def _in_full(x: Tensor) -> AbstractContextManager[None]:
 @checked
 def resize(images: UInt8[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 s s"]:
     """The whole of each image as a square, in [0, 1]: what a view is when nothing is random."""
-    x = to_float(images)
-    return F.interpolate(x, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return resample(to_float(images), size, white=1.0)
 
 
 def _some(x: Images, changed: Images, share: float, generator: Generator) -> Images:

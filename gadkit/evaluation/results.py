@@ -99,14 +99,16 @@ def summary(values: Sequence[float]) -> tuple[float, float]:
 @checked
 def table(rows: Sequence[Measured]) -> str:
     """Markdown: a line a measure, a column a method."""
-    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
-    lines = ["| | " + " | ".join(row["method"] for row in rows) + " |", "|---" * (1 + len(rows)) + "|"]
-    for name in names:
-        cells = [
-            "{:.3f} ± {:.3f}".format(*summary(row["values"][name])) if name in row["values"] else "" for row in rows
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "| seconds | " + " | ".join(str(row["seconds"]) for row in rows) + " |"])
+    import pandas
+
+    columns = {
+        row["method"]: {name: "{:.3f} ± {:.3f}".format(*summary(values)) for name, values in row["values"].items()}
+        | {"seconds": str(row["seconds"])}
+        for row in rows
+    }
+    frame = pandas.DataFrame(columns).fillna("")
+    frame = frame.loc[[*frame.index.drop("seconds"), "seconds"]]  # a later row may have brought more measures
+    return frame.to_markdown(disable_numparse=True)
 
 
 @checked

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gadkit import factory
 from gadkit.checks import checked, one_of, whole
+from gadkit.data.resampling import resample
 from gadkit.factory.films import motion
 from gadkit.factory.seeds import FIRST_TEST
 
@@ -235,8 +235,7 @@ def _tiles(name: str, size: int) -> Iterator[UInt8[Tensor, "3 s s"]]:
         for column in range(TILES):
             y, x = row * height + top, column * width + left
             tile = picture[..., y : y + side, x : x + side]
-            tile = F.interpolate(tile, (size, size), mode="bicubic", antialias=True).clamp(0, 255)
-            yield tile[0].round().to(torch.uint8)
+            yield resample(tile, size)[0].round().to(torch.uint8)
 
 
 @checked

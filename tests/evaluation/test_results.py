@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ def test_a_row_says_what_was_measured_on_what(small: OpenCLIP) -> None:
     assert "torch" in found["versions"]
 
 
-def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.CaptureFixture, cells: Callable) -> None:
     def shapes(backbone: OpenCLIP, seeds: list[int]) -> Iterator[tuple[str, float]]:
         yield from (("patches/side", backbone.grid[0] + seed) for seed in seeds)
 
@@ -78,10 +78,10 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
         ("clip", {"patches/side": [12, 13]}),
         ("clip-random", {"patches/side": [12, 13]}),
     ]
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| | clip | clip-random |"
-    assert lines[2] == "| patches/side | 12.500 ± 0.707 | 12.500 ± 0.707 |"
-    assert lines[-1].startswith("| seconds |")
+    lines = cells(capsys.readouterr().out)
+    assert lines[0] == ["", "clip", "clip-random"]
+    assert lines[1] == ["patches/side", "12.500 ± 0.707", "12.500 ± 0.707"]
+    assert lines[-1][0] == "seconds"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_wrong_setting_is_found_before_anything_is_measured(
         assert message in capsys.readouterr().err
 
 
-def test_what_was_measured_is_said_whatever_comes_after(capsys: pytest.CaptureFixture) -> None:
+def test_what_was_measured_is_said_whatever_comes_after(capsys: pytest.CaptureFixture, cells: Callable) -> None:
     def once(backbone: OpenCLIP, seeds: list[int]) -> Iterator[tuple[str, float]]:
         if "# measured" in seen:
             raise ValueError("out of luck")
@@ -142,11 +142,11 @@ def test_what_was_measured_is_said_whatever_comes_after(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit, match="2"):
         main("shapes", once, ["clip-random", "random"])
     found = capsys.readouterr()
-    assert "| a/b | 1.000" in found.out
+    assert ["a/b", "1.000 ± 0.000"] in [line[:2] for line in cells(found.out)]
     assert "out of luck" in found.err
 
 
-def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path) -> None:
+def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path, cells: Callable) -> None:
     """A real one: Control-C while the second network is measured."""
     out = tmp_path / "results.json"
     script = (
@@ -160,7 +160,7 @@ def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(out)], capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
-    assert done.stdout.splitlines()[0] == "| | random |"
+    assert cells(done.stdout)[0] == ["", "random"]
     assert [r["method"] for r in read(out)] == ["random"]
     assert [*tmp_path.iterdir()] == [out]
 
@@ -181,7 +181,9 @@ def test_a_user_without_a_name_can_write(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(read(tmp_path / "results.json")) == 1
 
 
-def test_evaluate_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_is_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, cells: Callable
+) -> None:
     from gadkit import evaluation
 
     whole = evaluation.evaluate
@@ -191,7 +193,7 @@ def test_evaluate_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture, mo
     (found,) = read(out)
     assert (found["method"], found["protocol"], found["preset"]) == ("random", "representation", "tiny")
     assert set(found["values"]) == {"faces/knn", "faces/linear"}
-    assert capsys.readouterr().out.startswith("| | random |")
+    assert cells(capsys.readouterr().out)[0] == ["", "random"]
     assert gadkit(["evaluate", "nobody"]) == 2
     assert "gadkit: error: NAME: expected one of random, " in capsys.readouterr().err
     assert gadkit(["evaluate", "byol", "--preset", "paper"]) == 2
@@ -199,11 +201,13 @@ def test_evaluate_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture, mo
     assert "rgb-and-flow" in capsys.readouterr().out
 
 
-def test_a_table_leaves_open_what_was_not_measured() -> None:
+def test_a_table_leaves_open_what_was_not_measured(cells: Callable) -> None:
     other = row("b", "x", 0.5)
     other["values"] = {"b/knn": [0.5, 0.7]}
-    assert table([row("a", "x", 0.25), other]).splitlines()[2:4] == [
-        "| a/knn | 0.250 ± 0.000 |  |",
-        "| b/knn |  | 0.600 ± 0.141 |",
+    assert cells(table([row("a", "x", 0.25), other])) == [
+        ["", "a", "b"],
+        ["a/knn", "0.250 ± 0.000", ""],
+        ["b/knn", "", "0.600 ± 0.141"],
+        ["seconds", *[str(r["seconds"]) for r in (row("a", "x", 0.25), other)]],
     ]
     assert summary([2.0]) == (2.0, 0.0)

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from gadkit.data.folders.depth import BANDS, PHOTOMETRIC, Deep, Depth, deep_pixels, is_deep
 from gadkit.data.folders.opening import opened, upright
+from gadkit.data.resampling import resample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
 OTHER_SUFFIXES = (  # pictures too, which nobody should miss without being told
@@ -117,8 +117,7 @@ def resize(image: UInt8[Tensor, "3 h w"], size: int | tuple[int, int]) -> UInt8[
     size = (size, size) if isinstance(size, int) else size
     if min(size) < 2:
         raise ValueError(f"size: expected at least 2 x 2 pixels, got {size[0]} x {size[1]}")
-    resized = F.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0]
-    return resized.round().clamp(0, 255).to(torch.uint8)  # bicubic weights overshoot at edges
+    return resample(image[None].float(), size)[0].round().to(torch.uint8)
 
 
 def _frames(image: Image.Image) -> int:
