@@ -42,7 +42,7 @@ PAIRS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 @pytest.mark.parametrize("name", TEMPERATURES)
 def test_a_temperature_is_a_positive_number(name: str, temperature: float) -> None:
     TEMPERATURES[name](0.1)
-    with pytest.raises(ValueError, match="expected a number above 0"):
+    with pytest.raises(ValueError, match="expected a number"):
         TEMPERATURES[name](temperature)
 
 
