@@ -10,7 +10,7 @@ import sys
 import torch
 
 from gadkit import methods, weights, zoo
-from gadkit.evaluation.features import look
+from gadkit.evaluation.features import encode
 from gadkit.evaluation.probes import knn_accuracy
 from gadkit.evaluation.sets import parts
 from gadkit.files import replacing
@@ -69,7 +69,7 @@ def shipped() -> list[str]:
 def sample(name: str) -> float:
     """The accuracy of nearest neighbours on the card's small sample."""
     known, asked = parts(products=4), parts(0, products=2)
-    x, y = (look(zoo.load(name), s.images).pooled for s in (known, asked))
+    x, y = (encode(zoo.load(name), s.images).pooled for s in (known, asked))
     return knn_accuracy(x, known.labels, y, asked.labels, k=5)
 
 

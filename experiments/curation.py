@@ -26,7 +26,7 @@ from gadkit.backbones import Encoder
 from gadkit.curation import Curated, curate, waterfall
 from gadkit.curation.likeness import line_between
 from gadkit.curation.longtail import COLLECTIONS, Setting, facts, long_tail
-from gadkit.evaluation.features import look
+from gadkit.evaluation.features import encode
 from gadkit.evaluation.probes import accuracy, fit_linear
 from gadkit.evaluation.results import merge
 from gadkit.evaluation.sets import parts
@@ -43,7 +43,7 @@ SHAPING = ("photographs", "keep", "made_up", "again", "exponent", "eyes")  # wha
 def curated(images: UInt8[Tensor, "n 3 s s"], setting: Setting = FULL, seed: int = 0) -> Curated:
     """The curation that is measured, exactly as `gadkit curate` does it: by the images only."""
     eyes = zoo.load(setting.eyes)
-    x, some = look(eyes, images).pooled, slice(None, None, max(1, len(images) // 64))
+    x, some = encode(eyes, images).pooled, slice(None, None, max(1, len(images) // 64))
     line = line_between(eyes, images[some], x[some], x)
     return curate(x, setting.keep, duplicates=line.cosine, generator=torch.Generator().manual_seed(seed))
 
@@ -103,7 +103,7 @@ def subsets(pool: Pool, setting: Setting = FULL, seed: int = 0) -> dict[str, Int
 def answers(encoder: Encoder, pool: Pool, setting: Setting, seed: int) -> Iterator[tuple[str, float]]:
     """Neighbours and linear probe over 27 categories of new products, and both by how common a category had been."""
     learnt, asked = parts(products=setting.products[0]), parts(seed, products=setting.products[1])
-    x, y = (look(encoder, s.images).pooled for s in (learnt, asked))
+    x, y = (encode(encoder, s.images).pooled for s in (learnt, asked))
     rank = torch.tensor([pool.classes.index(c) for c in asked.classes])[asked.labels]
     groups = {"": rank >= 0, "/head": rank < HEAD, "/middle": (rank >= HEAD) & (rank < 2 * HEAD)}
     groups["/tail"] = (rank >= 2 * HEAD) & (rank < 3 * HEAD)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("gadkit", "tests", "benchmarks", "cards", "experiments", "book/_ext")
 DECLARED_FOR = {
     "segment-anything": "the published masks of the `paper` preset",
+    "tabulate": "what pandas writes Markdown with",
     "transformers": "the published networks of the `paper` preset; in the tests an independent implementation",
 }
 OPTIONAL = {"adeval", "anomalib"}  # rivals in the benchmarks, where they are installed

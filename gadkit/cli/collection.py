@@ -21,7 +21,7 @@ from gadkit.cli.streams import remark
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
 from gadkit.data.folders import Run, load_images, natural
-from gadkit.evaluation.features import look
+from gadkit.evaluation.features import encode
 
 SHARE = 4  # one image in so many stays unless the user says how many
 ROWS, COLUMNS, THUMBNAIL = 60, 9, 128  # of the contact sheet; pixels a side
@@ -61,7 +61,7 @@ class Collection:
         features, again, every = [], [], max(1, len(self.files) // ASKED)
         photos = sources.read(self.files, "encode", self.skip, backbone.image_size, depth=self.run.depth)
         for paths, images in sources.batches(photos):
-            features.append(look(backbone, images).pooled)
+            features.append(encode(backbone, images).pooled)
             some = [i for i in range(len(paths)) if (len(self.read) + i) % every == 0]
             if some and self.duplicates is None:
                 again.append((images[some], features[-1][some]))

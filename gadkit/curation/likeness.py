@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gadkit.checks import check_images, checked, share
 from gadkit.curation import centre_of, prepare, twins
-from gadkit.evaluation.features import look
+from gadkit.evaluation.features import encode
 from gadkit.protocols import Backbone
 
 SHIFT, LIGHT, NOISE = 0.01, 0.97, 2.0  # share of a side, share of the light, and deviation in grey levels
@@ -73,9 +73,9 @@ def retaken(
     (`gadkit.curation.centre_of`), so that the cosines are those that `gadkit.curation.curate` compares.
     """
     share("quantile", quantile, zero=True)
-    before = look(backbone, images).pooled if features is None else features
+    before = encode(backbone, images).pooled if features is None else features
     centre = centre_of(before) if centre is None else centre
-    after = look(backbone, again(images)).pooled
+    after = encode(backbone, again(images)).pooled
     cosines = (prepare(before, centre) * prepare(after, centre)).sum(1)
     return float(cosines.quantile(quantile).clamp(-0.9999, 1))  # a line below all cosines is none
 

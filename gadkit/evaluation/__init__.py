@@ -12,7 +12,7 @@ from gadkit.evaluation.downstream import (
     mean_iou,
     segment,
 )
-from gadkit.evaluation.features import Features, Seen, look
+from gadkit.evaluation.features import Features, ImageFeatures, encode
 from gadkit.evaluation.probes import fit_linear, knn_accuracy, label_efficiency, linear_probe
 from gadkit.evaluation.protocol import EVALUATORS, Sizes, evaluate
 from gadkit.evaluation.representation import (
@@ -30,12 +30,13 @@ __all__ = [
     "EVALUATORS",
     "Boxes",
     "Features",
-    "Seen",
+    "ImageFeatures",
     "Sizes",
     "alignment",
     "attention_maps",
     "clip_features",
     "effective_rank",
+    "encode",
     "evaluate",
     "fit_boxes",
     "fit_colours",
@@ -45,7 +46,6 @@ __all__ = [
     "knn_accuracy",
     "label_efficiency",
     "linear_probe",
-    "look",
     "mean_average_precision",
     "mean_iou",
     "nearest",

@@ -20,7 +20,7 @@ CHUNK = 256  # ... and many, to keep anything else busy
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImageFeatures:
     """An image set as a backbone sees it, on the CPU.
 
     `pooled` is the image vector, `blocks` the mean patch token after every block (none where nobody asked), `patches`
@@ -35,13 +35,13 @@ class Seen:
 
 @checked
 @torch.no_grad()
-def look(
+def encode(
     backbone: Backbone,
     images: UInt8[Tensor, "n 3 h w"],
     blocks: bool = False,
     patches: bool = False,
     chunk: int | None = None,
-) -> Seen:
+) -> ImageFeatures:
     """Encode images, at most `chunk` at a time (by default a number that suits the device).
 
     Raises ValueError for anything but a batch of uint8 RGB images.
@@ -58,7 +58,7 @@ def look(
         if patches:
             kept.append(tokens.patches[-1].float().cpu())
     joined = tuple(torch.cat(one) for one in zip(*means, strict=True))
-    return Seen(torch.cat(pooled), joined, torch.cat(kept) if patches else None, tokens.grid)
+    return ImageFeatures(torch.cat(pooled), joined, torch.cat(kept) if patches else None, tokens.grid)
 
 
 class Features:
@@ -76,6 +76,6 @@ class Features:
 
     def __call__(
         self, name: str, images: UInt8[Tensor, "n 3 h w"], blocks: bool = False, patches: bool = False
-    ) -> Seen:
+    ) -> ImageFeatures:
         """The image set of this name as the backbone sees it."""
-        return self.once((name, blocks, patches), lambda: look(self.backbone, images, blocks, patches, self.chunk))
+        return self.once((name, blocks, patches), lambda: encode(self.backbone, images, blocks, patches, self.chunk))

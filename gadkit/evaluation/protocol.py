@@ -46,10 +46,10 @@ class Sizes:
     clips: tuple[int, int] = (96, 48)  # of 4 frames each
 
 
-def parts(see: Features, seed: int, sizes: Sizes) -> Values:
+def parts(features: Features, seed: int, sizes: Sizes) -> Values:
     """27 categories, on products that the probe has not seen: neighbours, a linear layer, and that with few labels."""
     learn, test = _parts(seed, sizes)
-    x, y = (see(s.name, s.images, blocks=True).pooled for s in (learn, test))
+    x, y = (features(s.name, s.images, blocks=True).pooled for s in (learn, test))
     head = see.once("parts", lambda: fit_linear(x, learn.labels, len(learn.classes)))
     everything = accuracy(head.logits(y), test.labels)
     yield "knn", knn_accuracy(x, learn.labels, y, test.labels)
@@ -63,34 +63,34 @@ def _parts(seed: int, sizes: Sizes) -> tuple[sets.Labelled, sets.Labelled]:
     return sets.parts(None, sizes.products[0], sizes.side), sets.parts(seed, sizes.products[1], sizes.side)
 
 
-def blocks(see: Features, seed: int, sizes: Sizes) -> Values:
+def blocks(features: Features, seed: int, sizes: Sizes) -> Values:
     """The same question to the mean patch token after every block, from 0 on."""
     learn, test = _parts(seed, sizes)
-    pairs = zip(*(see(s.name, s.images, blocks=True).blocks for s in (learn, test)), strict=True)
+    pairs = zip(*(features(s.name, s.images, blocks=True).blocks for s in (learn, test)), strict=True)
     for i, (x, y) in enumerate(pairs):
         head = see.once(("block", i), lambda x=x: fit_linear(x, learn.labels, len(learn.classes)))
         yield f"{i}/knn", knn_accuracy(x, learn.labels, y, test.labels)
         yield f"{i}/linear", accuracy(head.logits(y), test.labels)
 
 
-def health(see: Features, seed: int, sizes: Sizes) -> Values:
+def health(features: Features, seed: int, sizes: Sizes) -> Values:
     """Rank, alignment of two photographs of a product, uniformity; on half of the products, drawn by the seed.
 
     The halves are of the same products, so the spread over seeds is less than new products would give: it compares with
     that of no other evaluator.
     """
     learn, _ = _parts(seed, sizes)
-    x = see(learn.name, learn.images, blocks=True).pooled.unflatten(0, (-1, 2))  # (products, 2, d)
+    x = features(learn.name, learn.images, blocks=True).pooled.unflatten(0, (-1, 2))  # (products, 2, d)
     x = x[torch.randperm(len(x), generator=sets.generator(f"health/{seed}"))[: len(x) // 2]]
     yield "effective_rank", effective_rank(x.flatten(0, 1))
     yield "alignment", alignment(x[:, 0], x[:, 1])
     yield "uniformity", uniformity(x.flatten(0, 1))
 
 
-def segmentation(see: Features, seed: int, sizes: Sizes) -> Values:
+def segmentation(features: Features, seed: int, sizes: Sizes) -> Values:
     """Background, part and defect from single patch tokens."""
     learn, test = (sets.defects(seed, split, n, sizes.side) for split, n in zip(SPLITS, sizes.defects, strict=True))
-    x, y = (see(s.name, s.images, patches=True) for s in (learn, test))
+    x, y = (features(s.name, s.images, patches=True) for s in (learn, test))
     head = fit_segmenter(x.patches, x.grid, learn.masks, 3)
     found = segment(head, y.patches, y.grid, test.masks.shape[1:])
     ious = class_ious(found, test.masks, 3)
@@ -99,40 +99,40 @@ def segmentation(see: Features, seed: int, sizes: Sizes) -> Values:
         yield f"iou/{name}", value
 
 
-def detection(see: Features, seed: int, sizes: Sizes) -> Values:
+def detection(features: Features, seed: int, sizes: Sizes) -> Values:
     """Parts on a plate: which, and where."""
     learn, test = (sets.plates(seed, split, n, sizes.side) for split, n in zip(SPLITS, sizes.plates, strict=True))
-    x, y = (see(s.name, s.images, patches=True) for s in (learn, test))
+    x, y = (features(s.name, s.images, patches=True) for s in (learn, test))
     known, truth = ([Boxes(*row) for row in zip(s.boxes, s.labels, strict=True)] for s in (learn, test))
     head = fit_boxes(x.patches, x.grid, known, (sizes.side,) * 2, len(learn.classes))
     yield "ap50", mean_average_precision(head.find(y.patches), truth, len(test.classes))
 
 
-def actions(see: Features, seed: int, sizes: Sizes) -> Values:
+def actions(features: Features, seed: int, sizes: Sizes) -> Values:
     """Eight motions, from the last block of four frames: their mean and differences, and what the mean alone does."""
     learn, test = (sets.clips(seed, split, n) for split, n in zip(SPLITS, sizes.clips, strict=True))
-    looks = (see(s.name, s.frames.flatten(0, 1), patches=True) for s in (learn, test))
-    x, y = (regions(look.patches, look.grid).unflatten(0, (-1, sets.FRAMES)) for look in looks)  # (n, t, d)
+    seen = (features(s.name, s.frames.flatten(0, 1), patches=True) for s in (learn, test))
+    x, y = (regions(one.patches, one.grid).unflatten(0, (-1, sets.FRAMES)) for one in seen)  # (n, t, d)
     yield "linear", linear_probe(clip_features(x), learn.labels, clip_features(y), test.labels)
     yield "still", linear_probe(x.mean(1), learn.labels, y.mean(1), test.labels)
 
 
-def digits(see: Features, seed: int, sizes: Sizes) -> Values:
+def digits(features: Features, seed: int, sizes: Sizes) -> Values:
     """scikit-learn's handwritten digits."""
     data = sets.digits()
-    yield from _probes(see(data.name, data.images).pooled, data.labels, *sets.halves(data.labels, seed))
+    yield from _probes(features(data.name, data.images).pooled, data.labels, *sets.halves(data.labels, seed))
 
 
-def photographs(see: Features, seed: int, sizes: Sizes) -> Values:
+def photographs(features: Features, seed: int, sizes: Sizes) -> Values:
     """Which photograph a tile was cut from, learnt from its other half."""
     data = sets.photographs(sizes.side)
-    yield from _probes(see(data.name, data.images).pooled, data.labels, *sets.sides(len(data.labels), seed))
+    yield from _probes(features(data.name, data.images).pooled, data.labels, *sets.sides(len(data.labels), seed))
 
 
-def faces(see: Features, seed: int, sizes: Sizes) -> Values:
+def faces(features: Features, seed: int, sizes: Sizes) -> Values:
     """Faces in the wild against everything else."""
     data = sets.faces()
-    yield from _probes(see(data.name, data.images).pooled, data.labels, *sets.halves(data.labels, seed))
+    yield from _probes(features(data.name, data.images).pooled, data.labels, *sets.halves(data.labels, seed))
 
 
 def _probes(x: Tensor, labels: Tensor, learn: Tensor, test: Tensor) -> Values:

@@ -11,7 +11,7 @@ from photographs import Run, photograph
 from PIL import Image
 
 from gadkit import factory
-from gadkit.evaluation.features import look
+from gadkit.evaluation.features import encode
 
 
 def save(folder: Path, name: str, images: torch.Tensor) -> None:
@@ -207,5 +207,5 @@ def test_taken_again_is_nearly_the_same_and_not_quite(images: torch.Tensor) -> N
     backbone = zoo.load("simclr")
     line = retaken(backbone, images)
     assert 0 < line < 1
-    assert retaken(backbone, images, look(backbone, images).pooled) == pytest.approx(line, abs=1e-5)
+    assert retaken(backbone, images, encode(backbone, images).pooled) == pytest.approx(line, abs=1e-5)
     assert retaken(backbone, images, quantile=0.0) <= line

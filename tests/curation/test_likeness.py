@@ -8,7 +8,7 @@ from gadkit import factory, zoo
 from gadkit.backbones import Encoder
 from gadkit.curation import curate, prepare, twins
 from gadkit.curation.likeness import Line, holds, line_between, saved_again
-from gadkit.evaluation.features import look
+from gadkit.evaluation.features import encode
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def fixture() -> torch.Tensor:
 
 def left(eyes: Encoder, images: torch.Tensor) -> tuple[Line, torch.Tensor]:
     """The line of a collection, and the rows that it leaves."""
-    x = look(eyes, images).pooled
+    x = encode(eyes, images).pooled
     line = line_between(eyes, images, x, x)
     return line, twins(prepare(x), line.cosine).unique()
 
@@ -33,7 +33,7 @@ def test_photographs_in_one_fixture_are_not_one_photograph(eyes: Encoder, fixtur
     line, rows = left(eyes, fixture)
     assert line.of != "taken again"
     assert line.retaken < 0.5 < line.cosine
-    x = prepare(look(eyes, fixture).pooled)
+    x = prepare(encode(eyes, fixture).pooled)
     assert len(twins(x, line.retaken).unique()) < 5, "the line of images taken again would leave next to nothing"
     assert len(rows) >= 36
 

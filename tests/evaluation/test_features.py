@@ -5,12 +5,12 @@ import torch
 
 from gadkit.backbones import OpenCLIP, Timm
 from gadkit.backbones.timm_models import TINY
-from gadkit.evaluation.features import Features, look
+from gadkit.evaluation.features import Features, encode
 from gadkit.nn.baselines import tiny_model
 
 
 def test_chunks_change_nothing_and_blocks_are_means_of_patches(small: OpenCLIP, images: torch.Tensor) -> None:
-    whole, pieces = (look(small, images, blocks=True, patches=True, chunk=n) for n in (99, 3))
+    whole, pieces = (encode(small, images, blocks=True, patches=True, chunk=n) for n in (99, 3))
     tokens = small.encode_image(small.preprocess(images), (0, 1))
     torch.testing.assert_close(whole.pooled, tokens.pooled)
     torch.testing.assert_close(whole.patches, tokens.patches[1])
@@ -22,7 +22,7 @@ def test_chunks_change_nothing_and_blocks_are_means_of_patches(small: OpenCLIP, 
     ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     assert whole.grid == small.grid
-    plain = look(small, images)
+    plain = encode(small, images)
     assert plain.blocks == ()
     assert plain.patches is None
 
@@ -40,13 +40,13 @@ def test_a_set_is_encoded_once(small: OpenCLIP, images: torch.Tensor) -> None:
 def test_what_is_no_image_is_named(small: OpenCLIP) -> None:
     assert small.depth == 2
     with pytest.raises(ValueError, match="uint8"):
-        look(small, torch.rand(2, 3, 8, 8))
+        encode(small, torch.rand(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("architecture", ["vit", "convnext", "swin"])
 def test_stages_of_any_network_will_do(architecture: str, images: torch.Tensor) -> None:
     backbone = Timm(tiny_model(architecture), TINY, patch_size=8)
-    seen = look(backbone, images, blocks=True, patches=True)
+    seen = encode(backbone, images, blocks=True, patches=True)
     assert len(seen.blocks) == backbone.depth == {"vit": 6, "convnext": 4, "swin": 4}[architecture]
     assert seen.patches.shape[:2] == (4, seen.grid[0] * seen.grid[1])
     torch.testing.assert_close(seen.blocks[-1], seen.patches.mean(1))

@@ -247,7 +247,7 @@ CALLS: dict[str, Arguments] = {
     "resize": lambda: {"images": images(), "size": 8},
     "solarise": lambda: {"x": pictures(), "share": 0.5, "threshold": 0.5, "generator": generator()},
     # evaluation
-    "features.look": lambda: {
+    "features.encode": lambda: {
         "backbone": encoder(),
         "images": images(),
         "blocks": True,
