@@ -7,7 +7,9 @@ Book: intro/run-it
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,17 @@ def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
         f"the weights {weights.id} ({size}, {weights.library}) are not cached here: {missing} is missing.  Either run "
         f"once with a network, so that the library can download them, or {SHIPPED}"
     )
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep back the pages that the libraries of hubs log where there is no network: the error says it all."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def checked(path: Path) -> Path:

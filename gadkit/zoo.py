@@ -260,7 +260,8 @@ def load(
         return methods.load(name, file).to(runtime.device(device or "cpu"))
     source = find(name, preset)
     adapter, cache_dir = _adapter(source.adapter), None if cache_dir is None else str(cache_dir)
-    return adapter(source, runtime.device(device), file, cache_dir)
+    with weights.hushed():
+        return adapter(source, runtime.device(device), file, cache_dir)
 
 
 def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone]":

@@ -175,11 +175,13 @@ def _measured(
     from gadkit import zoo
     from gadkit.anomaly.benchmark import run as measured
     from gadkit.anomaly.detectors import build
+    from gadkit.cli import streams
     from gadkit.files import provenance
 
     done = {(row["category"], row["variant"], row["seed"], row["shots"]) for row in kept}
     if len(done) == sum(len(case.cells(shots)) for case in cases):
         return  # without waiting for a backbone
+    streams.loading(settings["backbone"], settings["preset"])
     backbone = zoo.load(settings["backbone"], settings["preset"], str(device))
     for result in measured(lambda noun: build(settings["detector"], backbone, noun), cases, shots, done):
         yield settings | _row(result) | {"gadkit": gadkit.__version__} | provenance(device)

@@ -17,7 +17,7 @@ from gadkit import runtime, zoo
 from gadkit.checks import whole
 from gadkit.cli import outputs, sources
 from gadkit.cli.outputs import attempt, count
-from gadkit.cli.streams import remark
+from gadkit.cli.streams import loading, remark
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
 from gadkit.data.folders import Run, load_images, natural
@@ -57,6 +57,7 @@ class Collection:
 
     def encode(self) -> Float[Tensor, "n d"]:
         """Features of all images that can be read; on the way, how alike an image and itself taken again are."""
+        loading(self.backbone, self.preset)
         backbone = zoo.load(self.backbone, self.preset, self.device)
         features, again, every = [], [], max(1, len(self.files) // ASKED)
         photos = sources.read(self.files, "encode", self.skip, backbone.image_size, depth=self.run.depth)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gadkit import zoo
+from gadkit.cli import parents
 
 SEEDS = (0, 1, 2)
 DESCRIPTION = """Run one protocol on frozen representations: neighbours, linear probes, segmentation, detection,
@@ -24,15 +25,8 @@ EXAMPLES = """examples:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `evaluate`."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="measure representations by one protocol",
-        description=DESCRIPTION + names(),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_options(evaluate)
+    line = "measure representations by one protocol"
+    evaluate = parents.command(commands, "evaluate", line, DESCRIPTION + names(), EXAMPLES, _options(), parents.model())
     evaluate.set_defaults(run=run)
 
 
@@ -44,21 +38,25 @@ def names() -> str:
     )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What a command that measures representations asks for."""
+def _options() -> argparse.ArgumentParser:
+    """What a command that measures representations asks for, beside weights and device."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("names", nargs="+", metavar="NAME", help="a network of the zoo, or more")
     parser.add_argument("--out", type=Path, metavar="FILE", help="results file to merge into (default: none)")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="N", help="default: 0 1 2")
-    parser.add_argument("--preset", choices=zoo.PRESETS, help="default: GADKIT_PRESET, else tiny")
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure; 0 when all names are done."""
     from gadkit.evaluation import evaluate, results
 
-    given = arguments.seeds, arguments.preset, arguments.out
-    results.run(arguments.names, "representation", evaluate, *given)
+    results.run(arguments.names, "representation", evaluate, *_given(arguments))
     return 0
+
+
+def _given(arguments: argparse.Namespace) -> tuple[Sequence[int], str | None, Path | None, str | None]:
+    return arguments.seeds, arguments.preset, arguments.out, arguments.device
 
 
 def main(protocol: str, evaluate: Callable, argv: Sequence[str] | None = None) -> int:
@@ -66,11 +64,11 @@ def main(protocol: str, evaluate: Callable, argv: Sequence[str] | None = None) -
     from gadkit.evaluation import results
     from gadkit.weights import WeightsUnavailable
 
-    parser = argparse.ArgumentParser(description=f"Run the {protocol} protocol on frozen representations.")
-    add_options(parser)
+    about = f"Run the {protocol} protocol on frozen representations."
+    parser = argparse.ArgumentParser(description=about, parents=[_options(), parents.model()], allow_abbrev=False)
     given = parser.parse_args(argv)
     try:
-        results.run(given.names, protocol, evaluate, given.seeds, given.preset, given.out)
+        results.run(given.names, protocol, evaluate, *_given(given))
     except (ValueError, OSError, WeightsUnavailable) as error:
         parser.error(str(error))
     return 0

@@ -4,7 +4,6 @@ Book: intro/run-it
 """
 
 import argparse
-import logging
 import math
 import os
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from gadkit.anomaly.thresholds import held_out, threshold
 from gadkit.checks import one_of
 from gadkit.cli import outputs, sources, streams
 from gadkit.data.folders import Run
-from gadkit.protocols import AnomalyResult, Backbone, Detector
+from gadkit.protocols import AnomalyResult, Detector
 
 
 @dataclass
@@ -59,7 +58,10 @@ class Inspection:
         Normal images are squashed to what the network sees before they are collected, so any number and size of them
         fits into memory.
         """
-        detector = build(self.method, _load(self.method, self.preset, self.device), self.object_name)
+        name = DETECTORS[self.method].backbone
+        streams.loading(name, self.preset)
+        backbone = zoo.load(name, self.preset, str(self.device))
+        detector = build(self.method, backbone, self.object_name)
         size = detector.image_size
         read = sources.read(self.normal_files, "normal", self.skip, size, depth=self.run.depth)
         images = [image for _, image in read]
@@ -127,19 +129,3 @@ def check(arguments: argparse.Namespace) -> Inspection:
         quantile=None if arguments.threshold is not None else arguments.threshold_quantile or 1.0,
         left_out=len(files) - len(new),
     )
-
-
-def _load(method: str, preset: str, device: torch.device) -> Backbone:
-    """The detector's backbone, without the pages that the hub's libraries log where there is no network.
-
-    The error says it all.
-    """
-    name = DETECTORS[method].backbone
-    if preset == "paper":
-        published = zoo.find(name, preset)
-        streams.remark(f"loading {published.id} ({published.size:.0f} MB, downloaded when first used)")
-    logging.disable(logging.ERROR)
-    try:
-        return zoo.load(name, preset, str(device))
-    finally:
-        logging.disable(logging.NOTSET)

@@ -74,7 +74,7 @@ def check_own(folder: Path, table: str, header: Sequence[str], *others: str) -> 
     A run leaves a `table` that begins with its `header`, and all others beside it.
     """
     begins, own = ",".join(header).encode(), False
-    if (folder / table).is_file():  # a pipe would keep us waiting
+    if os.path.isfile(folder / table):  # a pipe would keep us waiting; a name that is too long is none
         with suppress(OSError), open(folder / table, "rb") as file:
             own = file.read(len(begins)) == begins
     if taken := [] if own else [name for name in (*others, table) if os.path.lexists(folder / name)]:

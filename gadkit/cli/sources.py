@@ -22,6 +22,7 @@ from gadkit.data.folders import (
     defect_of,
     examine,
     images_in,
+    is_mask,
     masks_in,
     read_image,
     resize,
@@ -42,9 +43,12 @@ SOME = 3  # names in a remark
 
 
 def files_to_score(given: Sequence[Path]) -> list[Path]:
-    """The images in folders and single files, each once; of a data set in a known layout, those to test on."""
+    """The images in folders and single files, each once; of a data set in a known layout, those to test on.
+
+    Masks are no images, also where they or their folder are named.  Raises ValueError where nothing else is.
+    """
     found: dict[str, Path] = {}
-    for source in given:
+    for source in _without_masks_in(given):
         entries = _entries(source)
         for entry in [e for e in entries if e.split not in ("train", "validation")] or entries:
             found.setdefault(os.path.abspath(entry.path), entry.path)
@@ -60,7 +64,7 @@ def files_below(given: Sequence[Path], out: Path) -> tuple[list[Path], int]:
     """
     found: dict[str, Path] = {}
     written: set[str] = set()
-    for source in given:
+    for source in _without_masks_in(given):
         inside = _is_inside(out, source)
         for entry in ImageFolder(source, layout="plain").entries:
             own = _is_sheet(entry.path) or (inside and _is_inside(entry.path, out))
@@ -71,6 +75,14 @@ def files_below(given: Sequence[Path], out: Path) -> tuple[list[Path], int]:
     if not found:
         raise ValueError(f"FOLDER: expected images, got none but {len(written)} in the output folder")
     return list(found.values()), len(written - found.keys())
+
+
+def _without_masks_in(given: Sequence[Path]) -> list[Path]:
+    """What is no mask and no folder of masks, as `photographs/*` names both."""
+    there = [source for source in given if not is_mask(source)]
+    if given and not there:
+        raise ValueError(f"images: expected photographs, got nothing but masks of defects in {given[0]}")
+    return there
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
@@ -107,7 +119,10 @@ def _unread(given: Iterable[Path]) -> Iterator[str]:
 
 def _masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
     """Masks in folders without a layout that says so."""
-    found = {os.path.abspath(path): path for f in folders if f.layout not in LAYOUTS for path in masks_in(f.root)}
+    named = [folder for folder in folders if is_mask(folder.root)]
+    found = [entry.path for folder in named for entry in folder.entries]
+    found += [path for f in folders if f.layout not in LAYOUTS for path in masks_in(f.root)]
+    found = {os.path.abspath(path): path for path in found}
     if found:
         yield f"left out: {count(len(found), 'mask')} of defects ({_some(map(str, found.values()))})"
 
@@ -133,9 +148,14 @@ def _without_masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
 
 
 def _unknown(folder: ImageFolder) -> Iterator[str]:
-    """Several folders whose names say nothing, all taken for good parts."""
-    places = {os.path.relpath(entry.path.parent, folder.root) for entry in folder.entries}
-    if folder.layout not in LAYOUTS and len(places) > 1:
+    """Several folders whose names say nothing, all taken for good parts, and those that a data set calls defective."""
+    if folder.layout in LAYOUTS:
+        return
+    good = _not_defective(folder.entries)
+    if bad := len(folder) - len(good):
+        yield f"--normal: left out: {count(bad, 'image')} that the data set around {folder.root} labels as defective"
+    places = {os.path.relpath(entry.path.parent, folder.root) for entry in good}
+    if len(places) > 1 and not bad:
         yield (
             f"--normal: the names of the {len(places)} folders below {folder.root} ({_some(sorted(places))}) do not "
             f"say which parts are good, so all {count(len(folder), 'image')} are taken for good ones"
@@ -156,12 +176,20 @@ def normal_files(source: Path) -> list[Path]:
         raise ValueError(
             f"--normal: expected images of good parts, got {source}: its data set labels them as defective ({name})"
         )
-    entries = _entries(source)
+    if is_mask(source):
+        raise ValueError(f"--normal: expected images of good parts, got {source}: it holds masks of defects")
+    entries = _not_defective(_entries(source))
     if any(e.label is not None for e in entries):
         entries = tuple(e for e in entries if e.label == 0 or os.path.isdir(e.path))  # a closed folder is to be named
     if not any(e.label != 1 and not os.path.isdir(e.path) for e in entries):
         raise ValueError(f"--normal: expected images of good parts, got only images labelled as defective in {source}")
     return [e.path for e in [e for e in entries if e.split == "train"] or entries]
+
+
+def _not_defective(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Without those that lie in a folder which the data set around it calls defective."""
+    bad = {place: defect_of(place) is not None for place in {entry.path.parent for entry in entries}}
+    return tuple(entry for entry in entries if entry.label is not None or not bad[entry.path.parent])
 
 
 def labels(given: Sequence[Path]) -> dict[Path, int]:

@@ -68,6 +68,16 @@ def remark(*lines: str) -> None:
         silence(sys.stderr)
 
 
+def loading(name: str, preset: str | None) -> None:
+    """Say which published weights are about to be read, and how much there is to download."""
+    from gadkit import zoo
+
+    if zoo.preset(preset) != "tiny":
+        published = zoo.find(name, preset)
+        size = "size unknown" if published.size is None else f"{published.size:.0f} MB"
+        remark(f"loading {published.id} ({size}, downloaded when first used)")
+
+
 def silence(stream: TextIO) -> None:
     """Let what a broken stream still holds, and all that follows, go nowhere: Python would fail on it at its end."""
     try:

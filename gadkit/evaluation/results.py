@@ -119,21 +119,22 @@ def run(
     seeds: Sequence[int] = (0, 1, 2),
     preset: str | None = None,
     out: Path | None = None,
+    device: str | None = None,
 ) -> None:
     """Measure networks of the zoo one after the other, and print a table; each is in `out` as soon as it is done.
 
     What was measured is printed whatever comes after, an interrupt too.  Raises, before anything is measured,
-    ValueError for an unknown name or preset or a file of another kind, OSError for one that cannot be written, and
-    `WeightsUnavailable` for names without weights; the last also for published ones that only loading finds missing.
+    ValueError for an unknown name, preset or device or a file of another kind, OSError for one that cannot be written,
+    and `WeightsUnavailable` for names without weights; the last also for those that only loading finds missing.
     """
     zoo.check(names, preset)  # all of them, and the file, before hours go into the first
-    runtime.device()
+    where = str(runtime.device(device))
     if out:
         merge(out, [])
     rows: list[Measured] = []
     try:
         for name in names:
-            rows.append(measure(name, protocol, evaluate, zoo.load(name, preset), seeds, preset))
+            rows.append(measure(name, protocol, evaluate, zoo.load(name, preset, where), seeds, preset))
             if out:
                 merge(out, rows[-1:])
             sys.stderr.write(f"{name}: {rows[-1]['seconds']} s\n")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from photographs import Run, photograph
+from PIL import Image
 
-from gadkit.cli import curate
+from gadkit.cli import curate, sources
 
 
 @pytest.fixture
@@ -119,3 +120,54 @@ def test_the_recipe_of_the_help_copies_what_stays(
     copies = [path for path in Path("copies").rglob("*") if path.is_file()]
     assert not any(path.is_symlink() for path in copies)
     assert sorted(path.read_bytes() for path in copies) == sorted((folder / name).read_bytes() for name in names)
+
+
+def test_masks_that_are_named_are_no_photographs(run: Run, tmp_path: Path) -> None:
+    for i in range(2):
+        photograph(tmp_path / "good" / f"{i}.png", seed=i)
+        photograph(tmp_path / "bad" / f"{i}.png", seed=2 + i)
+        photograph(tmp_path / "beside" / f"{i}.jpg", seed=4 + i)
+        for place in ("masks", "beside"):
+            (tmp_path / place).mkdir(exist_ok=True)
+            mask = Image.new("L", (64, 48))
+            mask.paste(255, (5, 5, 20, 20))
+            mask.save(tmp_path / place / f"{i}_mask.png")
+    code, out, err = run("detect", *sorted(tmp_path.glob("*")), "--object", "nut", "--json")
+    found = {Path(json.loads(line)["path"]).parent.name for line in out.splitlines()}
+    assert (code, found) == (0, {"good", "bad", "beside"})
+    for command in (["detect", "--object", "nut", "--json"], ["curate", "--out", tmp_path / "out", "--keep", 2]):
+        code, out, err = run(command[0], *sorted(tmp_path.glob("beside/*")), *command[1:])
+        assert code == 0
+        assert len(out.splitlines()) == 2
+        assert f"left out: 2 masks of defects ({tmp_path / 'beside' / '0_mask.png'}, " in err
+        code, _, err = run(command[0], tmp_path / "masks", *command[1:])
+        assert code == 2
+        assert "expected photographs, got nothing but masks of defects" in err
+    code, _, err = run("detect", tmp_path / "bad", "--object", "nut", "--normal", tmp_path / "masks")
+    assert code == 2
+    assert "it holds masks of defects" in err
+
+
+def test_good_parts_are_never_what_the_data_set_around_a_folder_calls_defective(run: Run, tmp_path: Path) -> None:
+    names = ("train/good/0", "test/good/0", "test/good/1", "test/hole/0", "test/hole/1")
+    for i, name in enumerate(names):
+        photograph(tmp_path / "a" / "b" / "c" / "nut" / f"{name}.png", seed=i)
+    photograph(tmp_path / "new.png", seed=9)
+    for normal, good in (("a/b/c/nut/test", 2), ("a", 3)):
+        assert [path.parent.name for path in sources.normal_files(tmp_path / normal)] == ["good"] * good
+        code, _, err = run("detect", tmp_path / "new.png", "--object", "nut", "--normal", tmp_path / normal)
+        assert code == 0
+        assert f"--normal: left out: 2 images that the data set around {tmp_path / normal} labels as defective" in err
+    for name in ("good/0", "scratch/0", "masks/scratch/0"):
+        photograph(tmp_path / "classes" / f"{name}.png")
+    with pytest.raises(ValueError, match="labels them as defective \\(scratch\\)"):
+        sources.normal_files(tmp_path / "classes" / "scratch")
+
+
+def test_a_name_below_a_file_or_too_long_is_no_folder(run: Run, parts: Path, tmp_path: Path) -> None:
+    photograph(tmp_path / "new.png")
+    for nowhere in (tmp_path / "new.png" / "below", tmp_path / ("x" * 300)):
+        code, _, err = run("detect", tmp_path / "new.png", "--object", "nut", "--normal", nowhere)
+        assert (code, "no such folder" in err) == (2, True)
+    code, _, err = run("detect", tmp_path / "new.png", "--object", "nut", "--out", tmp_path / ("x" * 300))
+    assert (code, "the name is longer than the file system allows" in err) == (2, True)

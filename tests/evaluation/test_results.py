@@ -89,7 +89,7 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
     [
         (["nobody"], "NAME: expected one of random, clip-random, clip, simclr,"),
         (["clip-random", "simlcr"], "got 'simlcr'"),
-        (["clip-random", "--preset", "huge"], "--preset: invalid choice: 'huge'"),
+        (["clip-random", "--preset", "huge"], "preset: expected one of tiny, paper, got 'huge'"),
         (["clip-random", "byol", "--preset", "paper"], "no library here loads published weights of byol"),
     ],
 )
@@ -197,6 +197,8 @@ def test_evaluate_is_a_command(
     assert gadkit(["evaluate", "nobody"]) == 2
     assert "gadkit: error: NAME: expected one of random, " in capsys.readouterr().err
     assert gadkit(["evaluate", "byol", "--preset", "paper"]) == 2
+    assert gadkit(["evaluate", "random", "--device", "abacus"]) == 2
+    assert "device: expected cpu, cuda or mps" in capsys.readouterr().err
     assert gadkit(["evaluate", "--help"]) == 0
     assert "rgb-and-flow" in capsys.readouterr().out
 

@@ -6,6 +6,7 @@
 Book: intro/run-it
 """
 
+import errno
 import logging
 import os
 from collections import Counter
@@ -27,7 +28,7 @@ from gadkit.data.folders.photographs import SUFFIXES, Photo, read_image, resize
 from gadkit.data.folders.runs import Run, examine
 from gadkit.data.folders.structure import defect_of
 from gadkit.data.folders.visa import visa
-from gadkit.data.folders.walking import closed_in, images_in, masks_in, unread_in
+from gadkit.data.folders.walking import closed_in, images_in, is_mask, masks_in, unread_in
 
 __all__ = [
     "SUFFIXES",
@@ -42,6 +43,7 @@ __all__ = [
     "detect_layout",
     "examine",
     "images_in",
+    "is_mask",
     "load_images",
     "masks_in",
     "natural",
@@ -203,8 +205,11 @@ def _check_there(root: Path) -> None:
     """Raise ValueError for a path that leads nowhere; one that may not be followed raises PermissionError by itself."""
     try:
         os.stat(root)
-    except FileNotFoundError as error:
-        if not root.is_symlink():
+    except OSError as error:
+        nowhere = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+        if not nowhere:
+            raise
+        if not os.path.islink(root):
             raise ValueError(f"images: expected a folder or an image, got {str(root)!r}: no such folder") from error
 
 

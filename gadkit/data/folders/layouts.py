@@ -13,7 +13,17 @@ from pathlib import Path
 from gadkit.data.folders.listing import files_in, folders_in, natural
 from gadkit.data.folders.masks import by_subject, is_mask_folder, read_mask
 from gadkit.data.folders.opening import BrokenImage
-from gadkit.data.folders.structure import is_bad, is_classes, is_good, is_mvtec, is_visa, split_of, within
+from gadkit.data.folders.structure import (
+    is_bad,
+    is_classes,
+    is_good,
+    is_mvtec,
+    is_visa,
+    marked_in,
+    masks_of,
+    split_of,
+    within,
+)
 from gadkit.data.folders.walking import images_in, pairs_below
 
 ORDER = {"train": 1, "validation": 2, "test": 3}
@@ -60,8 +70,7 @@ def mvtec(root: Path) -> Iterator[Entry]:
 def classes(root: Path) -> Iterator[Entry]:
     """Folders of good parts, of defective ones and of masks side by side; nothing is known of images in others."""
     for category in within(root, is_classes):
-        masks = _mask_folders(category) + (_mask_folders(category.parent) if split_of(category) else [])
-        marked = {below.name.casefold() for folder in masks for below in folders_in(folder)}
+        masks, marked = masks_of(category), marked_in(category)
         there = [folder for folder in folders_in(category) if not is_mask_folder(folder.name)]
         bad = {folder for folder in there if is_bad(folder) or folder.name.casefold() in marked}
         labels = {folder: 0 if is_good(folder) else 1 if folder in bad else None for folder in there}

@@ -54,6 +54,17 @@ def is_classes(folder: Path) -> bool:
     return any(map(is_good, there)) and any(is_bad(place) or is_mask_folder(place.name) for place in there)
 
 
+def masks_of(category: Path) -> list[Path]:
+    """The folders of masks in a folder, and beside it where it is a split."""
+    places = [category, *([category.parent] if split_of(category) else [])]
+    return [below for place in places for below in folders_in(place) if is_mask_folder(below.name)]
+
+
+def marked_in(category: Path) -> set[str]:
+    """The names, in lower case, of the folders whose photographs have a folder of masks."""
+    return {below.name.casefold() for folder in masks_of(category) for below in folders_in(folder)}
+
+
 def within(root: Path, test: Callable[[Path], bool]) -> list[Path]:
     """The folders that pass a test: `root` itself, else some just below it, else some one further below."""
     level = [root]
@@ -72,6 +83,7 @@ def defect_of(path: Path) -> str | None:
         inside = inside[: inside.index(above)][::-1]  # from just below `above` down to the path
         if len(inside) > 1 and split_of(inside[0]) and is_mvtec(above):
             return None if is_good(inside[1]) else inside[1].name
-        if is_bad(inside[0]) and is_classes(above):
+        bad = is_bad(inside[0]) or (not is_good(inside[0]) and inside[0].name.casefold() in marked_in(above))
+        if bad and is_classes(above):
             return inside[0].name
     return None

@@ -8,6 +8,7 @@ Book: intro/run-it
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,20 @@ def images_in(folder: Path, recursive: bool = False) -> list[Path]:
 def masks_in(folder: Path) -> list[Path]:
     """The masks that `images_in` leaves out in a folder and below it, in natural order."""
     return natural(path for path, kind in _walk(Path(folder)) if kind == "mask")
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file, or all images of a folder, are masks: `images_in` would leave them out in the folder above."""
+    path = Path(path).absolute()
+    if any(_holds_masks(place) for place in ([path, *path.parents] if os.path.isdir(path) else path.parents)):
+        return True
+    return is_image(path) and os.path.isfile(path) and path in _beside(path.parent, os.stat(path.parent).st_mtime_ns)
+
+
+@lru_cache(maxsize=1000)
+def _beside(folder: Path, _: int) -> dict[Path, Path]:
+    """The photographs beside which masks lie in a folder, by mask; looked for again when the folder changed."""
+    return pairs_in((listed(folder) or ([], []))[1])
 
 
 def closed_in(folder: Path) -> list[Path]:
