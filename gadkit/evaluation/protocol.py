@@ -3,7 +3,7 @@
     for name, value in evaluate(backbone):
         ...
 
-Each evaluator looks at one set of images through a frozen backbone and yields (name, value) pairs, once a seed.
+Each evaluator encodes one set of images through a frozen backbone and yields (name, value) pairs, once a seed.
 
 Book: selfsup/representations, selfsup/comparison
 """
@@ -37,7 +37,7 @@ Values = Iterator[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much to look at; a pair is (to learn from, to be tested on).  Numbers are only comparable at equal sizes."""
+    """How many images to encode; a pair is (to learn from, to test on).  Numbers are only comparable at equal sizes."""
 
     side: int = 96  # of the factory's images, in pixels
     products: tuple[int, int] = (50, 6)  # a category, two photographs each
