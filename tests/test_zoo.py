@@ -1,4 +1,4 @@
-"""One table of names: every row is complete, every preset is answered, and what cannot be had is said to be so."""
+"""One table of names: every row is complete, every preset is answered, and an error names missing weights."""
 
 import shutil
 from pathlib import Path

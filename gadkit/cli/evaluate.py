@@ -45,7 +45,7 @@ def names() -> str:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What a command that measures representations asks for."""
+    """The arguments of a command that measures representations."""
     parser.add_argument("names", nargs="+", metavar="NAME", help="a network of the zoo, or more")
     parser.add_argument("--out", type=Path, metavar="FILE", help="results file to merge into (default: none)")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="N", help="default: 0 1 2")

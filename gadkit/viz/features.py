@@ -1,4 +1,4 @@
-"""What a representation looks like: rows of views, matrices of similarity, fields of numbers over an image.
+"""Pictures of a representation: rows of views, matrices of similarity, fields of numbers over an image.
 
 Book: selfsup/representations
 """
