@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # --help does not wait for torch
 
 DESCRIPTION = """Measure detectors: image and pixel AUROC, average precision, F1-max and AUPRO, each with its spread.
 
-Without --folder, on products that the factory makes; a seed draws new photographs of each.  With it, on a data set whose
-folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good beside bad); a seed draws the good
-parts to compare with among the photographs to train on.
+Without --folder, on products that the factory makes; a seed draws new photographs of each.  With it, on a data set
+whose folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good beside bad); a seed draws the
+good parts to compare with among the photographs to train on.
 """
 
 EXAMPLES = """examples:

@@ -191,7 +191,7 @@ def test_anybodys_files(run: Run, tmp_path: Path) -> None:
     assert page.count("empty.png") == 1
 
 
-def test_a_data_set_is_judged_by_its_own_labels(run: Run, tmp_path: Path) -> None:
+def test_a_data_set_is_scored_by_its_own_labels(run: Run, tmp_path: Path) -> None:
     for i in range(3):
         photograph(tmp_path / "nut" / "train" / "good" / f"{i}.png", seed=i)
         photograph(tmp_path / "nut" / "test" / "good" / f"{i}.png", seed=10 + i)
