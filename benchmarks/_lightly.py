@@ -28,13 +28,13 @@ COLOURS = {"cj_bright": 0.4, "cj_contrast": 0.4, "cj_sat": 0.4, "cj_hue": 0.1}  
 
 def _same_start(ours: Iterable[nn.Module], theirs: Iterable[nn.Module]) -> None:
     """Give the linear layers of `theirs`, in order, the weights of `ours`; norms are the identity in both."""
-    mine, other = ([x for part in side for x in part.modules() if isinstance(x, nn.Linear)] for side in (ours, theirs))
-    for one, two in zip(mine, other, strict=True):
+    own, other = ([x for part in side for x in part.modules() if isinstance(x, nn.Linear)] for side in (ours, theirs))
+    for one, two in zip(own, other, strict=True):
         two.load_state_dict(one.state_dict())
 
 
 def _widths(head: nn.Sequential) -> tuple[int, int, int]:
-    """What goes into a head, what is hidden in it, and what comes out."""
+    """The widths of a head: input, hidden and output."""
     linear = [layer for layer in head if isinstance(layer, nn.Linear)]
     return linear[0].in_features, linear[0].out_features, linear[-1].out_features
 

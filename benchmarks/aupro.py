@@ -63,7 +63,7 @@ RANKED: dict[str, tuple[Callable[..., float], Callable[..., float]]] = {
 
 
 def timed(function: Callable[[], float], repeats: int) -> tuple[float, float]:
-    """What `function` returns, and the median of its seconds."""
+    """The value of `function`, and the median of its seconds."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -50,7 +50,7 @@ def plain(queries: Float[Tensor, "n d"], keys: Float[Tensor, "m d"], k: int) -> 
 
 
 def peak(run: Callable[[], object], where: torch.device) -> float:
-    """The bytes that `run` needs at once beyond those in use before; NaN where the system does not tell.
+    """The bytes that `run` needs at once beyond those in use before; NaN where the system does not report them.
 
     On a CPU that is the growth of the resident set, which Linux keeps the largest value of and lets a process reset.
     """

@@ -1,4 +1,4 @@
-"""What share of a GPU's bf16 arithmetic a training step of a ViT-S/16 reaches.
+"""The share of a GPU's bf16 arithmetic that a training step of a ViT-S/16 reaches.
 
 The peak is measured, not taken from a data sheet: the fastest product of two square bf16 matrices.  A step is a
 forward pass in mixed precision, a backward pass and AdamW; only the products that the network's definition asks for

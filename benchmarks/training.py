@@ -3,7 +3,7 @@
 Both sides train the same network from the same photographs in memory: same batch, same number, size and recipe of
 views, same optimiser, precision and threads.  Ours is `gadkit.train.learn`, with all it does beside (clipping,
 schedule, checks); theirs is the loop of the example, whose `DataLoader` is measured with and without worker processes,
-and the faster one counts.  A second comparison has the views given, a third one leaves the network out, to tell where a
+and the faster one counts.  A second comparison has the views given, a third one leaves the network out, to show where a
 difference comes from: lightly transforms one PIL image after the other, `gadkit.data.views` whole batches, and the
 blocks of lightly's MAE decoder are timm's.
 
@@ -13,6 +13,7 @@ Book: anomaly/measuring
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 
 import torch
@@ -65,7 +66,7 @@ Run = Callable[[], object]
 def _contests(
     name: str, images: UInt8[Tensor, "n 3 h w"], plan: Plan, workers: tuple[int, ...]
 ) -> Iterator[tuple[str, Run, dict[str, Run]]]:
-    """What is compared, our run of an epoch of it, and lightly's runs."""
+    """Each comparison by its name, with our run of an epoch and lightly's runs."""
     from benchmarks._lightly import EXAMPLES, loader, train
 
     where = runtime.device()
@@ -73,6 +74,7 @@ def _contests(
         torch.manual_seed(0)
         method = methods.build(name).to(where).train()
         example = EXAMPLES[name](method).to(where).train()
+    plan = replace(plan, collapse=method.collapse(plan.batch))
     shifts = {f"lightly, {n or 'no'} workers": loader(images, example, plan.batch, n) for n in workers}
     yield (
         "whole loop",

@@ -56,7 +56,7 @@ class Plain:
             windows[scale] = x.unflatten(0, (len(images), -1))
         return last[:, 0] @ visual.proj, last[:, 1:], windows
 
-    def judge(self, features: Tensor) -> Tensor:
+    def probability(self, features: Tensor) -> Tensor:
         """The probability of "anomalous"."""
         return (F.normalize(features, dim=-1) @ self.like.text_vectors_.T / self.like.temperature).softmax(-1)[..., 1]
 
@@ -70,8 +70,8 @@ class Plain:
     def score(self, images: Tensor) -> AnomalyResult:
         """Maps and scores."""
         vectors, patches, windows = self.see(images)
-        score = self.judge(vectors)
-        inverse = 1 / score[:, None, None] + sum(1 / self.spread(self.judge(w), s) for s, w in windows.items())
+        score = self.probability(vectors)
+        inverse = 1 / score[:, None, None] + sum(1 / self.spread(self.probability(w), s) for s, w in windows.items())
         grid = (1 + len(windows)) / inverse
         if self.references is not None:
             maps = [_away(patches, self.references[0]).unflatten(1, self.clip.grid)]

@@ -6,7 +6,9 @@ Book: selfsup/comparison
 """
 
 import sys
+from collections.abc import Iterable, Mapping
 
+import pandas
 import torch
 
 from gadkit import methods, weights, zoo
@@ -45,10 +47,7 @@ was not measured.
 The last column is a small fixed sample, repeated by the tests: nearest neighbours on 108 photographs of 27
 categories, with 216 others to vote. The tables of the comparison chapter are the measurement.
 
-| name | photographs | steps | learning rate | seconds | device | torch | sample |
-|---|---|---|---|---|---|---|---|
-{rows}
-| *random* | 0 | 0 | | | | | {control:.3f} |
+{table}
 
 Seconds are wall time on a processor that other work shared.
 
@@ -73,25 +72,31 @@ def sample(name: str) -> float:
     return knn_accuracy(x, known.labels, y, asked.labels, k=5)
 
 
-def row(name: str) -> str:
+def row(name: str) -> dict[str, str]:
     """A checkpoint's line in the table."""
     facts = zoo.facts(name)
-    cells = [
-        f"`{name}`",
-        f"{facts['photographs']:,}",
-        str(facts["steps"]),
-        f"{methods.build(name).lr:g}",
-        f"{facts['seconds']:,.0f}",
-        facts["device"],
-        facts["torch"],
-        f"{sample(name):.3f}",
-    ]
-    return "| " + " | ".join(cells) + " |"
+    return {
+        "name": f"`{name}`",
+        "photographs": f"{facts['photographs']:,}",
+        "steps": str(facts["steps"]),
+        "learning rate": f"{methods.build(name).lr:g}",
+        "seconds": f"{facts['seconds']:,.0f}",
+        "device": facts["device"],
+        "torch": facts.get("versions", facts)["torch"],  # checkpoints of version 0.1 have it at the top
+        "sample": f"{sample(name):.3f}",
+    }
+
+
+def table(rows: Iterable[Mapping[str, str]]) -> str:
+    """Lines of checkpoints, and one of random weights, as Markdown."""
+    control = {"name": "*random*", "photographs": "0", "steps": "0", "sample": f"{sample('random'):.3f}"}
+    frame = pandas.DataFrame([*rows, control]).fillna("")
+    return frame.to_markdown(index=False, disable_numparse=True)
 
 
 def text() -> str:
     """The whole card."""
-    return TEXT.format(rows="\n".join(map(row, shipped())), control=sample("random"))
+    return TEXT.format(table=table(map(row, shipped())))
 
 
 if __name__ == "__main__":

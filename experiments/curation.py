@@ -4,7 +4,7 @@
 
 One method sees the same number of photographs from each of several collections and then answers the same questions.
 The uncurated one is a web crawl in small: few categories are common and most are rare, popular products were
-photographed again and again, and a share shows things that nobody asks about.
+photographed again and again, and a share shows things that are of no use.
 
 Book: selfsup/curation
 """
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from gadkit import distributed, methods, runtime, zoo
 from gadkit.backbones import Encoder
+from gadkit.checks import one_of
 from gadkit.curation import Curated, curate, waterfall
 from gadkit.curation.likeness import line_between
 from gadkit.curation.longtail import COLLECTIONS, Setting, facts, long_tail
@@ -86,7 +87,8 @@ def world(setting: Setting = FULL, seed: int = 0, run: Path | None = None) -> Wo
 def subsets(pool: Pool, setting: Setting = FULL, seed: int = 0) -> dict[str, Int[Tensor, "_"]]:
     """The rows of every collection.
 
-    "by labels" is what nobody has who has to curate: all known categories alike, as far as they go, and nothing else.
+    "by labels" needs the labels that curation has to do without: all known categories alike, as far as they
+    go, and nothing else.
     """
     draw = torch.Generator().manual_seed(seed)
     known = [(pool.labels == i).nonzero()[:, 0] for i, c in enumerate(pool.classes) if c not in RANDOMISED]
@@ -121,8 +123,7 @@ def measure(name: str, world: World, setting: Setting, run: Path | None = None) 
 
     Raises ValueError for an unknown collection.
     """
-    if name not in world.rows:
-        raise ValueError(f"collection: expected one of {', '.join(world.rows)}, got {name!r}")
+    one_of("collection", name, world.rows)
     began, rows = time.monotonic(), world.rows[name]
     runtime.seed_everything(world.seed)
     method = methods.build(setting.method).to(distributed.start() or runtime.device())
@@ -144,7 +145,7 @@ def measure(name: str, world: World, setting: Setting, run: Path | None = None) 
 
 
 def key(row: dict[str, Any]) -> tuple[str, int]:
-    """What tells a row from the others: its collection and its seed."""
+    """The key of a row: its collection and its seed."""
     return row["collection"], row["seed"]
 
 
@@ -158,10 +159,10 @@ def main(argv: Sequence[str] | None = None, setting: Setting = FULL) -> int:
     parser.add_argument("--steps", type=int, default=setting.steps, metavar="N")
     given = parser.parse_args(argv)
     setting = replace(setting, steps=given.steps)
-    if unknown := set(given.names) - set(COLLECTIONS):
-        parser.error(f"COLLECTION: expected one of {', '.join(COLLECTIONS)}, got {sorted(unknown)[0]!r}")
     what = "one method on a long-tailed collection and on parts of it"
     try:
+        for name in given.names:
+            one_of("COLLECTION", name, COLLECTIONS)
         merge(given.out, [], key, what)  # whether it can be written, before anything is trained for it
     except (ValueError, OSError) as error:
         parser.error(str(error))

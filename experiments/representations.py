@@ -23,7 +23,7 @@ from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.cli.evaluate import main
 from gadkit.protocols import Backbone
 
-SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images to judge, defective ones of each kind
+SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images to score, defective ones of each kind
 _product = cache(factory.test_set)
 
 
@@ -44,13 +44,13 @@ def evaluate(
         raise ValueError(f"expected seeds, regimes and categories, got {[*seeds]}, {[*regimes]} and {[*categories]}")
     for regime in regimes:
         for seed in seeds:
-            rows = [_judge(backbone, category, seed, regime, size) for category in categories]
+            rows = [_measure(backbone, category, seed, regime, size) for category in categories]
             for name in rows[0]:
                 yield f"{regime}/{name}", mean(row[name] for row in rows)
 
 
 @torch.no_grad()
-def _judge(backbone: Backbone, category: str, seed: int, regime: str, size: int) -> dict[str, float]:
+def _measure(backbone: Backbone, category: str, seed: int, regime: str, size: int) -> dict[str, float]:
     """All measures of one product, its images encoded once."""
     data = _product(category, seed, seed, regime, NORMAL, PER_DEFECT, SHOTS, size)
     images = torch.cat([data.references, data.images]).to(backbone.device)

@@ -78,7 +78,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 def from_first(value: bytes | None) -> bytes | None:
-    """What the first process holds, for all of them."""
+    """The value of the first process, for all of them."""
     if not _together():
         return value
     box = [value]

@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +19,10 @@ import torch
 
 LOCK = ".gadkit.lock"  # lies in a folder as long as a run has it
 PROBE = bytes(2**20)  # what a disk that is not full still takes
-PART, OLD = ".*.????????.part", 3600  # what a kill leaves of a file, and seconds after which nobody writes to it
+PART, OLD = (
+    ".*.????????.part",
+    3600,
+)  # what a kill leaves of a file, and seconds after which no run writes to it
 WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the user's share of the disk is full",
@@ -66,6 +70,24 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the error that counts is on its way
             part.unlink()
+
+
+@contextmanager
+def replacing_folder(path: Path | str) -> Iterator[Path]:
+    """Give an empty folder to fill, beside `path`; it gets that name when the block ends well, as a whole.
+
+    Nothing is left of it after an error; what a kill leaves is removed before the next try.  Raises OSError where
+    `path` is a folder with content, or a file.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _raise_if_full(part: Path, path: Path, error: Exception) -> None:
@@ -144,7 +166,7 @@ def _sweep(folder: Path) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong, in words: for an error of the operating system the file's name, and no number."""
+    """An error in words: for an error of the operating system the file's name, and no number."""
     if not isinstance(error, OSError) or error.errno is None:
         return str(error) or type(error).__name__
     name = error.filename2 or error.filename

@@ -1,4 +1,4 @@
-"""What every method of the book stands on, self-supervised, pretext or supervised: the contract's defaults.
+"""The base of every method of the book, self-supervised, pretext or supervised: the contract's defaults.
 
 Book: selfsup/comparison
 """
@@ -39,8 +39,8 @@ class MethodBase(nn.Module):
         return columns(batch, self.needs)
 
     def collapse(self, batch_size: int) -> float:
-        """The loss of a network that tells nothing apart, at so many samples a step."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what its loss is where nothing is told apart")
+        """The loss of a network that maps all inputs to one point, at so many samples a step."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its loss where all inputs have one code")
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The objective of one step."""

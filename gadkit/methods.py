@@ -1,6 +1,6 @@
 """Every method of Parts I and II by its name: its class, how it is trained, and how its checkpoint is written and read.
 
-All of them see the same number of photographs of the same factory, so their representations can be compared.  A
+All of them learn from the same number of photographs of the same factory, so their representations can be compared.  A
 checkpoint is a safetensors file in half precision; its header says how to build the network that it belongs to.
 
 Book: selfsup/comparison
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gadkit import distributed, files, pretext, runtime, selfsup, weights
@@ -21,7 +20,7 @@ from gadkit.protocols import Method
 from gadkit.supervised import Supervised
 from gadkit.train import Plan, learn
 
-PHOTOGRAPHS = 49_152  # that a method sees; a clip of eight frames counts as eight
+PHOTOGRAPHS = 49_152  # for each method; a clip of eight frames counts as eight
 CLIPS = 1536  # as many frames as the pool has photographs
 
 
@@ -96,12 +95,12 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     path = Path(out) / f"{name}.safetensors"
     if distributed.rank() == 0:
         facts = {"photographs": photographs, "steps": plan.steps, "seed": seed, "seconds": round(seconds, 1)}
-        save(method, name, path, facts | {"device": str(where), "torch": torch.__version__})
+        save(method, name, path, facts | files.provenance(where))
     return path
 
 
 def training_data(needs: Sequence[str], seed: int = 0) -> Mapping[str, Tensor]:
-    """What a method learns from, by the columns in its `needs`."""
+    """The training data of a method, by the columns in its `needs`."""
     asked = {*needs}
     if asked and asked <= {"images", "labels"}:
         from gadkit.factory.pool import unlabelled
@@ -117,8 +116,8 @@ def training_data(needs: Sequence[str], seed: int = 0) -> Mapping[str, Tensor]:
 
         if "sound" not in asked:
             return motion.clips(CLIPS, seed).columns()
-        clips = motion.clips(CLIPS, seed, actions=mechanics.HEARD)  # of the others there is nothing to hear
-        return {"frames": clips.frames, "sound": sound.hear(clips)}
+        clips = motion.clips(CLIPS, seed, actions=mechanics.AUDIBLE)  # the others make no sound
+        return {"frames": clips.frames, "sound": sound.spectrograms(clips)}
     raise ValueError(
         "needs: expected images, with or without labels, images with height and materials, or frames, alone or with "
         f"flow or sound, got {', '.join(needs) or 'nothing'}"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a vision transformer sees in a batch of images.
+    """The output of a backbone for a batch of images.
 
     `pooled` is the image vector (the backbone's own choice of CLS, mean or attention pool); `patches` holds one
     tensor a requested layer, row-major and without prefix tokens (layers may differ in width); `grid` is
@@ -34,7 +34,7 @@ class Backbone(Protocol):
     """A frozen image encoder together with the preprocessing it was trained with.
 
     Its layers are blocks or stages.  All of them come on one `grid` of patches, `patch_size` pixels wide; in its own
-    network a layer may have had another width, which `strides` tells.
+    network a layer may have had another width, which `strides` gives.
     """
 
     image_size: int  # side of a preprocessed image, in pixels
@@ -88,13 +88,13 @@ class Method(Protocol):
         """Make the views that the loss compares, from a mapping that holds a tensor (b, ...) for each of `needs`."""
 
     def collapse(self, batch_size: int) -> float:
-        """The loss of a network that tells nothing apart, to be shown beside the loss; NaN where it depends on data."""
+        """The loss of a network that maps all inputs to one point, to compare with; NaN where it depends on data."""
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """The objective of one step."""
 
     def after_step(self, progress: float) -> Sequence[nn.Parameter] | None:
-        """What follows the optimiser's step (teacher average, centre, prototypes); `progress` runs from 0 to 1.
+        """Follow the optimiser's step (teacher average, centre, prototypes); `progress` runs from 0 to 1.
 
         Parameters that are returned begin anew: the optimiser forgets what it knew of them.
         """
@@ -154,7 +154,7 @@ class Detector(Protocol):
 
     @property
     def image_size(self) -> int:
-        """The side in pixels at which the backbone sees images: larger references only cost memory."""
+        """The side in pixels of the images that the backbone encodes: larger references only cost memory."""
 
     @property
     def shots(self) -> int:
@@ -186,10 +186,10 @@ class Detector(Protocol):
         """How the scores came about, in a sentence for the report.  Raises RuntimeError before `fit`."""
 
     def remarks(self) -> Sequence[str]:
-        """What its user should know before trusting the scores; usually nothing."""
+        """Remarks for the user, to be read before the scores are trusted; usually none."""
 
     def state(self) -> DetectorState:
-        """What it is and what it has learnt, to be saved.  Raises RuntimeError before `fit`."""
+        """The fitted detector without its backbone, to be saved.  Raises RuntimeError before `fit`."""
 
     def load_state(self, state: DetectorState) -> "Detector":
         """Become the detector that `state` came from.

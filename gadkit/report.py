@@ -32,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "assets"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page says about the run: `notes` are terms with explanations, `normal` scores of held-out images."""
+    """The facts of a run, for the page: `notes` are terms with explanations, `normal` scores of held-out images."""
 
     heading: str
     about: str
@@ -87,7 +87,7 @@ class Report:
         )
 
     def _card(self, score: float, path: str, start: int, size: int, threshold: float | None) -> dict[str, str | float]:
-        """What the template shows of one image."""
+        """The fields of one image, for the template."""
         self._spool.seek(start)
         photo, heat = self._spool.read(size).decode().split("\n")
         verdict = "" if threshold is None else "anomalous" if score > threshold else "normal"

@@ -1,4 +1,4 @@
-"""What a folder holds of a training: a checkpoint from which a killed run goes on unchanged, and a log.
+"""The folder of a training: a checkpoint from which a killed run goes on unchanged, and a log.
 
 Book: selfsup/simclr
 """
@@ -148,6 +148,6 @@ class Run:
         return state | ({"average": self.average.state_dict()} if self.plan.average else {})
 
     def _identity(self) -> dict[str, Any]:
-        """What a run may not change half-way: all but what is shown and how often it is saved."""
+        """The settings that a run may not change half-way: all but what is shown and how often it is saved."""
         plan = {key: value for key, value in asdict(self.plan).items() if key not in ("collapse", "save_every")}
         return {"what": self.what, **plan}

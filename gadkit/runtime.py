@@ -68,7 +68,7 @@ def chunks(batch: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, quiet: bool = False) -> Iterable[T]:
-    """Wrap an iterable in a progress bar on standard error; silent where nobody watches a terminal."""
+    """Wrap an iterable in a progress bar on standard error; silent where standard error is no terminal."""
     from tqdm.auto import tqdm  # imported late: `import gadkit.runtime` stays on torch and the standard library
 
     return tqdm(items, desc=what, total=total, disable=True if quiet else None, leave=False)

@@ -64,7 +64,7 @@ class Supervised(MethodBase):
         return [self.view(check_images(images)), labels]
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes"]:
-        """What the classifier says about normalised images."""
+        """The classifier's logits for normalised images."""
         return self.head(self.encoder(images))
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:

@@ -42,7 +42,7 @@ class Plan:
     average: float = 0.998  # decay of the running average that is kept in the end; 0 keeps the last weights
     batch: int = 128  # images a step, over all processes
     save_every: int = 200
-    collapse: float = math.nan  # the loss of a network that tells nothing apart, shown beside the loss
+    collapse: float = math.nan  # the loss of a network that maps all inputs to one point, shown beside the loss
 
     def __post_init__(self) -> None:
         whole("steps", self.steps, 0)
@@ -129,7 +129,8 @@ def fit(
                 ema_update(average, model, min(plan.average, (step + 1) / (step + 10)))
             smooth = number if math.isnan(smooth) else 0.98 * smooth + 0.02 * number
             if step % 10 == 0 and hasattr(bar, "set_postfix_str"):
-                bar.set_postfix_str(f"loss {smooth:.3f}, collapsed {plan.collapse:.3f}")
+                known = "" if math.isnan(plan.collapse) else f", collapsed {plan.collapse:.3f}"
+                bar.set_postfix_str(f"loss {smooth:.3f}{known}")
             held.record(step + 1, before + time.monotonic() - began, smooth)
     return average, before + time.monotonic() - began
 
@@ -193,7 +194,7 @@ LAYERS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, *_CONVOLUTIONS)
 
 
 def _groups(model: nn.Module) -> list[dict]:
-    """What shrinks and what does not, by its kind: the weights of linear layers, convolutions and attention do.
+    """Parameters that shrink, and those that do not: weights of linear layers, convolutions and attention shrink.
 
     Biases, norms, embeddings, learnt tokens and tables of positions do not.  A parameter that stands by itself in a
     module of another kind, such as prototypes or a projection, shrinks if it is a matrix of more than one row.

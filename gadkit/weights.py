@@ -1,4 +1,4 @@
-"""Files of weights: what is known of one, how it is read and written, and what is said where it cannot be had.
+"""Files of weights: what is known of one, how it is read and written, and the error where it cannot be had.
 
 The only format is safetensors, because reading it runs no code.
 
@@ -52,6 +52,7 @@ def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
     )
 
 
+<<<<<<< .merge_file_zQ0eCm
 @contextmanager
 def hushed() -> Iterator[None]:
     """Keep back the pages that the libraries of hubs log where there is no network: the error says it all."""
@@ -64,6 +65,9 @@ def hushed() -> Iterator[None]:
 
 
 def checked(path: Path) -> Path:
+=======
+def verified(path: Path) -> Path:
+>>>>>>> .merge_file_tejXhy
     """Return `path` if there is such a file and, where a list of checksums lies beside it, if it is as it was shipped.
 
     Raises FileNotFoundError for a missing file and ValueError for a damaged one; both say what to do.
@@ -87,7 +91,7 @@ def read(path: Path, under: str = "") -> dict[str, "torch.Tensor"]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(checked(path), "pt") as file:
+        with safe_open(verified(path), "pt") as file:
             names = file.keys()
             found = {name.removeprefix(under): file.get_tensor(name) for name in names if name.startswith(under)}
     except SafetensorError as error:
@@ -96,11 +100,11 @@ def read(path: Path, under: str = "") -> dict[str, "torch.Tensor"]:
 
 
 def header(path: Path) -> dict[str, str]:
-    """What stands in the header of a safetensors file beside the tensors; raises as `read` does."""
+    """The metadata in the header of a safetensors file; raises as `read` does."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(checked(path), "pt") as file:
+        with safe_open(verified(path), "pt") as file:
             return file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(_damaged(path, error)) from error
@@ -111,7 +115,7 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What the header of a method's checkpoint says: the method, its options, and how it was trained.
+    """The facts in the header of a method's checkpoint: the method, its options, and how it was trained.
 
     Raises FileNotFoundError for a missing file, ValueError for a damaged one or another header.
     """

@@ -29,13 +29,15 @@ class Row:
     """A name and what stands behind it.
 
     `gives` lists what `load` makes of it, first what it makes unless asked.  `tiny` and `paper` are its weights under
-    the two presets, or the reason why there are none.
+    the two presets, or the reason why there are none.  `trains` is the name of the file that `gadkit train NAME`
+    writes, and by default of its folder; None for networks that the package does not train.
     """
 
     name: str
     gives: tuple[str, ...]
     tiny: Weights | str
     paper: Weights | str
+    trains: str | None = None
 
     def under(self, preset: str) -> Weights | str:
         """The weights under a preset, or the reason why there are none."""
@@ -54,7 +56,7 @@ def _own(
     """A method of Parts I and II: its encoder, and the whole with its heads, as `gadkit train NAME` made them."""
     options |= {"pool": pool} if pool else {}
     tiny = Weights("gadkit", name, "MIT", size, "representations.md", "the factory", adapter, options)
-    return Row(name, (IMAGE, METHOD), tiny, paper)
+    return Row(name, (IMAGE, METHOD), tiny, paper, name)
 
 
 def _timm(
@@ -84,6 +86,7 @@ ROWS: tuple[Row, ...] = (
             "LAION-400M",
             "open_clip",
         ),
+        "tiny-clip",
     ),
     # the published ones, but for DINOv2, learnt from ImageNet-1k alone, so that the method is what differs
     _own(

@@ -114,7 +114,7 @@ def two_processes(request: pytest.FixtureRequest, tmp_path: Path) -> list[dict[s
 
 @pytest.fixture
 def cells() -> Callable[[str], list[list[str]]]:
-    """The cells of a Markdown table without the line below its head; how wide its columns are, is nobody's business."""
+    """The cells of a Markdown table without the line below its head; the width of its columns does not matter."""
     return lambda text: [
         [cell.strip() for cell in line.strip().strip("|").split("|")]
         for index, line in enumerate(text.splitlines())

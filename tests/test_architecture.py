@@ -54,7 +54,7 @@ def storey(module: str) -> int | None:
 
 
 def imports(module: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
-    """Every module that is imported, whoever made it."""
+    """Every module that is imported, of this package or another."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -24,7 +24,7 @@ ROWS, WIDTH = 12, 6
 
 
 class Network(nn.Module):
-    """Two layers, in double precision so that "equal" can mean it, and the scale and bias that pairs are judged by."""
+    """Two layers, in double precision so that "equal" can mean it, and the scale and bias that pairs are scored by."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def steps(first: int, step: int) -> dict[str, torch.Tensor]:
     from gadkit.factory.pool import unlabelled
 
     images, found, clips = unlabelled(16, size=48).images, {}, motion.clips(16, size=48)
-    data = clips.columns() | {"images": images, "sound": sound.hear(clips)}
+    data = clips.columns() | {"images": images, "sound": sound.spectrograms(clips)}
     for name, method in learners().items():
         torch.manual_seed(3)
         views = [view[first::step] for view in method.views(data)]

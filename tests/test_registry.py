@@ -47,6 +47,7 @@ def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch
     assert main(["train", "mae", "--photographs", "256"]) == 0
     facts = weights.facts(tmp_path / "mae" / "mae.safetensors")
     assert (facts["photographs"], facts["steps"], facts["seed"]) == (256, 2, 0)
+    assert facts["versions"]["torch"] == torch.__version__
     assert methods.load("mae", tmp_path / "mae" / "mae.safetensors").encoder.depth == 6
     assert main(["train", "mae", "--steps", "3"]) == 2
     assert main(["train", "mae", "--photographs", "0"]) == 2

@@ -1,6 +1,7 @@
 """The loop learns, resumes where it was killed, and refuses to go on from nonsense."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -370,6 +371,14 @@ class TestLearn:
         learn(self.method(), self.data, Plan(steps=1, batch=5))
         assert shown[0].collapse == 1 / 5
 
+    def test_the_bar_shows_a_collapsed_loss_only_where_there_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gadkit.train.progress", Bar)
+        for collapse, shown in ((4.844, ", collapsed 4.844"), (math.nan, "")):
+            model = nn.Linear(2, 1)
+            loss = lambda step, model=model: model(torch.ones(1, 2)).mean() * 0 + 1.0  # noqa: E731
+            fit(model, loss, Plan(steps=1, average=0.0, collapse=collapse))
+            assert Bar.shown == f"loss 1.000{shown}"
+
     def test_too_little_data(self) -> None:
         with pytest.raises(ValueError, match=r"at least a batch of 11 rows.*got 10"):
             learn(self.method(), self.data, Plan(steps=1, batch=11))
@@ -387,6 +396,21 @@ class TestLearn:
         learn(self.method(), self.data, Plan(steps=2, batch=5), tmp_path)
         with pytest.raises(ValueError, match=r"Denoise, seed 1, 10 rows.*Denoise, seed 0, 10 rows"):
             learn(self.method(), self.data, Plan(steps=2, batch=5), tmp_path, seed=1)
+
+
+class Bar:
+    """A progress bar whose text can be read afterwards."""
+
+    shown = ""
+
+    def __init__(self, steps: range, *_: object, **__: object) -> None:
+        self.steps = steps
+
+    def __iter__(self):
+        return iter(self.steps)
+
+    def set_postfix_str(self, text: str) -> None:
+        type(self).shown = text
 
 
 SHAPES = {

@@ -1,4 +1,4 @@
-"""Files of weights are read as they were written, and said to be damaged or missing where they are."""
+"""Files of weights are read as they were written, and reported as damaged or missing where they are."""
 
 import gzip
 import re
@@ -30,7 +30,7 @@ def test_every_shipped_file_has_its_checksum() -> None:
     lines = (ASSETS / weights.SUMS).read_text().splitlines()
     assert sorted(line.split("  ")[1] for line in lines) == SHIPPED
     for name in SHIPPED:
-        assert weights.checked(ASSETS / name) == ASSETS / name
+        assert weights.verified(ASSETS / name) == ASSETS / name
 
 
 def test_the_error_for_missing_weights_names_the_file_the_size_and_two_ways_on() -> None:

@@ -104,7 +104,7 @@ def _prefix(call: ast.Call, module: str) -> str | None:
 
 
 class Fingerprints:
-    """What pages' results depend on, and a short hash of it."""
+    """The files that pages' results depend on, and a short hash of them."""
 
     def __init__(self, root: Path) -> None:
         self.sources = Sources(root)

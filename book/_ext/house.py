@@ -1,4 +1,4 @@
-"""What the book adds to Sphinx: a line of facts under each title, and images that speak.
+"""Additions of the book to Sphinx: a line of facts under each title, and images that speak.
 
 - A page's front matter says which modules it explains and what it may cost; the line under its title repeats that and
   adds what the last execution really took.  The role `{took}` gives that time for another page.

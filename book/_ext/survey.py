@@ -1,7 +1,7 @@
 """The survey's tables: data with a citation in every cell, checked when it is read, and shown on the page.
 
-A table is a file `book/survey/NAME.yml`, a list of records; a cell is a pair of what is said and where.  What could not
-be found out says `unknown`, with the place where it was looked for.  A page shows a table by a directive:
+A table is a file `book/survey/NAME.yml`, a list of records; a cell is a pair of a statement and its references.  A fact
+that could not be found is `unknown`, with the place where it was looked for.  A page shows a table by a directive:
 
     ```{survey}
     :columns: year, venue
@@ -20,6 +20,8 @@ from pybtex.database import Entry, parse_file
 from pybtex.richtext import Text
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from gadkit.checks import one_of
 
 BOOK = Path(__file__).parent.parent
 TEMPLATE = Path(__file__).with_name("survey.html")
@@ -47,7 +49,7 @@ NUMBERS = {"year": (1950, 2100), "parameters": (0.1, 1e6)}  # and the range they
 
 @dataclass(frozen=True)
 class Cell:
-    """What is said, and the keys of the references that say it."""
+    """A statement, and the keys of the references that support it."""
 
     value: str | int | float
     cite: tuple[str, ...]
@@ -101,8 +103,7 @@ def _record(raw: Any, known: Mapping[str, str]) -> Record:
         raise ValueError(f"survey: expected records with a name, got {raw!r}")
     if wrong := {"family", *COLUMNS} ^ (raw.keys() - {"name"}):
         raise ValueError(f"survey: {name}: expected the fields family, {', '.join(COLUMNS)}; wrong: {sorted(wrong)}")
-    if raw["family"] not in FAMILIES:
-        raise ValueError(f"survey: {name}: family: expected one of {', '.join(FAMILIES)}, got {raw['family']!r}")
+    one_of(f"survey: {name}: family", raw["family"], FAMILIES)
     return Record(name, raw["family"], {field: _cell(raw[field], field, name, known) for field in COLUMNS})
 
 
@@ -122,8 +123,8 @@ def _cell(raw: Any, field: str, name: str, known: Mapping[str, str]) -> Cell:
         return Cell(value, cite)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{where}: expected words, got {value!r}")
-    if field == "supervision" and value not in SUPERVISION:
-        raise ValueError(f"{where}: expected one of {', '.join(SUPERVISION)}, got {value!r}")
+    if field == "supervision":
+        one_of(where, value, SUPERVISION)
     return Cell(value, cite)
 
 

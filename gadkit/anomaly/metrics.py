@@ -1,6 +1,6 @@
-"""How well scores tell defective from good: AUROC, average precision and F1-max, and AUPRO for regions.
+"""How well scores separate defective from good: AUROC, average precision and F1-max, and AUPRO for regions.
 
-All of them look at the order of the scores only, so scores need no fixed range.  A pixel metric is the same function as
+They depend on the order of the scores only, so scores need no fixed range.  A pixel metric is the same function as
 the image metric, given maps and masks in place of scores and labels.  Arguments are numpy arrays or torch tensors, on
 any device; results are Python floats.  Every function raises ValueError for NaN or infinite scores, labels other than
 0 and 1, shapes that differ, an empty input, and an input that holds only one class.
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from scipy import ndimage
 
+from gadkit import checks
 from gadkit.checks import checked, describe
 
 Array = Shaped[np.ndarray, "..."] | Shaped[torch.Tensor, "..."]
@@ -72,8 +73,7 @@ def aupro(maps: Array, masks: Array, limit: float = 0.3) -> float:
     maps, masks = _check(maps, masks, "maps", "masks")
     if maps.ndim != 3:
         raise ValueError(f"maps: expected shape (b, h, w), got {maps.shape}")
-    if not 0 < limit <= 1:
-        raise ValueError(f"limit: expected a false-positive rate above 0 and at most 1, got {limit}")
+    checks.share("limit", limit)
     rank, order = _rank(maps, masks), maps[masks].argsort()
     above, reached, region = rank.above, rank.reached, _regions(masks)[order]  # (n,) each, n defect pixels
     end = limit * rank.normal

@@ -1,4 +1,4 @@
-"""What WinCLIP says about an object: states that it can be in, and templates of photographs of it.
+"""The prompts of WinCLIP about an object: states that it can be in, and templates of photographs of it.
 
 Every state goes into every template: 7 normal and 4 anomalous states in 22 templates are 154 and 88 prompts.
 

@@ -166,7 +166,7 @@ class OpenCLIP:
     def full(self, texts: Sequence[str]) -> int:
         """How many of the texts fill the context to its end, so that their last words are probably cut off.
 
-        0 for a tokenizer that does not tell its end token.
+        0 for a tokenizer that does not name its end token.
         """
         end = getattr(self.tokenizer, "eot_token_id", None)
         return 0 if end is None else int((self.tokenizer(list(texts))[:, -1] == end).sum())
@@ -202,7 +202,7 @@ def load(
 
     architecture, tag = source.id.split("/")
     if file is not None:
-        weights.checked(file)
+        weights.verified(file)
     try:
         model = open_clip.create_model(architecture, pretrained=str(file or tag), device=where, cache_dir=cache_dir)
     except RuntimeError as error:

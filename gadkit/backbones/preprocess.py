@@ -1,4 +1,4 @@
-"""What every backbone does with images and layer numbers before its network sees them.
+"""The work of every backbone on images and layer numbers before its network runs.
 
 Book: anomaly/winclip
 """

@@ -125,7 +125,7 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     options, at_address = source.options, source.id.startswith("https://")
     overlay = dict(options.get("record", {})) | {"hf_hub_id": None if at_address else source.id}
     if file is not None:
-        overlay |= {"file": str(weights.checked(file))}
+        overlay |= {"file": str(weights.verified(file))}
     elif at_address:
         overlay |= {"url": source.id}
     wrapped = {key: options[key] for key in ("inside", "strip", "drop") if key in options}
@@ -150,7 +150,7 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
 def _cleaner(
     inside: str | None = None, strip: str = "", drop: tuple[str, ...] = ()
 ) -> Callable[[Any, nn.Module], dict[str, Tensor]]:
-    """What turns the content of a file into the state of the network: timm calls it with both."""
+    """A filter from the content of a file to the state of the network: timm calls it with both."""
 
     def clean(held: Any, model: nn.Module) -> dict[str, Tensor]:
         state = {name.removeprefix(strip): value for name, value in held.get(inside, held).items()}

@@ -93,7 +93,7 @@ def tokenizer() -> Callable[[list[str]], Tensor]:
     """open_clip's byte-pair tokenizer with the merges of the captions' words."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    merges = weights.checked(weights.ASSETS / "tiny-bpe.txt.gz")
+    merges = weights.verified(weights.ASSETS / "tiny-bpe.txt.gz")
     return SimpleTokenizer(str(merges), context_length=TinyConfig.context)
 
 

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gadkit.checks import one_of
 from gadkit.nn import private
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SHORT = 16  # up to this many tokens two batched products beat the fused attention kernels of a CPU
 
 
-class Linear:
+class PackedLinear:
     """A frozen linear layer, optionally with the GELU that follows it; its weight is packed for oneDNN on a CPU."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, gelu: bool = False) -> None:
@@ -76,9 +77,12 @@ class Block:
         self.heads = attn.num_heads
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
         self.ls_1, self.ls_2 = _scale(block.ls_1, dtype), _scale(block.ls_2, dtype)
-        self.qkv = Linear(attn.in_proj_weight, attn.in_proj_bias, dtype)
-        self.out = Linear(attn.out_proj.weight, attn.out_proj.bias, dtype)
-        self.up, self.down = Linear(up.weight, up.bias, dtype, gelu=exact), Linear(down.weight, down.bias, dtype)
+        self.qkv = PackedLinear(attn.in_proj_weight, attn.in_proj_bias, dtype)
+        self.out = PackedLinear(attn.out_proj.weight, attn.out_proj.bias, dtype)
+        self.up, self.down = (
+            PackedLinear(up.weight, up.bias, dtype, gelu=exact),
+            PackedLinear(down.weight, down.bias, dtype),
+        )
         self.act = nn.Identity() if exact else act
 
     def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n qkv"]:
@@ -99,8 +103,7 @@ class Tower:
     """
 
     def __init__(self, visual: nn.Module, precision: str = "float32") -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+        one_of("precision", precision, PRECISIONS)
         check_visual(visual)
         self.dtype = PRECISIONS[precision]
         self.ln_pre = _norm(visual.ln_pre, self.dtype)

@@ -43,7 +43,7 @@ EXAMPLES = f"""examples:
   gadkit evaluate simclr random                                what representations are worth, by one protocol
 
 {CODES}
-`gadkit detect --help` says more.  The book has the rest: what a score means, and when to trust it.
+`gadkit detect --help` has more.  The book has the rest: what a score means, and when to trust it.
 """
 
 
@@ -83,7 +83,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = parser().parse_args(argv)
         return arguments.run(arguments)
-    except SystemExit as stop:  # argparse has already said why; 0 after --help and --version
+    except SystemExit as stop:  # argparse has already explained it; 0 after --help and --version
         return int(stop.code or 0)
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # --help does not wait for torch
 
 DESCRIPTION = """Measure detectors: image and pixel AUROC, average precision, F1-max and AUPRO, each with its spread.
 
-Without --folder, on products that the factory makes; a seed gives each other photographs.  With it, on a data set whose
-folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good beside bad); a seed draws the good
-parts to compare with among the photographs to train on.
+Without --folder, on products that the factory makes; a seed draws new photographs of each.  With it, on a data set
+whose folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good beside bad); a seed draws the
+good parts to compare with among the photographs to train on.
 """
 
 EXAMPLES = """examples:
@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--products", type=int, default=5, metavar="N", help="of each category (default: 5)")
     command.add_argument("--categories", nargs="+", metavar="NAME", help="only these (default: all)")
     command.add_argument("--detectors", nargs="+", default=[DEFAULT], metavar="NAME", help=", ".join(DETECTORS))
-    command.add_argument("--backbone", metavar="NAME", help="what they look through (default: each detector's own)")
+    command.add_argument("--backbone", metavar="NAME", help="their representation (default: each detector's own)")
     command.add_argument(
         "--shots", type=int, nargs="+", default=[0, 4], metavar="N", help="good parts to compare with (default: 0 4)"
     )
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if arguments.out is not None:
                     results.merge(arguments.out, [row], _key, WHAT)
     finally:
-        if asked:  # what was measured is said, whatever came after
+        if asked:  # what was measured is printed, whatever came after
             streams.results(_table(asked))
     return 0
 
@@ -108,7 +108,7 @@ def _checked(arguments: argparse.Namespace) -> dict[str, list[int]]:
 
 
 def _backbones(arguments: argparse.Namespace, preset: str) -> dict[str, str]:
-    """What each detector looks through.  Raises ValueError for what there is not, and for a reader that can't read."""
+    """The backbone of each detector.  Raises ValueError for an unknown one, and for a missing text encoder."""
     from gadkit import zoo
 
     names = {name: arguments.backbone or DETECTORS[name].backbone for name in arguments.detectors}

@@ -20,7 +20,7 @@ from gadkit.cli.outputs import attempt, count
 from gadkit.cli.streams import loading, remark
 from gadkit.curation import Curated, curate
 from gadkit.curation.likeness import Line, line_between
-from gadkit.data.folders import Run, load_images, natural
+from gadkit.data.folders import FileRun, load_images, natural
 from gadkit.evaluation.features import encode
 
 SHARE = 4  # one image in so many stays unless the user says how many
@@ -37,7 +37,7 @@ class Collection:
     preset: str | None
     device: str
     files: list[Path]
-    run: Run  # what they have in common
+    run: FileRun  # what they have in common
     keep: int | None
     clusters: Sequence[int] | None
     duplicates: float | None  # the cosine from which two images are one; None until it is measured
@@ -122,7 +122,7 @@ class Collection:
             self._write_sheet(found, numbers[:, 0])
 
     def write_unfinished(self) -> None:
-        """What an interrupted run knows: the images that were read, and the files that could not be."""
+        """The results of an interrupted run: the images that were read, and the files that could not be."""
         with attempt(self.failed):
             self._write_rows(UNFINISHED, ([path, "undecided", ""] for path in self.read), 0)
             remark(f"what was read until now: {self.out / UNFINISHED}")
@@ -167,7 +167,7 @@ class Collection:
             yield f"... and {last - ROWS} smaller ones, in curation.csv"
 
     def summary(self, found: Curated) -> Iterator[str]:
-        """What happened, in a few sentences."""
+        """The run in a few sentences."""
         status = _status(found)
         yield (
             f"{count(len(self.read), 'image')}: {status.count('duplicate')} near-duplicates of others "
@@ -197,8 +197,8 @@ def _doubt(line: Line) -> Iterator[str]:
     """Why the line is not the usual one."""
     if line.of != "taken again":
         yield (
-            f"these photographs are too much alike for this backbone to tell a second shot from another part: from a "
-            f"cosine of {line.retaken:.4f} on, where an image is like itself taken again, strangers hang together"
+            f"these photographs are too much alike for this backbone to distinguish a second shot from another part: "
+            f"from a cosine of {line.retaken:.4f} on, the value of an image and its retake, different parts join"
         )
         kind = f"images saved again (cosine {line.cosine:.4f} or more)" if line.of == "saved again" else "copies"
         yield f"so only {kind} count as near-duplicates; --duplicates COSINE draws another line"
@@ -214,12 +214,12 @@ def _numbers(found: Curated) -> Tensor:
 
 
 def _status(found: Curated) -> list[str]:
-    """What became of every image."""
+    """The fate of every image: kept, dropped or duplicate."""
     kept, twin = set(found.kept.tolist()), found.twin.tolist()
     return ["kept" if i in kept else "dropped" if twin[i] == i else "duplicate" for i in range(len(twin))]
 
 
-def check(arguments: argparse.Namespace) -> Collection:
+def planned(arguments: argparse.Namespace) -> Collection:
     """Everything that can be found wrong before any work is done.  Raises ValueError."""
     keep = None if arguments.keep is None else whole("--keep", arguments.keep, 1, 10**9)
     if arguments.duplicates is not None and not -1 < arguments.duplicates <= 1:

@@ -27,7 +27,7 @@ occur twice stay apart.  With --null any file name arrives as it is:
   gadkit curate photos/ --keep 500 --null
   mkdir -p copies && tar --null -chf - -T curated/kept.txt | tar -xf - -C copies
 
-Look at contact.png before you trust it: what the backbone cannot tell apart, the clusters cannot balance.
+Look at contact.png before you trust it: the clusters cannot balance kinds that the backbone cannot distinguish.
 
 An interrupt (Ctrl-C) before the choice leaves curation.unfinished.csv: what was read until then, and what could not be.
 Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on standard
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.cli.outputs import attempt
     from gadkit.files import claimed
 
-    task = collection.check(arguments)
+    task = collection.planned(arguments)
     with claimed(task.out, "--out"):
         streams.remark(*sources.remarks(arguments.images, layouts=False), *task.before())
         try:

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.cli import inspection, sources, streams, words  # imported late: --help need not wait for torch
     from gadkit.files import claimed
 
-    task = inspection.check(arguments)
+    task = inspection.planned(arguments)
     with ExitStack() as folders:
         for folder, option in ((arguments.out, "--out"), (arguments.maps, "--maps")):
             if folder is not None:

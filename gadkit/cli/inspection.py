@@ -17,10 +17,15 @@ from torch import Tensor
 from gadkit import runtime, zoo
 from gadkit.anomaly.detectors import DETECTORS, build
 from gadkit.anomaly.thresholds import held_out, threshold
-from gadkit.checks import one_of
+from gadkit.checks import one_of, share
 from gadkit.cli import outputs, sources, streams
+<<<<<<< .merge_file_scS99Z
 from gadkit.data.folders import Run
 from gadkit.protocols import AnomalyResult, Detector
+=======
+from gadkit.data.folders import FileRun
+from gadkit.protocols import AnomalyResult, Backbone, Detector
+>>>>>>> .merge_file_sEvVqT
 
 
 @dataclass
@@ -28,12 +33,12 @@ class Inspection:
     """One run of the command: what is asked, and what is found out on the way."""
 
     method: str  # the detector's name in the table
-    object_name: str | None  # None where nobody said, and the detector does not read
+    object_name: str | None  # None where it was not given, and the detector does not read
     preset: str
     device: torch.device
     files: list[Path]
     normal_files: list[Path]
-    run: Run  # what the files and the normal ones have in common
+    run: FileRun  # what the files and the normal ones have in common
     labels: dict[Path, int]  # of `files`, as far as a data set's layout knows them
     line: float | None  # the threshold, given or drawn
     quantile: float | None  # of the held-out scores, to draw the threshold at; None where it is given
@@ -55,7 +60,7 @@ class Inspection:
     def fit(self) -> Detector:
         """Load the model, show it the normal images if there are any, and draw the line.
 
-        Normal images are squashed to what the network sees before they are collected, so any number and size of them
+        Normal images are squashed to the network's size before they are collected, so any number and size of them
         fits into memory.
         """
         name = DETECTORS[self.method].backbone
@@ -89,10 +94,10 @@ class Inspection:
                     yield self.rows[-1], path, image, heat
 
 
-def check(arguments: argparse.Namespace) -> Inspection:
+def planned(arguments: argparse.Namespace) -> Inspection:
     """Everything that can be found wrong before any work is done.  Raises ValueError."""
-    if arguments.threshold_quantile is not None and not 0 < arguments.threshold_quantile <= 1:
-        raise ValueError(f"--threshold-quantile: expected above 0 and at most 1, got {arguments.threshold_quantile}")
+    if arguments.threshold_quantile is not None:
+        share("--threshold-quantile", arguments.threshold_quantile)
     if arguments.threshold_quantile is not None and arguments.normal is None:
         raise ValueError("--threshold-quantile: expected --normal with it: the scores are those of normal images")
     if arguments.threshold is not None and not math.isfinite(arguments.threshold):

@@ -1,4 +1,4 @@
-"""What a command leaves behind: a table on the terminal, and files that are never half-written.
+"""The outputs of a command: a table on the terminal, and files that are never half-written.
 
 Book: intro/run-it
 """
@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Float
 
-from gadkit.cli.streams import plain, remark
+from gadkit.cli.streams import printable, remark
 from gadkit.files import explain, replacing
 
 SCORES, REPORT, UNFINISHED = "scores.csv", "report.html", "scores.unfinished.csv"  # what `gadkit detect` writes
@@ -45,10 +45,10 @@ class Row:
 def table(rows: Iterable[Row]) -> Iterator[str]:
     """Lines for a terminal, highest score first."""
     rows = sorted(rows, key=lambda row: (-row.score, row.path))
-    judged = any(row.verdict for row in rows)
-    yield " score  " + ("verdict    " if judged else "") + "image"
+    compared = any(row.verdict for row in rows)
+    yield " score  " + ("verdict    " if compared else "") + "image"
     for row in rows:
-        yield f"{row.score:6.4f}  " + (f"{row.verdict:9}  " if judged else "") + plain(row.path)
+        yield f"{row.score:6.4f}  " + (f"{row.verdict:9}  " if compared else "") + printable(row.path)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What commands have in common: how their help is laid out, and the options that mean the same in each.
+"""The parsers that commands share: how their help is laid out, and the options that mean the same in each.
 
 Nothing here waits for torch: `--help` answers at once.
 

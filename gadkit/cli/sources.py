@@ -17,8 +17,8 @@ from gadkit.data.folders import (
     BrokenImage,
     Depth,
     Entry,
+    FileRun,
     ImageFolder,
-    Run,
     defect_of,
     examine,
     images_in,
@@ -95,7 +95,7 @@ def _is_sheet(path: Path) -> bool:
 
 
 def remarks(given: Sequence[Path], normal: Path | None = None, layouts: bool = True) -> Iterator[str]:
-    """What a user should know of the folders asked for: what is left out of them, and what they lack.
+    """Remarks for the user on the folders asked for: on files that are left out, and on what is missing.
 
     `normal` is the folder of good parts, if there is one; `layouts` says whether those of data sets are followed.
     """
@@ -128,7 +128,7 @@ def _masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
 
 
 def _uncovered(folders: Sequence[ImageFolder]) -> Iterator[str]:
-    """Images that lie beside a data set in a known layout, and that nobody looks at."""
+    """Images that lie beside a data set in a known layout, and are not read."""
     known = {os.path.realpath(entry.path) for folder in folders for entry in folder.entries}
     for folder in folders:
         there = images_in(folder.root, recursive=True) if folder.layout in LAYOUTS else []
@@ -140,7 +140,7 @@ def _uncovered(folders: Sequence[ImageFolder]) -> Iterator[str]:
 
 
 def _without_masks(folders: Sequence[ImageFolder]) -> Iterator[str]:
-    """Photographs of defects that nobody has marked."""
+    """Photographs of defects without a mask."""
     for folder in folders:
         if bare := folder.unmasked:
             defects = sum(entry.label == 1 for entry in folder.entries)
@@ -193,7 +193,7 @@ def _not_defective(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 
 def labels(given: Sequence[Path]) -> dict[Path, int]:
-    """What the layout of a data set knows about its images: 0 for normal, 1 for anomalous."""
+    """The labels that the layout of a data set gives its images: 0 for normal, 1 for anomalous."""
     return {e.path: e.label for source in given for e in _entries(source) if e.label is not None}
 
 
@@ -202,8 +202,8 @@ def common_root(given: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in given]))
 
 
-def run_of(files: Sequence[Path], bits: int | None = None) -> Run:
-    """What all files of a run have in common, and remarks on it; look at all that will be compared, once."""
+def run_of(files: Sequence[Path], bits: int | None = None) -> FileRun:
+    """The depth that all files of a run share, and remarks; ask once, for all files that will be compared."""
     return examine(progress(files, "files"), bits)
 
 

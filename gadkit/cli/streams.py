@@ -26,7 +26,7 @@ def standard() -> Iterator[None]:
 
 
 def results(*lines: str) -> bool:
-    """Write lines to standard output; False, and no error, if nobody reads any more (`gadkit detect ... | head`).
+    """Write lines to standard output; False, and no error, if the reader has gone (`gadkit detect ... | head`).
 
     Raises OSError, with a name for the stream, where it cannot be written to.
     """
@@ -58,12 +58,12 @@ def _broken(error: OSError) -> bool:
 
 
 def remark(*lines: str) -> None:
-    """Write remarks to standard error.  The work goes on if nobody reads them, or if they cannot be written."""
+    """Write remarks to standard error.  The work goes on if their reader has gone, or if they cannot be written."""
     from tqdm import tqdm
 
     try:
         for line in lines:
-            tqdm.write(f"gadkit: {plain(line)}", file=sys.stderr)
+            tqdm.write(f"gadkit: {printable(line)}", file=sys.stderr)
     except OSError:
         silence(sys.stderr)
 
@@ -88,6 +88,6 @@ def silence(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), number)
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """A file name as printable characters: none that would move the terminal's cursor."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -17,17 +17,15 @@ from gadkit.cli import parents, streams
 EXAMPLES = """examples:
   gadkit train clip --out clip/                 resumes where an earlier run in clip/ was killed
   gadkit train clip --steps 200 --out trial/
-  gadkit train simclr --photographs 8192        a short look at a self-supervised method
+  gadkit train simclr --photographs 8192        a short run of a self-supervised method
   accelerate launch -m gadkit train dino        on several GPUs or machines; every process takes its share of a batch
 """
-METHODS = zoo.list(gives=zoo.METHOD)
+NAMES = tuple(row.name for row in zoo.ROWS if row.trains)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `train`."""
-    names = textwrap.fill(
-        ", ".join(["clip", *METHODS]), 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
-    )
+    names = textwrap.fill(", ".join(NAMES), 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     train = parents.command(
         commands,
         "train",
@@ -37,11 +35,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         parents.seed("of weights and data"),
         parents.out("default: tiny-clip, or the method's name"),
     )
-    train.add_argument("name", choices=["clip", *METHODS], metavar="NAME", help="the model, one of the names above")
+    train.add_argument("name", choices=NAMES, metavar="NAME", help="the model, one of the names above")
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of the clip (default: the recipe's)")
+    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of clip (default: the recipe's)")
     length.add_argument(
-        "--photographs", type=int, metavar="N", help="that any other method sees (default: the recipe's)"
+        "--photographs", type=int, metavar="N", help="photographs to train any other method on (default: the recipe's)"
     )
     train.set_defaults(run=run)
 
@@ -51,31 +49,31 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.checks import whole  # imported late: --help need not wait for torch
     from gadkit.files import claimed
 
-    clip = arguments.name == "clip"
-    if (arguments.photographs if clip else arguments.steps) is not None:
-        raise ValueError("--steps belongs to the clip, and --photographs to every other method")
+    row = zoo.row(arguments.name)
+    if (arguments.steps if zoo.METHOD in row.gives else arguments.photographs) is not None:
+        raise ValueError("--steps belongs to clip, and --photographs to every other method")
     given = {name: value for name in ("steps", "photographs") if (value := getattr(arguments, name)) is not None}
     for name, value in given.items():
         whole(f"--{name}", value)
-    out = arguments.out or Path("tiny-clip" if clip else arguments.name)
-    _keep_foreign(out, "tiny-clip" if clip else arguments.name)
+    out = arguments.out or Path(row.trains)
+    _keep_foreign(out, row.trains)
     _log()
     first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that writes
     with claimed(out, "--out") if first else nullcontext():
-        path = _train(arguments.name, out, arguments.seed, given)
+        path = _train(row, out, arguments.seed, given)
     streams.results(str(path))
     return 0
 
 
-def _train(name: str, out: Path, seed: int, given: dict[str, int]) -> Path:
+def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, int]) -> Path:
     """Train by the recipe; the path of the weights."""
-    if name == "clip":
-        from gadkit.multimodal import contrastive
+    if zoo.METHOD in row.gives:
+        from gadkit import methods
 
-        return contrastive.train(contrastive.Config(**given, seed=seed, out=out))
-    from gadkit import methods
+        return methods.train(row.name, out, seed=seed, **given)
+    from gadkit.multimodal import contrastive
 
-    return methods.train(name, out, seed=seed, **given)
+    return contrastive.train(contrastive.Config(**given, seed=seed, out=out))
 
 
 def _keep_foreign(out: Path, name: str) -> None:

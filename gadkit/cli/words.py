@@ -1,4 +1,4 @@
-"""What `gadkit detect` says about a run, on the terminal and in the report.
+"""The words of `gadkit detect` about a run, on the terminal and in the report.
 
 Book: intro/run-it
 """
@@ -57,7 +57,7 @@ def verdict(run: Inspection) -> str:
 
 
 def where_from(run: Inspection) -> str:
-    """What the threshold is, in terms of normal images, and what it promises."""
+    """The threshold in terms of normal images, and its promise."""
     k, rate = run.references, false_alarm_rate(run.normal.scores, run.line)
     kind = "given by hand"
     if run.quantile is not None:
@@ -67,7 +67,7 @@ def where_from(run: Inspection) -> str:
 
 
 def facts(run: Inspection) -> Facts:
-    """What the report says."""
+    """The facts of the run, for the report."""
     row = DETECTORS[run.method]
     how = f"{row.few_shot} with {count(run.references, 'good part')}"
     if not run.references:

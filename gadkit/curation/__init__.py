@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Curated:
-    """What became of a collection: the rows that are `kept`, in their order, and why the others are not.
+    """A curated collection: the rows that are `kept`, in their order, and why the others are not.
 
     `twin` is the row that stands for each, itself unless it is a near-duplicate; `clusters` (n, levels) the number of
     its cluster on every level, leaves first; a near-duplicate is where its twin is.  `tree` is that of the rows that
@@ -99,7 +99,7 @@ def curate(
     rows = torch.arange(len(x), device=x.device)
     twin = rows if duplicates is None else twins(x, duplicates, order=order)
     single = (twin == rows).nonzero()[:, 0]
-    clusters = [min(k, len(single)) for k in clusters or levels(len(single))]  # how many are left, nobody knows before
+    clusters = [min(k, len(single)) for k in clusters or levels(len(single))]  # how many are left is known only now
     tree = hierarchical_kmeans(x[single], clusters, generator=generator)
     kept = single[sample(tree, keep, choice, x[single], generator)]
     place = torch.empty_like(rows)

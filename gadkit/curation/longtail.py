@@ -1,6 +1,6 @@
 """A long-tailed collection, as a web crawl in small: few categories are common, most are rare, and much is there twice.
 
-Popular products were photographed again and again, and a share of the photographs shows things that nobody asks about.
+Popular products were photographed again and again, and a share of the photographs shows things that are of no use.
 
 Book: selfsup/curation
 """
@@ -88,7 +88,7 @@ def _counts(setting: Setting, seed: int) -> dict[str, int]:
 
 @checked
 def facts(pool: Pool, products: Int[Tensor, "n"], rows: Int[Tensor, "_"]) -> dict[str, Any]:
-    """What a collection holds, by the labels that no curation has seen.
+    """The content of a collection, by the labels, which no curation is given.
 
     Raises ValueError for no rows, or some that the pool does not have.
     """

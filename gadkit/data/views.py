@@ -31,7 +31,7 @@ Generator = torch.Generator | None
 
 @checked
 def normalise(x: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
-    """What every encoder is given: mean 0 and deviation 1, roughly."""
+    """Normalise images for an encoder: mean 0 and deviation 1, roughly."""
     return (x - MEAN) / STD
 
 
@@ -93,7 +93,7 @@ def _sample(x: Images, wide: Tensor, tall: Tensor, centre: Tensor, size: int) ->
 
 
 def _filters(share: Tensor, centre: Tensor, pixels: int, size: int) -> Float[Tensor, "b s p"]:
-    """What each of `size` output pixels takes from each of the input's: triangles as wide as the reduction."""
+    """The weight of each input pixel in each of `size` output pixels: triangles as wide as the reduction."""
     step = share * pixels / size
     at = (centre + 1) / 2 * pixels + (torch.arange(size).to(share)[:, None] - (size - 1) / 2) * step  # (s, b)
     at = at.T[..., None].clamp(0.5, pixels - 0.5)  # (b, s, 1): nothing lies beyond the border

@@ -1,4 +1,4 @@
-"""What a frozen representation is good for: segmentation, detection and action recognition with the lightest of heads.
+"""Downstream tasks on a frozen representation: segmentation, detection, action recognition, with the lightest heads.
 
 Every head is linear in the features and is solved to its optimum, so what the tables compare is the features.
 
@@ -224,13 +224,13 @@ def _coco(found: Sequence[Boxes], truth: Sequence[Boxes], present: Sequence[int]
         reference.createIndex()
         if not (answers := list(_annotations(found))):
             return 0.0  # which loadRes does not take
-        judge = COCOeval(reference, reference.loadRes(answers), "bbox")
-        judge.params.iouThrs = np.array([iou])
-        judge.params.areaRng, judge.params.areaRngLbl = [[0, math.inf]], ["all"]
-        judge.params.maxDets = [max(len(f.boxes) for f in found)]
-        judge.evaluate()
-        judge.accumulate()
-    return float(judge.eval["precision"].mean())  # (1, recalls, classes, 1, 1)
+        evaluation = COCOeval(reference, reference.loadRes(answers), "bbox")
+        evaluation.params.iouThrs = np.array([iou])
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, math.inf]], ["all"]
+        evaluation.params.maxDets = [max(len(f.boxes) for f in found)]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return float(evaluation.eval["precision"].mean())  # (1, recalls, classes, 1, 1)
 
 
 def _annotations(side: Sequence[Boxes]) -> Iterator[dict[str, Any]]:

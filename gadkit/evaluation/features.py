@@ -21,10 +21,10 @@ CHUNK = 256  # ... and many, to keep anything else busy
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """An image set as a backbone sees it, on the CPU.
+    """An image set as a backbone encodes it, on the CPU.
 
-    `pooled` is the image vector, `blocks` the mean patch token after every block (none where nobody asked), `patches`
-    the tokens after the last block (None where nobody asked) on a `grid` of rows and columns.
+    `pooled` is the image vector, `blocks` the mean patch token after every block (none unless asked for), `patches`
+    the tokens after the last block (None unless asked for) on a `grid` of rows and columns.
     """
 
     pooled: Float[Tensor, "n d"]
@@ -62,7 +62,7 @@ def encode(
 
 
 class Features:
-    """What a backbone sees in the sets of a protocol, computed when it is first asked for and never again."""
+    """The features of a protocol's sets, computed when it is first asked for and never again."""
 
     def __init__(self, backbone: Backbone, chunk: int | None = None) -> None:
         self.backbone, self.chunk = backbone, chunk
@@ -77,5 +77,5 @@ class Features:
     def __call__(
         self, name: str, images: UInt8[Tensor, "n 3 h w"], blocks: bool = False, patches: bool = False
     ) -> ImageFeatures:
-        """The image set of this name as the backbone sees it."""
+        """The features of the image set of this name."""
         return self.once((name, blocks, patches), lambda: encode(self.backbone, images, blocks, patches, self.chunk))

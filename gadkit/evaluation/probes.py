@@ -1,4 +1,4 @@
-"""What a frozen representation knows, asked in two ways: its nearest neighbours, and one linear layer on top of it.
+"""Two probes of a frozen representation: its nearest neighbours, and one linear layer on top of it.
 
 A linear probe is a convex problem, so no learning rate, no number of epochs and no seed stands between a representation
 and its score: it is solved until no entry of the gradient exceeds TOLERANCE.  That is near the optimum and not quite

@@ -3,7 +3,7 @@
     for name, value in evaluate(backbone):
         ...
 
-Each evaluator looks at one set of images through a frozen backbone and yields (name, value) pairs, once a seed.
+Each evaluator encodes one set of images through a frozen backbone and yields (name, value) pairs, once a seed.
 
 Book: selfsup/representations, selfsup/comparison
 """
@@ -37,7 +37,7 @@ Values = Iterator[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much to look at; a pair is (to learn from, to be tested on).  Numbers are only comparable at equal sizes."""
+    """How many images to encode; a pair is (to learn from, to test on).  Numbers are only comparable at equal sizes."""
 
     side: int = 96  # of the factory's images, in pixels
     products: tuple[int, int] = (50, 6)  # a category, two photographs each
@@ -50,7 +50,7 @@ def parts(features: Features, seed: int, sizes: Sizes) -> Values:
     """27 categories, on products that the probe has not seen: neighbours, a linear layer, and that with few labels."""
     learn, test = _parts(seed, sizes)
     x, y = (features(s.name, s.images, blocks=True).pooled for s in (learn, test))
-    head = see.once("parts", lambda: fit_linear(x, learn.labels, len(learn.classes)))
+    head = features.once("parts", lambda: fit_linear(x, learn.labels, len(learn.classes)))
     everything = accuracy(head.logits(y), test.labels)
     yield "knn", knn_accuracy(x, learn.labels, y, test.labels)
     yield "linear", everything
@@ -68,7 +68,7 @@ def blocks(features: Features, seed: int, sizes: Sizes) -> Values:
     learn, test = _parts(seed, sizes)
     pairs = zip(*(features(s.name, s.images, blocks=True).blocks for s in (learn, test)), strict=True)
     for i, (x, y) in enumerate(pairs):
-        head = see.once(("block", i), lambda x=x: fit_linear(x, learn.labels, len(learn.classes)))
+        head = features.once(("block", i), lambda x=x: fit_linear(x, learn.labels, len(learn.classes)))
         yield f"{i}/knn", knn_accuracy(x, learn.labels, y, test.labels)
         yield f"{i}/linear", accuracy(head.logits(y), test.labels)
 
@@ -163,8 +163,8 @@ def evaluate(
         raise ValueError(f"evaluators: expected names among {', '.join(EVALUATORS)}, got {', '.join(sorted(unknown))}")
     if not seeds:
         raise ValueError("seeds: expected at least one, got none")
-    see = Features(backbone)
+    features = Features(backbone)
     for name in only:
         for seed in seeds:
-            for key, value in EVALUATORS[name](see, seed, sizes):
+            for key, value in EVALUATORS[name](features, seed, sizes):
                 yield f"{name}/{key}", value

@@ -1,7 +1,7 @@
 """The health of a representation, and pictures of it: rank, alignment, uniformity, colours, kernels, attention.
 
 None of these needs a label.  A collapsed network shows here before any probe is fitted: its vectors are perfectly
-aligned and not uniform at all, and its rank is 0, or near one as long as a last direction tells images apart.
+aligned and not uniform at all, and its rank is 0, or near one as long as a last direction separates images.
 
 Book: selfsup/representations
 """
@@ -132,7 +132,7 @@ def kernels(network: nn.Module) -> Float[Tensor, "k 3 p q"]:
     """
     weight = next(filter(lambda w: w is not None, map(_rgb_weight, network.modules())), None)
     if weight is None:
-        raise ValueError("network: expected a convolution or a linear layer that looks at RGB, found none")
+        raise ValueError("network: expected a convolution or a linear layer with RGB input, found none")
     weight = weight.detach().float()
     weight = weight[weight.flatten(1).norm(dim=1).argsort(descending=True)]
     largest = weight.abs().amax(dim=(1, 2, 3), keepdim=True)
@@ -152,7 +152,7 @@ def _rgb_weight(layer: nn.Module) -> Tensor | None:
 @checked
 @torch.no_grad()
 def attention_maps(backbone: Encoder, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b heads r c"]:
-    """How much the class token looks at each patch, head by head, in the last block; what is left is for other tokens.
+    """How much the class token attends to each patch, by head, in the last block; the rest is for other tokens.
 
     Raises ValueError for any other backbone than an `Encoder`, and anything but uint8 RGB images.
     """

@@ -47,7 +47,7 @@ def measure(
 
 @checked
 def key(row: Measured) -> tuple[str, str, str]:
-    """What tells a row from the others: a later one of the same key takes its place."""
+    """The key of a row: a later row with the same key takes its place."""
     return row["method"], row["protocol"], row["preset"]
 
 

@@ -38,7 +38,7 @@ TILES = 4  # a side of a photograph is cut into as many
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with one class each; `name` tells one set from every other, so that features can be kept under it."""
+    """Images with one class each; `name` is its own in every set, so that features can be kept under it."""
 
     name: str
     images: UInt8[Tensor, "n 3 h w"]

@@ -88,7 +88,7 @@ def caption(
 
     With probability `generic` it says "object" or "texture" for the noun, with probability `invented` a made-up word,
     so that a model learns to read the state beside a noun it does not know.  A defective part is called by its defect
-    or, with probability `vague`, only said to be anomalous.  Raises ValueError for an unknown category, a defect that
+    or, with probability `vague`, only called anomalous.  Raises ValueError for an unknown category, a defect that
     has no words, and probabilities outside [0, 1] (of `generic` and `invented` together).
     """
     kind = lookup(category)
@@ -117,8 +117,8 @@ def _noun(kind: Category, rng: random.Random, generic: float, invented: float) -
 
 
 @checked
-def agrees(said: Caption, category: str, defect: str | None) -> bool:
+def agrees(claim: Caption, category: str, defect: str | None) -> bool:
     """Whether a caption is true of a photograph of `category` with `defect`."""
-    if said.category not in (None, category):
+    if claim.category not in (None, category):
         return False
-    return {"normal": defect is None, "anomalous": defect is not None}.get(said.state, said.state == defect)
+    return {"normal": defect is None, "anomalous": defect is not None}.get(claim.state, claim.state == defect)

@@ -1,4 +1,4 @@
-"""What the factory makes: every category, its kind, its split, the defects that fit it and the words for it.
+"""The catalogue of the factory: every category, its kind, its split, the defects that fit it and the words for it.
 
 Book: intro/factory
 """
@@ -6,7 +6,7 @@ Book: intro/factory
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gadkit.checks import checked
+from gadkit.checks import checked, one_of
 from gadkit.factory.scene import Scene
 
 SPLITS = ("seen", "development", "held-out", "randomised")
@@ -55,13 +55,10 @@ def category(
 @checked
 def split(name: str) -> tuple[str, ...]:
     """Names of the categories in a split: "seen", "development" or "held-out" (or "randomised", for training)."""
-    if name not in SPLITS:
-        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {name!r}")
+    one_of("split", name, SPLITS)
     return tuple(c.name for c in CATEGORIES.values() if c.split == name)
 
 
 def lookup(name: str) -> Category:
     """A category by name.  Raises ValueError naming the ones there are."""
-    if name not in CATEGORIES:
-        raise ValueError(f"category: expected one of {', '.join(CATEGORIES)}, got {name!r}")
-    return CATEGORIES[name]
+    return CATEGORIES[one_of("category", name, CATEGORIES)]

@@ -1,7 +1,7 @@
 """Damage: each kind paints on a finished canvas at a place on the part, or changes how the part is made.
 
 Sizes are in image units (the image is 2 wide), so a defect keeps its size when the part turns.  `severity` runs from 0
-(an inspector looks twice) to 1 (nobody could miss it) and acts on size and contrast.
+(an inspector looks twice) to 1 (impossible to miss) and acts on size and contrast.
 
 Book: intro/factory
 """
@@ -120,7 +120,7 @@ def stain(s: Site) -> None:
     m = s.fill(d, 0.09) * s.strength(0.6, 0.9)
     oily = (s.draw("oily") > 0.5).float()
     colour = hsv(s.draw("hue") * (s.draw("dyed") > 0.5) + 0.08, s.draw("sat", 0.1, 0.9), s.draw("val", 0.08, 0.45))
-    lift = (0.35 - s.luminance()).clamp(min=0) * 0.8  # on dark material the stain dries pale, else nobody could see it
+    lift = (0.35 - s.luminance()).clamp(min=0) * 0.8  # on dark material the stain dries pale, else it would not show
     s.canvas.albedo = torch.lerp(s.canvas.albedo, s.canvas.albedo * colour * 1.2 + lift, m[:, None])
     s.canvas.gloss = s.canvas.gloss + 0.4 * m * oily
 

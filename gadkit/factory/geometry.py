@@ -1,7 +1,7 @@
 """Photographs with the geometry behind them: height, and from it normals and edges, and what each pixel is made of.
 
-A renderer knows all of it before there is light, so these labels cost nobody anything.  The camera looks straight
-down: depth is the camera's height less the surface's, and whoever learns the one has learnt the other.
+A renderer knows all of it before there is light, so these labels are free.  The camera looks straight
+down: depth is the camera's height less the surface's, so that learning one is learning both.
 
 Book: pretext/semantic
 """

@@ -8,7 +8,6 @@ Book: intro/factory
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from gadkit.checks import checked, one_of, whole
 from gadkit.factory.catalogue import lookup, split
 from gadkit.factory.render import NUISANCE
 from gadkit.factory.sets import test_set
-from gadkit.files import claimed, replacing
+from gadkit.files import claimed, replacing, replacing_folder
 from gadkit.protocols import TestSet
 from gadkit.runtime import progress
 
@@ -82,7 +81,7 @@ def _begin(root: Path, names: tuple[str, ...], request: dict[str, Any]) -> None:
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:
-    """What an earlier export wrote down; None where there was none."""
+    """The manifest of an earlier export; None where there was none."""
     if not manifest.exists():
         return None
     try:
@@ -98,16 +97,13 @@ def _write(root: Path, data: TestSet) -> None:
     """Write one category beside its place, then give it its name."""
     from PIL import Image  # imported late: rendering needs no image library
 
-    part = root / f".{data.category}.part"
-    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-
     def save(array: Tensor, *path: str) -> None:
         file = part.joinpath(*path)
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as file_part:
             Image.fromarray(array.numpy()).save(file_part, "PNG")
 
-    try:
+    with replacing_folder(root / data.category) as part:
         for i, image in enumerate(data.references):
             save(image.permute(1, 2, 0), "train", "good", f"{i:03d}.png")
         written: dict[str, int] = {}
@@ -116,6 +112,3 @@ def _write(root: Path, data: TestSet) -> None:
             save(image.permute(1, 2, 0), "test", defect, f"{i:03d}.png")
             if defect != "good":
                 save(mask.to(torch.uint8) * 255, "ground_truth", defect, f"{i:03d}_mask.png")
-        os.replace(part, root / data.category)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)  # after an error; a whole category has gone from there

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from gadkit.checks import checked, whole
+from gadkit.checks import checked, one_of, share, whole
 from gadkit.factory.catalogue import lookup
 from gadkit.factory.defects import PAINTED, damage, structural_fault
 from gadkit.factory.draw import Number
@@ -41,7 +41,7 @@ class Shots:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """A batch of photographs and what lay before the camera: planes that follow from the drawing and cost nobody.
+    """A batch of photographs and what lay before the camera: planes that follow from the drawing, without labelling.
 
     `height` counts from the table, in units of half an image side; `cover` is 1 on the part and 0 on the table;
     `gloss` runs from 0, matt, to 1.
@@ -143,11 +143,10 @@ def survey(
 def _each(result, what, category, seeds, variants, defect, severity, size, nuisance, noise):
     """Check the order, then draw it a chunk at a time and put the chunks together."""
     kinds = lookup(category).defects
-    if defect is not None and defect not in kinds:
-        raise ValueError(f"defect: expected one of {', '.join(kinds)} for {category}, got {defect!r}")
+    if defect is not None:
+        one_of("defect", defect, kinds)
     whole("size", size, 16, 2048)
-    if not 0 <= nuisance <= 1:
-        raise ValueError(f"nuisance: expected a number from 0 to 1, got {nuisance}")
+    share("nuisance", nuisance, zero=True)
     if not 0 <= noise < math.inf:
         raise ValueError(f"noise: expected a standard deviation from 0, got {noise}")
     if seeds.ndim != 1 or len(seeds) == 0:

@@ -31,7 +31,7 @@ def hsv(h: Float[Tensor, "b 1 1"], s: Float[Tensor, "b 1 1"], v: Float[Tensor, "
 
 @dataclass
 class Canvas:
-    """What lies in front of the camera before there is light: the planes that defects change."""
+    """The scene before the camera, without light: the planes that defects change."""
 
     albedo: Float[Tensor, "b 3 h w"]
     height: Plane

@@ -11,7 +11,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from gadkit.checks import checked
+from gadkit.checks import checked, one_of
 from gadkit.factory.catalogue import lookup
 from gadkit.factory.render import GRADES, NUISANCE, render
 from gadkit.factory.seeds import FIRST_TEST
@@ -41,8 +41,7 @@ def test_set(
     A defect that would show on fewer than 8 pixels of a 96-pixel image is drawn again.  Raises ValueError for an
     unknown category or regime.
     """
-    if regime not in NUISANCE:
-        raise ValueError(f"regime: expected one of {', '.join(NUISANCE)}, got {regime!r}")
+    one_of("regime", regime, NUISANCE)
     if normal < 1 or references < 0 or per_defect < 1:
         raise ValueError(
             f"test set: expected normal and per_defect from 1 and references from 0, "

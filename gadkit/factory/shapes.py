@@ -30,7 +30,7 @@ def disc(x: Plane, y: Plane, r: Scalar | Plane) -> Plane:
 
 
 def ring(x: Plane, y: Plane, inner: Scalar, outer: Scalar) -> Plane:
-    """What lies between two circles."""
+    """The ring between two circles."""
     r = radius(x, y)
     return torch.maximum(r - outer, inner - r)
 

@@ -17,8 +17,8 @@ from gadkit.losses.shapes import check_alike
 def byol_loss(p: Float[Tensor, "n d"], z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Squared distance between the unit vectors of a prediction and its target: 2 - 2 cos, from 0 to 4.
 
-    The target carries no gradient.  A collapsed network gives 0, so the loss itself can't tell.  Raises ValueError for
-    tensors of different shapes.  Grill et al. 2020, eq. 2.
+    The target carries no gradient.  A collapsed network gives 0, so the loss does not show a collapse.  Raises
+    ValueError for tensors of different shapes.  Grill et al. 2020, eq. 2.
     """
     check_alike("byol_loss", p=p, z=z)
     return 2 - 2 * F.cosine_similarity(p, z.detach(), dim=1).mean()

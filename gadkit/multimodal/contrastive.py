@@ -25,7 +25,7 @@ from gadkit.backbones.openclip import OpenCLIP, embed
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save, tokenizer
 from gadkit.factory.captions import BY_DEFECT, caption
 from gadkit.factory.pairs import PairPool, Pairs
-from gadkit.files import replacing
+from gadkit.files import provenance, replacing
 from gadkit.losses import balanced_sigmoid
 from gadkit.train import Plan, fit
 
@@ -264,7 +264,7 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
     path = out / "tiny-clip.safetensors"
     save(average.clip, config.model, path)
-    facts = {"out": None, "seconds": round(seconds, 1), "device": str(where), "torch": torch.__version__}
+    facts = {"out": None, "seconds": round(seconds, 1)} | provenance(where)
     with replacing(out / "recipe.json") as part:
         part.write_text(json.dumps(asdict(config) | facts, indent=1) + "\n", encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""What stands on an encoder while it learns, and is thrown away afterwards.
+"""Heads that stand on an encoder while it learns, and are thrown away afterwards.
 
 Book: selfsup/simclr, selfsup/swav, selfsup/dino
 """
@@ -18,7 +18,7 @@ from gadkit.checks import checked, whole
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm over the rows of all processes, which must bring equally many; alone, torch's own.
 
-    Statistics of a process's own rows would let a contrastive method tell by them which views belong together
+    Statistics of a process's own rows would let a contrastive method find out by them which views belong together
     (Chen et al. 2020, section 2.2), and several processes would not learn as one does.  Torch's `SyncBatchNorm`
     needs a GPU.
     """

@@ -1,4 +1,4 @@
-"""A critic for generated images: it learns to tell them from photographs, and the generator to deceive it.
+"""A critic for generated images: it learns to separate them from photographs, and the generator to deceive it.
 
 Book: pretext/generation
 """

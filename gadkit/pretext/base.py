@@ -1,4 +1,4 @@
-"""What every pretext task has in common: an encoder, photographs cut to its size, and a vector an image.
+"""The base of every pretext task: an encoder, photographs cut to its size, and a vector an image.
 
 A pretext task asks a question whose answer is known without a label.  The answer is thrown away; what is kept is the
 encoder that learnt to give it.

@@ -1,4 +1,4 @@
-"""Clusters as labels: group what the network sees, then learn to tell the groups apart, again and again.
+"""Clusters as labels: group the network's features, then learn to classify the groups, again and again.
 
 Book: pretext/context
 """

@@ -28,7 +28,7 @@ class SightAndSound(Video):
 
     `shown` frames of a clip and their sound become two vectors of length 1.  The answer's logit is linear in their
     cosine, after the same authors' AVE-Net (2018), which takes their distance.  `negatives` says which sounds do not
-    belong: "clips", those of all other clips of the batch, which what a part is made of is enough to tell apart;
+    belong: "clips", those of all other clips of the batch, which differ enough in what a part is made of;
     "delays", the same clip's sound of another moment (Korbar et al. 2018), which takes the moment of landing; "both",
     which count alike.  `level` takes each spectrogram's mean away and closes a shortcut: a recorder whose one automatic
     gain makes bright clips loud.  `level=False` leaves it open.

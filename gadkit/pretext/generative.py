@@ -111,7 +111,7 @@ class Inpainting(Pretext):
 
     `hole`: "blocks", up to a quarter of the image in four squares at random places; "centre", the same square always,
     to whose rim a network can adapt; "specks", two pixels wide, which opens the shortcut: a blur fills them.
-    `adversary` weighs a critic that judges the filled images (the paper: 0.001).  `collapse`: the hole's mean colour.
+    `adversary` weighs a critic that scores the filled images (the paper: 0.001).  `collapse`: the hole's mean colour.
     """
 
     transient = ("critic.",)
@@ -138,7 +138,7 @@ class Inpainting(Pretext):
         return 1.0
 
     def fill(self, views: list[Tensor]) -> Images:
-        """What the network puts into the hole, and the photograph round it, normalised."""
+        """The network's content for the hole, and the photograph round it, normalised."""
         holed, whole, hole = views
         made = self.pixels(self.head(self.patches(holed)), holed)
         return torch.where(hole, made, whole)
@@ -163,7 +163,7 @@ class Autoencoder(Pretext):
 
     `noise` is the deviation of Gaussian noise on the input, in normalised units: the denoising autoencoder of Vincent
     et al. 2008.  Without noise and without a narrow code the shortcut is open: every patch need only copy itself.
-    With an `adversary` a critic judges the copies and, where there is a code, images drawn from random codes: a small
+    With an `adversary` a critic scores the copies and, where there is a code, images drawn from random codes: a small
     GAN (VAE-GAN of Larsen et al. 2016, its code standardised instead of variational).  `collapse`: one mean colour.
     """
 

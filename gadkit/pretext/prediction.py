@@ -48,7 +48,7 @@ class NextFrame(Video):
         return 1.0
 
     def answer(self, frames: Frames) -> Float[Tensor, "b u 3 s s"]:
-        """What is asked for, the frames or their changes, of the u = t - shown frames that have enough before them."""
+        """The targets, frames or their changes, of the u = t - shown frames that have enough before them."""
         tokens = self.encode(frames[:, :-1])  # (b, t - 1, n, w)
         count = tokens.shape[1] - self.shown + 1
         rows = torch.arange(count)[:, None] + torch.arange(self.shown)  # (u, shown)

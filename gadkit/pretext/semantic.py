@@ -72,7 +72,7 @@ class FreeLabels(Pretext):
         return sum(COLLAPSE[k] for k in self.labels)
 
     def maps(self, photographs: Float[Tensor, "b 3 s s"]) -> dict[str, Float[Tensor, "b c s s"]]:
-        """What the heads read: standardised depth and normals, logits of edges and materials."""
+        """The output of the heads: standardised depth and normals, logits of edges and materials."""
         patches = self.patches(photographs)
         return {label: self.pixels(head(patches), photographs) for label, head in self.heads.items()}
 

@@ -36,7 +36,7 @@ def lens(images: Images, strength: float = 0.04) -> Images:
 
 @checked
 def mosaic(images: Images) -> Float[Tensor, "b 1 h w"]:
-    """What a camera's sensor records: one colour a pixel, in Bayer's pattern red green / green blue.
+    """The record of a camera's sensor: one colour a pixel, in Bayer's pattern red green / green blue.
 
     It looks like a grey image, but coloured surfaces have a fine checkerboard that gives their colour away.
     """

@@ -65,7 +65,7 @@ def rotate(images: Float[Tensor, "b 3 s s"], quarters: Int[Tensor, "b"], by: str
 
 
 class Puzzle(Pretext):
-    """What jigsaw and relative position share: photographs cut into `grid` x `grid` tiles that do not touch.
+    """The base of jigsaw and relative position: photographs cut into `grid` x `grid` tiles that do not touch.
 
     A tile of `tile` pixels lies at random in a cell that is `gap` pixels larger, so tiles are 0 to 2 * gap pixels
     apart, `gap` on average; `gap=0` opens the shortcut of lines that run on from tile to tile.  `aberration` puts a

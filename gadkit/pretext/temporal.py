@@ -21,7 +21,7 @@ class FrameOrder(Video):
     """Three frames of a clip: is their order one in which things can happen?  `collapse` is log 2.
 
     `question="order"` shuffles and learns (Misra et al. 2016): of five frames a < b < c < d < e the tuple (b, c, d) is
-    right, (b, a, d) and (b, e, d) are wrong, and so are their reverses, since no order of tuples tells which way a clip
+    right, (b, a, d) and (b, e, d) are wrong, and so are their reverses, since no order of tuples shows which way a clip
     runs.  Half of the tuples are right; the paper prefers a quarter, and clips that move much.
     "arrow" asks for just that: do the frames run forwards or backwards (after Wei et al. 2018, who use flow)?  On a
     clip that is its own reverse no answer is better than chance.
@@ -70,8 +70,8 @@ class FrameOrder(Video):
 def shuffled(count: int, frames: int) -> tuple[Int[Tensor, "b 3"], Int[Tensor, "b"]]:
     """Frame numbers of tuples in and out of order, and 1 for those in order, half of them.
 
-    Right and wrong tuples begin and end with the same frames, so only the middle one tells.  Raises ValueError for less
-    than five frames.
+    Right and wrong tuples begin and end with the same frames, so only the middle one differs.  Raises ValueError for
+    less than five frames.
     """
     if frames < 5:
         raise ValueError(f"frames: expected clips of at least 5 frames, got {frames}")

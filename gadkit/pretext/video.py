@@ -1,4 +1,4 @@
-"""What the tasks on videos have in common: a window onto every clip, a vector a frame, and what betrays the answer.
+"""The base of the tasks on videos: a window onto every clip, a vector a frame, and shortcuts to the answer.
 
 As in `gadkit.pretext.shortcuts`, a solver that reads nothing but the leak proves by beating chance that it is there.
 
@@ -85,13 +85,13 @@ class FrameReader(nn.Module):
         self.count, self.turns = count, nn.Linear(width, count * hidden)
 
     def forward(self, tokens: Float[Tensor, "b t n e"], rows: Int[Tensor, "b q k"]) -> Float[Tensor, "b q n h"]:
-        """What is read in q rows of k frames of each clip, which `rows` numbers."""
+        """The answer for q rows of k frames of each clip, which `rows` numbers."""
         x = self.turns(tokens).unflatten(3, (self.count, -1))  # (b, t, n, k, h)
         clip = torch.arange(len(rows), device=rows.device)[:, None]
         return F.gelu(sum(x[clip, rows[:, :, k], :, k] for k in range(self.count)))
 
     def whole(self, tokens: Float[Tensor, "b k n e"]) -> Float[Tensor, "b n h"]:
-        """What is read in all frames of each clip, one row."""
+        """The answer for all frames of each clip, one row."""
         return self(tokens, torch.arange(self.count, device=tokens.device).expand(len(tokens), 1, -1))[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""What the self-supervised methods have in common: an encoder, and the class token that stands for the image.
+"""The base of the self-supervised methods: an encoder, and the class token that stands for the image.
 
 Book: selfsup/simclr
 """

@@ -22,7 +22,7 @@ class BYOL(SelfSupervised):
     """A predictor on the student, a teacher that follows it, and no negatives.
 
     `predictor` False and `momentum` 0 are the two ways to let it collapse.  The value shown as `collapse` is
-    0: this loss cannot tell, so watch the representation's rank.
+    0: this loss does not show it, so watch the representation's rank.
 
     Made for runs of minutes: the teacher's momentum starts from 0.95 and not from the paper's 0.99 or 0.996, the heads
     end in batch norm, and AdamW takes the place of LARS, at this transformer's rate and decay.
@@ -54,7 +54,7 @@ class BYOL(SelfSupervised):
         return [view(images) for view in self.view]
 
     def collapse(self, batch_size: int) -> float:
-        """0, at every batch: a network that tells nothing apart predicts perfectly."""
+        """0, at every batch: a network that maps all inputs to one point predicts perfectly."""
         return 0.0
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:

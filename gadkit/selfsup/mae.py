@@ -111,7 +111,7 @@ class MAE(SelfSupervised):
     def reconstruct(
         self, images: Float[Tensor, "b 3 s s"], noise: Float[Tensor, "b n"] | None = None
     ) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 3 s s"], Float[Tensor, "b 3 s s"]]:
-        """What the encoder saw (hidden patches at 0), what was painted, and that in the true patches' mean and spread.
+        """The visible patches (others at 0), the painted ones, and those in the true patches' mean and spread.
 
         The last needs the truth, so it is for looking at only; without `norm_pix` it equals the second.  Visible
         patches are the photograph's own in both.

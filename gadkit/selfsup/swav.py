@@ -64,7 +64,7 @@ class SwAV(SelfSupervised):
         return math.log(len(self.prototypes.weight))
 
     def project(self, views: list[Tensor]) -> Float[Tensor, "v b d"]:
-        """What the head makes of all views, run once over all of them: they share the statistics of its batch norm."""
+        """The head's output for all views, run once over all of them: they share the statistics of its batch norm."""
         return self.head(torch.cat([self.represent(v) for v in views])).unflatten(0, (len(views), -1))
 
     def scores(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:

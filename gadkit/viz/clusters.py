@@ -69,7 +69,7 @@ def show_tree(
     """A tree of clusters from the left to the right: the root, clusters, their leaves, and photographs of each leaf.
 
     `branches[i][j]` is leaf j of cluster i: how many photographs it holds, and some of them.  Where not all leaves or
-    clusters are shown, `sizes` says what each cluster holds, and `whole` what the root does.  A dot's area tells how
+    clusters are shown, `sizes` says what each cluster holds, and `whole` what the root does.  A dot's area shows how
     many there are, and so does the number beside it.
     """
     if not branches or not all(branches):

@@ -1,4 +1,4 @@
-"""What a representation looks like: rows of views, matrices of similarity, fields of numbers over an image.
+"""Pictures of a representation: rows of views, matrices of similarity, fields of numbers over an image.
 
 Book: selfsup/representations
 """
@@ -22,7 +22,7 @@ COLOURS = matplotlib.colormaps["cividis"]  # even in lightness, and the same to 
 
 @checked
 @styled
-def show_rows(rows: Mapping[str, UInt8[Tensor, "b 3 h w"]], titles: Sequence[str] | None = None) -> Picture:
+def show_rows(rows: Mapping[str, UInt8[Tensor, "_ 3 _ _"]], titles: Sequence[str] | None = None) -> Picture:
     """Images in named rows of equal length, such as photographs above their views, or above what came of them."""
     pixels = {name: _pixels(images) for name, images in rows.items()}
     counts = sorted({len(row) for row in pixels.values()})

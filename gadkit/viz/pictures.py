@@ -76,7 +76,7 @@ def show_images(
     columns: int | None = None,
     masks: Bool[Tensor, "b h w"] | None = None,
 ) -> Picture:
-    """Images in rows of `columns` (at most 4 if not said), each under its title and with the outline of its mask."""
+    """Images in rows of `columns` (by default at most 4), each under its title and with the outline of its mask."""
     pixels = _pixels(images)
     outlines = None if masks is None else _check_maps(images, masks, "masks").bool().numpy()
     columns = _check_columns(min(len(pixels), 4) if columns is None else columns)

@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
-from gadkit.checks import checked
+from gadkit.checks import checked, one_of
 from gadkit.viz.style import INK, MARKERS, PALETTE, SERIES, WIDTH, Picture, styled
 
 Numbers = float | int | Sequence | np.ndarray | torch.Tensor
@@ -83,8 +83,8 @@ def plot_bars(values: Mapping[str, Numbers], xlabel: str, start: float = 0.0, hi
 
     `start` is where nothing has been achieved, 0.5 for an AUROC.  `highlight` names the bar that the text is about.
     """
-    if highlight is not None and highlight not in values:
-        raise ValueError(f"highlight: expected one of {', '.join(values)}, got {highlight!r}")
+    if highlight is not None:
+        one_of("highlight", highlight, values)
     figure, axes = _frame(0.7 + 0.34 * len(values), xlabel, "")
     for place, (name, repeats) in enumerate(values.items()):
         repeats = _array(repeats, f"values[{name!r}]").ravel()

@@ -42,12 +42,12 @@ def test_a_patch_gets_the_harmonic_mean_of_its_windows(grid: tuple[int, int], sc
     for b in range(2):
         for y in range(grid[0]):
             for x in range(grid[1]):
-                mine = [
+                own = [
                     1 / scores[b, i].item()
                     for i, (r, c) in enumerate(where)
                     if r <= y < r + scale and c <= x < c + scale
                 ]
-                assert ours[b, y, x].item() == pytest.approx(len(mine) / sum(mine), rel=1e-5)
+                assert ours[b, y, x].item() == pytest.approx(len(own) / sum(own), rel=1e-5)
 
 
 def test_a_window_without_any_anomaly_clears_its_patches() -> None:

@@ -124,12 +124,12 @@ class Literal:
         few = {}
         if references:
             known = [p for k in references for p in self.patches(k, detector)]
-            mine = self.patches(i, detector)
-            few["patch"] = torch.tensor([self.nearest(p, known) for p in mine]).view(self.clip.grid)
+            own = self.patches(i, detector)
+            few["patch"] = torch.tensor([self.nearest(p, known) for p in own]).view(self.clip.grid)
             for s in detector.scales:
                 known = [self.window(k, s, *at, resize) for k in references for at in self.corners(s)]
-                mine = {at: self.window(i, s, *at, resize) for at in self.corners(s)}
-                few[s] = self.spread({at: self.nearest(window, known) for at, window in mine.items()}, s)
+                own = {at: self.window(i, s, *at, resize) for at in self.corners(s)}
+                few[s] = self.spread({at: self.nearest(window, known) for at, window in own.items()}, s)
             mean = sum(few.values()) / len(few)
             score = (score + float(mean.max())) / 2
             fuse = {"mean": (grid + mean) / 2, "sum": grid + mean, "harmonic": 2 / (1 / grid + 1 / mean)}
@@ -274,7 +274,7 @@ def test_bfloat16_stays_close(clip: OpenCLIP, pictures: Tensor) -> None:
 def test_windows_that_embed_alike_are_refused(pictures: Tensor) -> None:
     deaf = OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=2)), tokenizer())
     with torch.no_grad():
-        for block in deaf.model.visual.transformer.resblocks:  # no class token hears from its window's patches
+        for block in deaf.model.visual.transformer.resblocks:  # no class token attends to its window's patches
             block.attn.out_proj.weight.zero_()
     detector = WinCLIP(deaf, "nut", prompts=FEW).fit()
     with pytest.raises(RuntimeError, match=r"49 windows of scale 2 .* embed alike.*batch-first"):

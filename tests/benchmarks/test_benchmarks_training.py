@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import best
+from benchmarks import best, training
 from benchmarks._lightly import EXAMPLES, loader
 from benchmarks.training import rows
 from gadkit import methods
@@ -84,9 +84,12 @@ def test_rows_hold_throughputs_and_their_ratio() -> None:
 
 
 @pytest.mark.parametrize("name", ["simclr", "dino"])
-def test_the_other_methods_are_measured_as_well(name: str) -> None:
+def test_the_other_methods_are_measured_as_well(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans, fit = [], training.fit
+    monkeypatch.setattr(training, "fit", lambda m, loss, plan, **rest: plans.append(plan) or fit(m, loss, plan, **rest))
     table = {what: value for what, value, _ in rows((name,), batch=8, steps=1, rounds=1, workers=(0,))}
     assert len(table) == 9
+    assert {plan.collapse for plan in plans} == {build(name).collapse(8)}, "that of the batch in force"
     assert all(math.isfinite(value) and value > 0 for value in table.values())
 
 

@@ -26,6 +26,7 @@ def test_the_sample_gives_the_figures_on_the_card(record: dict) -> None:
         assert f"{what} {value:.3f}" in text
 
 
+@pytest.mark.slow
 def test_training_is_worth_something_on_the_sample(record: dict) -> None:
     control = card.sample(zoo.load("clip-random"))
     assert record["sample"]["image_auroc at 0 shots"] > control["image_auroc at 0 shots"] + 0.05

@@ -42,7 +42,7 @@ def test_a_killed_run_loses_one_cell_at_most_and_ends_with_the_same_table(
         signal.signal(signal.SIGINT, before)
     assert code == 130
     assert len(kept(tmp_path / "part.json")) == 2
-    assert len(out.splitlines()) == 4, "what was measured is said: a head, and patch-knn at 1 and 2 shots"
+    assert len(out.splitlines()) == 4, "what was measured is printed: a head, and patch-knn at 1 and 2 shots"
     code, out, _ = run("benchmark", *command, "--out", tmp_path / "part.json")
     assert (code, out) == (0, whole)
     assert len(count) == 3 + 6, "two cells of eight were there"

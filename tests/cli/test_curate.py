@@ -114,7 +114,7 @@ def test_one_product_in_one_fixture(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert {"zz.jpg", "zzz0.png"} <= gone, "what was copied or saved again goes"
     assert len(gone) <= 5
-    assert "too much alike for this backbone to tell a second shot from another part" in err
+    assert "too much alike for this backbone to distinguish a second shot from another part" in err
     assert "so only images saved again (cosine" in err
     assert "more than half" not in err
 

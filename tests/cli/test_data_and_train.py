@@ -113,13 +113,13 @@ def test_errors_that_help(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "shown"),
     [(["--help"], "examples:"), (["data", "export", "--help"], "MVTec"), (["--version"], "gadkit 0.")],
 )
-def test_it_explains_itself(run: Run, arguments: list[str], said: str) -> None:
+def test_it_explains_itself(run: Run, arguments: list[str], shown: str) -> None:
     code, out, err = run(*arguments)
     assert (code, err) == (0, "")
-    assert said in out
+    assert shown in out
 
 
 def test_a_training_says_how_it_goes_where_there_is_no_terminal(

@@ -191,7 +191,7 @@ def test_anybodys_files(run: Run, tmp_path: Path) -> None:
     assert page.count("empty.png") == 1
 
 
-def test_a_data_set_is_judged_by_its_own_labels(run: Run, tmp_path: Path) -> None:
+def test_a_data_set_is_scored_by_its_own_labels(run: Run, tmp_path: Path) -> None:
     for i in range(3):
         photograph(tmp_path / "nut" / "train" / "good" / f"{i}.png", seed=i)
         photograph(tmp_path / "nut" / "test" / "good" / f"{i}.png", seed=10 + i)
@@ -223,7 +223,10 @@ BAD = [
     (["parts", "--object", "nut", "--normal", "bare"], "got none"),
     (["parts", "--object", "nut", "--normal", "rotten"], "--normal: none of the 1 files could be read"),
     (["parts", "--object", "nut", "--threshold-quantile", "0.9"], "expected --normal with it"),
-    (["parts", "--object", "nut", "--normal", "good", "--threshold-quantile", "2"], "at most 1, got 2.0"),
+    (
+        ["parts", "--object", "nut", "--normal", "good", "--threshold-quantile", "2"],
+        "a share in (0, 1], got float 2.0",
+    ),
     (["parts", "--object", "nut", "--threshold", "nan"], "finite"),
     (["parts", "--object", "nut", "--out", "bare/notes.txt"], "--out: expected a folder that can be written to"),
     (["parts", "--object", "nut", "--maps", "bare/notes.txt/maps"], "--maps: expected a folder that can be written to"),

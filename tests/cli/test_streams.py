@@ -9,7 +9,7 @@ import pytest
 from photographs import Run, photograph
 
 from gadkit.cli import curate, main, streams
-from gadkit.cli.streams import plain
+from gadkit.cli.streams import printable
 
 GADKIT = [sys.executable, "-m", "gadkit"]
 BROKEN = "import sys; sys.modules['torch'] = None; from gadkit.cli import main; sys.exit(main({!r}))"  # without torch
@@ -123,5 +123,5 @@ def test_help_waits_for_no_library() -> None:
 
 
 def test_names_do_not_move_the_cursor() -> None:
-    assert plain("a\x1b[2Jb\n\udcff螺.png") == r"a\x1b[2Jb\n\udcff螺.png"
+    assert printable("a\x1b[2Jb\n\udcff螺.png") == r"a\x1b[2Jb\n\udcff螺.png"
     assert streams.results()

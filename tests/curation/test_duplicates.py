@@ -72,7 +72,7 @@ def test_the_order_holds_where_there_are_more_copies_than_neighbours() -> None:
 
 @pytest.mark.parametrize("order", [[0, 1, 1], [0, 1], [0, 1, 3]])
 def test_an_order_that_is_none(untyped: None, order: list[int]) -> None:
-    with pytest.raises(ValueError, match="order: expected each of the 3 rows once"):
+    with pytest.raises(ValueError, match=r"order: expected (each of the 3 rows once|.* beside x)"):
         twins(torch.eye(3), 0.9, order=torch.tensor(order))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gadkit.data.folders import BrokenImage, ImageFolder, closed_in, images_in, read_image, read_mask, unread_in
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions, and no pipes with names")
 
 
@@ -36,10 +36,10 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def bound(place: Path) -> Iterator[None]:
-    """Permissions bind: the superuser, whom they do not, becomes nobody for a while."""
+    """Permissions bind: the superuser, whom they do not, becomes an ordinary user for a while."""
     user = os.geteuid()
     if user == 0:
-        os.seteuid(NOBODY)
+        os.seteuid(UNPRIVILEGED)
     yield
     os.seteuid(user)
 

@@ -69,7 +69,7 @@ def test_without_a_training_split_every_second_good_part_is_a_reference(tmp_path
     mask(tmp_path / "masks" / "9.png", slice(0, 20), slice(0, 30))
     [data] = folder_sets(tmp_path, 32)
     assert torch.equal(data.references, torch.stack([resize(read_image(good[i]), 32) for i in (0, 2)]))
-    assert sorted(data.defects) == ["bad", "good", "good"], "what nobody has labelled is not in it"
+    assert sorted(data.defects) == ["bad", "good", "good"], "images without a label are not in it"
     assert data.masks[data.defects.index("bad")].float().mean() == pytest.approx(0.25, abs=0.02)
 
 

@@ -270,11 +270,11 @@ def test_bad_input_is_refused(images: Tensor) -> None:
         with pytest.raises(ValueError, match=f"{next(iter(options))}: expected"):
             Views(**options)
     for sigma in ((0.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0)):
-        with pytest.raises(ValueError, match="sigma: expected two positive deviations"):
+        with pytest.raises(ValueError, match=r"sigma: expected (two positive deviations|tuple)"):
             views.blur(images.float(), sigma)
     with pytest.raises(ValueError, match=r"share: expected a share in \[0, 1\]"):
         flip(images.float(), 1.1)
-    with pytest.raises(ValueError, match="jitter: expected"):
+    with pytest.raises(ValueError, match=r"(jitter|brightness): expected"):
         colour_jitter(images.float(), brightness=float("nan"))
     with pytest.raises(ValueError, match="size: expected a whole number from 1"):
         crop(images, 0)

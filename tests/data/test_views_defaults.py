@@ -1,4 +1,4 @@
-"""What views do when nothing is said: SimCLR's recipe, by its values."""
+"""The default options of views: SimCLR's recipe, by its values."""
 
 import torch
 

@@ -30,7 +30,7 @@ def test_mean_iou_is_scikit_learn_s(seed: int) -> None:
     expected = jaccard_score(truth.flatten(), found.flatten(), average="macro")
     assert mean_iou(found, truth, 3) == pytest.approx(expected)
     assert mean_iou(truth, truth, 3) == 1
-    assert mean_iou(found, truth, 5) == pytest.approx(expected), "classes that nobody names don't count"
+    assert mean_iou(found, truth, 5) == pytest.approx(expected), "classes that are not named don't count"
 
 
 def test_a_class_that_is_missed_scores_0() -> None:
@@ -84,13 +84,13 @@ def plain_precision(found: list[Boxes], truth: list[Boxes], iou: float) -> float
         for f, t in zip(found, truth, strict=True):
             true, taken = t.boxes[t.labels == kind], set()
             total += len(true)
-            mine = f.labels == kind
-            for i in f.scores[mine].argsort(descending=True, stable=True).tolist():
-                overlaps = box_iou(f.boxes[mine][i : i + 1], true)[0].tolist()
+            own = f.labels == kind
+            for i in f.scores[own].argsort(descending=True, stable=True).tolist():
+                overlaps = box_iou(f.boxes[own][i : i + 1], true)[0].tolist()
                 best = max(((o, j) for j, o in enumerate(overlaps) if j not in taken), default=(-1.0, -1))
                 if best[0] >= iou:
                     taken.add(best[1])
-                hits.append((float(f.scores[mine][i]), best[0] >= iou))
+                hits.append((float(f.scores[own][i]), best[0] >= iou))
         hits.sort(key=lambda hit: -hit[0])  # stable: of equal scores, the earlier image's first
         right = np.cumsum([ok for _, ok in hits])
         precision, recall = right / np.arange(1, len(hits) + 1), right / total
@@ -104,11 +104,11 @@ def plain_precision(found: list[Boxes], truth: list[Boxes], iou: float) -> float
 def test_average_precision_is_the_one_that_is_written_down(seed: int, iou: float) -> None:
     draw = torch.Generator().manual_seed(seed)
     truth, found = random_boxes(draw, 6, 4, False), random_boxes(draw, 6, 8, True)
-    for mine, true in zip(found, truth, strict=True):  # some boxes come close
-        n = min(len(mine.boxes), len(true.boxes)) - 1
+    for own, true in zip(found, truth, strict=True):  # some boxes come close
+        n = min(len(own.boxes), len(true.boxes)) - 1
         if n > 0:
-            mine.boxes[:n] = true.boxes[:n] + torch.randn(n, 4, generator=draw)
-            mine.labels[:n] = true.labels[:n]
+            own.boxes[:n] = true.boxes[:n] + torch.randn(n, 4, generator=draw)
+            own.labels[:n] = true.labels[:n]
     if not any(len(t.boxes) for t in truth) or not any(len(f.boxes) for f in found):
         return
     assert mean_average_precision(found, truth, 3, iou) == pytest.approx(plain_precision(found, truth, iou), abs=1e-6)

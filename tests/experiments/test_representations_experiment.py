@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from experiments.representations import _judge, evaluate, patch_distances
+from experiments.representations import _measure, evaluate, patch_distances
 from gadkit import factory, zoo
 from gadkit.anomaly.detectors import KNN, PatchKNN
 from gadkit.anomaly.metrics import aupro, auroc
@@ -13,7 +13,7 @@ from gadkit.anomaly.metrics import aupro, auroc
 
 def test_a_row_is_what_the_detectors_find() -> None:
     clip = zoo.load("clip")
-    row = _judge(clip, "leather", 1, "loose", 48)
+    row = _measure(clip, "leather", 1, "loose", 48)
     data = factory.test_set("leather", 1, 1, "loose", normal=8, per_defect=1, references=4, size=48)
     image = KNN(clip).fit(data.references).score(data.images)
     assert row["knn/image_auroc"] == auroc(image.scores, data.labels)

@@ -159,11 +159,11 @@ def test_a_scene_without_a_fault_keeps_its_pieces() -> None:
 def test_captions_are_true_of_their_photographs_only(name: str) -> None:
     rng = random.Random(0)
     for defect in (None, *factory.CATEGORIES[name].defects):
-        said = caption(name, defect, rng)
-        assert agrees(said, name, defect)
-        assert not agrees(said, name, "scratch" if defect is None else None)
-        if said.category:
-            assert not agrees(said, "gear" if name != "gear" else "washer", defect)
+        claim = caption(name, defect, rng)
+        assert agrees(claim, name, defect)
+        assert not agrees(claim, name, "scratch" if defect is None else None)
+        if claim.category:
+            assert not agrees(claim, "gear" if name != "gear" else "washer", defect)
     assert set(BY_DEFECT) >= {d for c in factory.CATEGORIES.values() for d in c.defects}
     assert all(t.count("{}") == 1 for t in TEMPLATES)
 
@@ -199,9 +199,9 @@ def test_export_reads_back_through_the_folder_reader(tmp_path) -> None:
 def test_defaults_of_the_renderer_are_the_first_product_at_half_severity_free_pose_and_some_noise() -> None:
     seeds = torch.arange(3)
     plain = factory.render("gear", seeds)
-    said = factory.render("gear", seeds, 0, None, 0.5, 96, 1.0, 0.02)
+    claim = factory.render("gear", seeds, 0, None, 0.5, 96, 1.0, 0.02)
     assert plain.images.shape == (3, 3, 96, 96)
-    assert torch.equal(plain.images, said.images)
+    assert torch.equal(plain.images, claim.images)
     broken = factory.render("gear", seeds, defect="scratch", size=32)
     assert torch.equal(broken.images, factory.render("gear", seeds, 0, "scratch", 0.5, 32, 1.0, 0.02).images)
     for other in ({"variants": 1}, {"severity": 0.6}, {"nuisance": 0.9}, {"noise": 0.03}):
@@ -221,6 +221,6 @@ def test_defaults_of_a_test_set() -> None:
 
 
 def test_defaults_of_captions_are_a_fifth_generic_a_fifth_invented_and_half_vague() -> None:
-    ours, said = random.Random(0), random.Random(0)
+    ours, claim = random.Random(0), random.Random(0)
     for _ in range(50):
-        assert factory.caption("gear", "scratch", ours) == factory.caption("gear", "scratch", said, 0.2, 0.2, 0.5)
+        assert factory.caption("gear", "scratch", ours) == factory.caption("gear", "scratch", claim, 0.2, 0.2, 0.5)

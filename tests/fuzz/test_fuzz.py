@@ -81,7 +81,7 @@ def run(function: Callable, arguments: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untyped: None) -> None:
-    """A folder that nobody misses, and no type checks but the package's own."""
+    """A folder of its own, and no type checks but the package's own."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -297,7 +297,7 @@ CALLS: dict[str, Arguments] = {
         "noise": 0.01,
     },
     "flow_colours": lambda: {"flow": torch.randn(2, 2, 4, 4), "fastest": 1.0},
-    "sound.hear": lambda: {"clips": films(), "leak": 1.0},
+    "sound.spectrograms": lambda: {"clips": films(), "leak": 1.0},
     "geometry.edges": lambda: {"height": torch.rand(2, 16, 16), "materials": torch.zeros(2, 16, 16).to(torch.uint8)},
     "geometry.normals": lambda: {"height": torch.rand(2, 16, 16)},
     "geometry.unlabelled": lambda: {"count": 2, "seed": 0, "size": 16, "defective": 0.5},

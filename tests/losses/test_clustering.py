@@ -43,7 +43,7 @@ class TestSinkhorn:
     @pytest.mark.usefixtures("untyped")
     @pytest.mark.parametrize("iterations", [0, -1, 1.5])
     def test_less_than_one_iteration_is_refused(self, iterations: float) -> None:
-        with pytest.raises(ValueError, match="iterations: expected a whole number from 1"):
+        with pytest.raises(ValueError, match="iterations: expected a whole number"):
             sinkhorn(torch.eye(3), iterations=iterations)
 
     def test_half_precision_does_not_overflow(self) -> None:
@@ -167,10 +167,13 @@ class TestIBOT:
 @pytest.mark.usefixtures("untyped")
 def test_a_mask_that_would_broadcast_is_refused() -> None:
     x, mask = torch.randn(3, 4, 6), torch.ones(1, 4, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"a mask \(n, p\), got \(3, 4, 6\), \(3, 4, 6\), \(1, 4\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"mask: expected .* beside teacher \(3, 4, 6\), student \(3, 4, 6\), .*, got .* shape \(1, 4\)",
+    ):
         ibot_loss(x, x, mask, torch.zeros(6))
     for wrong in (mask.float(), mask[0].float()):
-        with pytest.raises(ValueError, match=r"mae: expected prediction and target \(b, n, e\) and a mask \(b, n\)"):
+        with pytest.raises(ValueError, match=r"mask: expected .* beside prediction \(3, 4, 6\)"):
             mae_loss(x, x, wrong)
     with pytest.raises(ValueError, match="a mask that hides a patch"):
         mae_loss(x, x, torch.zeros(3, 4))

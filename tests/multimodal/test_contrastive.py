@@ -46,17 +46,17 @@ def test_captions_are_true_of_what_they_were_written_for(pairs) -> None:
     rng, seen = random.Random(1), factory.split("seen")
     for category, defect in zip(pairs.categories, pairs.defects, strict=True):
         for truth in (None, defect):
-            said = caption(category, truth, rng)
+            claim = caption(category, truth, rng)
             number = {"normal": c.NORMAL, "anomalous": c.ANOMALOUS} | {d: i for i, d in enumerate(c.DEFECTS)}
             coded = c.Captions(
-                tokenizer()([said.text]),
-                torch.tensor([c.UNNAMED if said.category is None else seen.index(said.category)]),
-                torch.tensor([number[said.state]]),
+                tokenizer()([claim.text]),
+                torch.tensor([c.UNNAMED if claim.category is None else seen.index(claim.category)]),
+                torch.tensor([number[claim.state]]),
             )
             for other, flaw in ((category, truth), (category, defect), (category, None), ("gear", "hole")):
                 image = torch.tensor([seen.index(other) if other in seen else c.UNTRAINED])
                 state = torch.tensor([c.NORMAL if flaw is None else c.DEFECTS.index(flaw)])
-                assert coded.true_of(image, state).item() == agrees(said, other, flaw)
+                assert coded.true_of(image, state).item() == agrees(claim, other, flaw)
 
 
 def test_windows_lie_on_the_grid_and_twins_share_them(pairs) -> None:
@@ -90,10 +90,10 @@ def test_knowing_nothing_costs_log_2_and_gradients_reach_both_towers(
     method, pairs, whole: bool, two_way: float
 ) -> None:
     batch, rng = batch_of(pairs), random.Random(0)
-    said = c.make_captions(pairs, 12, rng, tokenizer())
+    claim = c.make_captions(pairs, 12, rng, tokenizer())
     windows = [c.draw_windows(batch.cells, 12, 3, 2, torch.Generator().manual_seed(0))]
     method.zero_grad()
-    value = method(batch, said, windows, whole, two_way)
+    value = method(batch, claim, windows, whole, two_way)
     assert 0.5 * math.log(2) < value.item() < 4 * math.log(2)
     value.backward()
     assert method.clip.visual.conv1[0].weight.grad.abs().sum() > 0
@@ -102,7 +102,7 @@ def test_knowing_nothing_costs_log_2_and_gradients_reach_both_towers(
     with torch.no_grad():
         blind.clip.logit_scale.fill_(-50.0)
         blind.clip.logit_bias.fill_(0.0)
-        assert blind(batch, said, windows, whole, two_way).item() == pytest.approx(math.log(2), abs=1e-3)
+        assert blind(batch, claim, windows, whole, two_way).item() == pytest.approx(math.log(2), abs=1e-3)
 
 
 def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
@@ -113,6 +113,7 @@ def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
     recipe = json.loads((tmp_path / "recipe.json").read_text())
     assert recipe["steps"] == 6
     assert recipe["seconds"] > 0
+    assert recipe["versions"]["torch"] == torch.__version__
     clip, control = zoo.load("clip", file=path), zoo.load("clip-random", file=path)
     images = factory.render("gear", torch.arange(2)).images
     seen, blank = (x.encode_image(x.preprocess(images)).pooled for x in (clip, control))
@@ -129,14 +130,14 @@ def test_the_codes_of_what_an_image_and_a_caption_show_are_all_different() -> No
 
 
 def test_nothing_is_saved_where_the_shipped_weights_lie_unless_it_is_asked_for() -> None:
-    import inspect
-
     from gadkit import methods, weights
     from gadkit.backbones import tiny
 
     assert c.Config().out.resolve() != weights.ASSETS.resolve()
-    for save in (tiny.save, methods.save, weights.write):
-        assert inspect.signature(save).parameters["path"].default is inspect.Parameter.empty
+    model, mae = build_tiny_clip(SMALL), methods.build("mae")
+    for save, arguments in ((tiny.save, (model, SMALL)), (methods.save, (mae, "mae")), (weights.write, ({},))):
+        with pytest.raises(TypeError, match="'path'"):
+            save(*arguments)
 
 
 def test_one_of_several_processes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

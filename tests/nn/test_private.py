@@ -1,4 +1,4 @@
-"""Every private operation of torch gives what its public counterpart gives, and nobody needs it."""
+"""Every private operation of torch gives what its public counterpart gives, and every caller works without it."""
 
 import ast
 from pathlib import Path

@@ -187,7 +187,7 @@ def test_its_config_builds_it_again(vit: ViT, pictures: torch.Tensor) -> None:
 def test_impossible_networks_and_images_are_refused(vit: ViT) -> None:
     with pytest.raises(ValueError, match="expected image_size a multiple of patch_size"):
         ViT(image_size=60)
-    with pytest.raises(ValueError, match="positions: expected sincos or learnt, got 'rotary'"):
+    with pytest.raises(ValueError, match="positions: expected one of sincos, learnt, got 'rotary'"):
         ViT(positions="rotary")
     with pytest.raises(ValueError, match="width: expected a multiple of 4, got 6"):
         sincos_positions(2, 2, 6)

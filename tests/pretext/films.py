@@ -17,8 +17,8 @@ def everything(count: int = 16) -> dict[str, Tensor]:
 @cache
 def landing(count: int = 12) -> dict[str, Tensor]:
     """Clips of parts that land: frames and sound."""
-    clips = motion.clips(count, seed=6, actions=mechanics.HEARD)
-    return {"frames": clips.frames, "sound": sound.hear(clips)}
+    clips = motion.clips(count, seed=6, actions=mechanics.AUDIBLE)
+    return {"frames": clips.frames, "sound": sound.spectrograms(clips)}
 
 
 def learn(method, data: dict[str, Tensor], steps: int = 20, lr: float = 2e-3) -> tuple[float, float]:

@@ -23,17 +23,17 @@ def test_film_and_sound_are_of_one_moment_and_the_other_sound_of_another(small) 
     clock = torch.arange(8.0)[:, None, None, None].expand(8, 3, 64, 64)
     data = {
         "frames": (clock * 10).to(torch.uint8).expand(200, -1, -1, -1, -1),
-        "sound": torch.arange(64.0).expand(200, 1, 64, 64) // 8,  # each column tells its frame
+        "sound": torch.arange(64.0).expand(200, 1, 64, 64) // 8,  # each column has its frame's number
     }
     film, own, other = method.views(data)
     frame = ((film * 0.27 + 0.45) * 255 / 10)[:, :, 0, 0, 0].round()  # (b, shown)
-    heard, elsewhere = ((x * 3 - 12)[:, 0, 0].unflatten(1, (6, 8)) for x in (own, other))
-    assert torch.allclose(heard.mean(2), frame)
-    assert torch.equal(heard.std(2), torch.zeros(200, 6))
-    gap = (elsewhere[:, 0, 0] - heard[:, 0, 0]).abs()
+    own_sound, elsewhere = ((x * 3 - 12)[:, 0, 0].unflatten(1, (6, 8)) for x in (own, other))
+    assert torch.allclose(own_sound.mean(2), frame)
+    assert torch.equal(own_sound.std(2), torch.zeros(200, 6))
+    gap = (elsewhere[:, 0, 0] - own_sound[:, 0, 0]).abs()
     assert gap.min() == 2
-    for start in range(3):  # a moment is as often right as wrong: sound alone does not tell
-        right, wrong = ((x[:, 0, 0].round() == start).float().mean() for x in (heard, elsewhere))
+    for start in range(3):  # a moment is as often right as wrong: sound alone does not show it
+        right, wrong = ((x[:, 0, 0].round() == start).float().mean() for x in (own_sound, elsewhere))
         assert right == pytest.approx(float(wrong), abs=0.12)
 
 
@@ -45,8 +45,8 @@ def test_a_network_that_cannot_tell_pays_log_2(small) -> None:
 
 
 def test_a_shared_gain_matches_sounds_to_pictures_until_the_level_is_taken_away(small) -> None:
-    clips = motion.clips(18, actions=mechanics.HEARD)
-    data = {"frames": clips.frames, "sound": sound.hear(clips, leak=60.0)}
+    clips = motion.clips(18, actions=mechanics.AUDIBLE)
+    data = {"frames": clips.frames, "sound": sound.spectrograms(clips, leak=60.0)}
     told = {}
     for level in (False, True):
         film, own, _ = SightAndSound(small(), size=64, level=level).views(data)
@@ -55,7 +55,7 @@ def test_a_shared_gain_matches_sounds_to_pictures_until_the_level_is_taken_away(
             assert own.mean((1, 2, 3)).abs().max() < 1e-3
     assert told[False] > 0.75
     assert told[True] < 0.65
-    honest = scaled(sound.hear(clips).float(), level=True)
+    honest = scaled(sound.spectrograms(clips).float(), level=True)
     assert torch.allclose(scaled(data["sound"].float(), level=True), honest, atol=0.1)  # nothing of the leak is left
 
 

@@ -169,22 +169,22 @@ def test_the_decoder_reaches_its_size(size: int) -> None:
 
 
 def test_an_undecided_critic_gives_two_log_2_and_log_2() -> None:
-    judge = critic(8)
-    torch.nn.init.zeros_(judge[-1].weight)
-    torch.nn.init.zeros_(judge[-1].bias)
-    judging, deceiving = adversarial(judge, torch.randn(2, 3, 32, 32), torch.randn(3, 3, 32, 32))
-    assert judging.item() == pytest.approx(2 * math.log(2))
+    discriminator = critic(8)
+    torch.nn.init.zeros_(discriminator[-1].weight)
+    torch.nn.init.zeros_(discriminator[-1].bias)
+    discriminating, deceiving = adversarial(discriminator, torch.randn(2, 3, 32, 32), torch.randn(3, 3, 32, 32))
+    assert discriminating.item() == pytest.approx(2 * math.log(2))
     assert deceiving.item() == pytest.approx(math.log(2))
 
 
 def test_each_side_of_the_game_moves_itself_alone() -> None:
-    judge, fake = critic(8), torch.randn(2, 3, 32, 32, requires_grad=True)
-    judging, deceiving = adversarial(judge, torch.randn(2, 3, 32, 32), fake)
-    assert torch.autograd.grad(judging, fake, retain_graph=True, allow_unused=True)[0] is None
-    weights = list(judge.parameters())
+    discriminator, fake = critic(8), torch.randn(2, 3, 32, 32, requires_grad=True)
+    discriminating, deceiving = adversarial(discriminator, torch.randn(2, 3, 32, 32), fake)
+    assert torch.autograd.grad(discriminating, fake, retain_graph=True, allow_unused=True)[0] is None
+    weights = list(discriminator.parameters())
     assert all(g is None for g in torch.autograd.grad(deceiving, weights, retain_graph=True, allow_unused=True))
     assert torch.autograd.grad(deceiving, fake)[0].abs().sum() > 0
-    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(judging, weights))
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(discriminating, weights))
 
 
 def test_a_hidden_loss_pulls_without_showing() -> None:

@@ -31,9 +31,9 @@ def test_each_photograph_is_shown_at_different_turns_with_their_answers(parts, s
     views, quarters = method.views({"images": parts[:48:8]})
     assert views.shape == (24, 3, 64, 64)
     for i in range(6):
-        mine = torch.arange(4) * 6 + i
-        assert sorted(quarters[mine].tolist()) == [0, 1, 2, 3]
-        upright = [torch.rot90(views[j], -int(quarters[j]), (1, 2)) for j in mine]
+        own = torch.arange(4) * 6 + i
+        assert sorted(quarters[own].tolist()) == [0, 1, 2, 3]
+        upright = [torch.rot90(views[j], -int(quarters[j]), (1, 2)) for j in own]
         assert all(torch.equal(upright[0], other) for other in upright)
 
 

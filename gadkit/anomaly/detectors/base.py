@@ -1,4 +1,4 @@
-"""What all detectors share: images in groups, results on their device, leave-one-out, and a state that can be saved.
+"""The base of all detectors: images in groups, results on their device, leave-one-out, and a state that can be saved.
 
 A detector on `Base` says how its features are computed, what it learns from normal images, and how features become
 maps and scores: `_encode`, `_fit` and `_score`.
@@ -38,7 +38,7 @@ class Base:
 
     @property
     def image_size(self) -> int:
-        """The side in pixels at which the backbone sees images."""
+        """The side in pixels of the images that the backbone encodes."""
         return self.backbone.image_size
 
     @property
@@ -97,7 +97,7 @@ class Base:
             yield copy.copy(self).fit(others).score(normal[index : index + 1])
 
     def remarks(self) -> Sequence[str]:
-        """What a user should know before trusting the scores."""
+        """Remarks for the user, to be read before the scores are trusted."""
         return ()
 
     def state(self) -> DetectorState:
@@ -111,7 +111,7 @@ class Base:
         """Become the detector that `state` came from, hyper-parameters included, on this one's backbone.
 
         Raises ValueError for the state of another detector, of another version, with other tensors, or that was made
-        with another backbone: the two must see a fixed picture alike.  The detector is as it was then.
+        with another backbone: the two must encode a fixed picture alike.  The detector is as it was then.
         """
         what = (state.detector, state.version)
         if what != (type(self).__name__, self.version):
@@ -122,8 +122,8 @@ class Base:
         probe, shots = tensors.pop(PROBE, None), tensors.pop("shots_", None)
         if probe is None or shots is None or shots.numel() != 1:
             raise ValueError(f"state: expected tensors named {PROBE} and shots_, got {', '.join(state.tensors)}")
-        mine = self._probe().flatten().double()
-        if probe.numel() != mine.numel() or torch.cosine_similarity(probe.flatten().double(), mine, 0) < SAME:
+        own = self._probe().flatten().double()
+        if probe.numel() != own.numel() or torch.cosine_similarity(probe.flatten().double(), own, 0) < SAME:
             raise ValueError("state: expected one that was made with this backbone, got one of other weights")
         other = self._rebuilt(state.parameters)
         other.shots_ = int(shots)
@@ -161,7 +161,7 @@ class Base:
         raise NotImplementedError
 
     def _learnt(self) -> dict[str, Tensor]:
-        """What `_fit` has set, by name."""
+        """The attributes that `_fit` has set, by name."""
         return {name: getattr(self, name) for name in self.learnt}
 
     def _take(self, tensors: dict[str, Tensor]) -> None:

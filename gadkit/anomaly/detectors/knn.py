@@ -1,6 +1,6 @@
 """Anomaly detection by nearest neighbours: how far an image, or a patch of it, is from everything normal.
 
-There is nothing to train.  All that a detector of this kind knows is the representation it looks through, which makes
+There is nothing to train.  All that a detector of this kind knows is its representation, which makes
 it the plainest test of one.  Distances are 1 - cos: 0 is the same direction, 2 the opposite one.
 
 Source: Reiss et al. 2022, Anomaly Detection Requires Better Representations (images); Damm et al. 2025, AnomalyDINO,
@@ -152,7 +152,7 @@ class PatchKNN(Base):
 
     @torch.no_grad()
     def _rows(self, images: Tensor) -> Float[Tensor, "k m e"]:
-        """What each image adds to the bank: the patches of all its turns."""
+        """The rows that each image adds to the bank: the patches of all its turns."""
         return torch.cat(
             [
                 torch.cat([self._patches(turn).flatten(1, 2) for turn in _turned(self._prepared(some), self.turns)], 1)

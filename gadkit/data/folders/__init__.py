@@ -25,7 +25,7 @@ from gadkit.data.folders.listing import natural
 from gadkit.data.folders.masks import read_mask, read_masks
 from gadkit.data.folders.opening import BrokenImage
 from gadkit.data.folders.photographs import SUFFIXES, Photo, read_image, resize
-from gadkit.data.folders.runs import Run, examine
+from gadkit.data.folders.runs import FileRun, examine
 from gadkit.data.folders.structure import defect_of
 from gadkit.data.folders.visa import visa
 from gadkit.data.folders.walking import closed_in, images_in, is_mask, masks_in, unread_in
@@ -35,9 +35,9 @@ __all__ = [
     "BrokenImage",
     "Depth",
     "Entry",
+    "FileRun",
     "ImageFolder",
     "Photo",
-    "Run",
     "closed_in",
     "defect_of",
     "detect_layout",
@@ -124,7 +124,7 @@ class ImageFolder:
 
     @property
     def depth(self) -> Depth:
-        """What is white in files of more than eight bits; at the first call, all files are looked at."""
+        """The white level of files with more than eight bits; the first call examines all files."""
         if self._depth is None:
             self._depth = _decided(entry.path for entry in self._of_category)
         return self._depth

@@ -1,4 +1,4 @@
-"""What a folder's layout says about its images: MVTec AD's and its kin, VisA's, good beside bad, masks beside images.
+"""The layouts of folders, and labels from them: MVTec AD's and its kin, VisA's, good beside bad, masks beside images.
 
 Book: intro/run-it
 """
@@ -42,7 +42,7 @@ class Entry:
 
 
 def detect_layout(root: str | Path) -> str:
-    """Tell "visa", "mvtec", "classes", "pairs" and "plain" apart, for a data set, one category, or a folder above it.
+    """Distinguish "visa", "mvtec", "classes", "pairs" and "plain", for a data set, one category, or a folder above it.
 
     "mvtec" is also what BTAD, MVTec LOCO and MVTec AD 2 have, "pairs" what KolektorSDD and KolektorSDD2 have.
     """
@@ -107,7 +107,7 @@ def _labelled(labels: dict[Path, int | None], masks: list[Path], category: Path,
         for path in paths:
             marked = ()
             if labels[folder]:
-                alone = often[path.stem.casefold()] == 1  # or nobody knows to which of them a mask in no folder belongs
+                alone = often[path.stem.casefold()] == 1  # else a mask in no folder could belong to several
                 marked = _masks_of(path, folder, masks, alone, indexes)
             defect = None if labels[folder] is None else folder.name if labels[folder] else "good"
             yield Entry(path, labels[folder], marked, defect, category.resolve().name, split)

@@ -1,4 +1,4 @@
-"""What lies in one folder, and in which order people expect it.
+"""The content of one folder, in the order that people expect.
 
 Book: intro/run-it
 """

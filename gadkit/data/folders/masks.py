@@ -25,7 +25,7 @@ def read_mask(path: str | Path) -> Bool[Tensor, "h w"]:
     """Read a mask: whatever is not black is defective (VisA numbers its kinds of defect 1, 2, ...; MVTec AD has 255).
 
     A JPEG is cut at half of 255, because compression leaves grey around what is marked.  What is transparent is not
-    marked; where nothing but transparency tells pixels apart, the opaque ones are.
+    marked; where pixels differ in nothing but transparency, the opaque ones are.
     Raises BrokenImage as `read_image` does, and for a mask that marks every pixel.
     """
     path = Path(path)

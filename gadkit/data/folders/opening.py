@@ -68,8 +68,8 @@ def opened(
     except UnidentifiedImageError as error:
         raise BrokenImage(path, _what_it_is(path)) from error
     except OSError as error:
-        said = str(error) if "truncated" in str(error) else f"damaged or cut off ({error})"
-        raise BrokenImage(path, error.strerror or said) from error
+        reason = str(error) if "truncated" in str(error) else f"damaged or cut off ({error})"
+        raise BrokenImage(path, error.strerror or reason) from error
     except Image.DecompressionBombError as error:
         raise BrokenImage(path, f"{str(error).rstrip('.')}; cut a picture that is meant to be so large") from error
     except ValueError as error:

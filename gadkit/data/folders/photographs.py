@@ -17,7 +17,7 @@ from gadkit.data.folders.opening import opened, upright
 from gadkit.data.resampling import resample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
-OTHER_SUFFIXES = (  # pictures too, which nobody should miss without being told
+OTHER_SUFFIXES = (  # pictures too: those left out are named
     *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".dib"),
     *(".exr", ".hdr", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"),
     *(".psd", ".svg", ".pdf", ".eps", ".dcm"),
@@ -29,7 +29,7 @@ COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # bands that TIFF's ways to store colours ha
 class Photo:
     """A photograph and what its folder says about it.
 
-    `label` is 0 for normal, 1 for anomalous, None where nobody knows.  `mask` marks defective pixels: all False for a
+    `label` is 0 for normal, 1 for anomalous, None where it is unknown.  `mask` marks defective pixels: all False for a
     normal photograph, None where there is no mask.  `defect` is the defect's name, "good" for a normal photograph.
     """
 
@@ -42,7 +42,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its pixels are read.
+    """The header of a file, before its pixels are read.
 
     `pixels` is their number; `deep` means more than eight bits a value; `alpha` that some may be transparent; `frames`
     counts pages and frames, and `dropped` the bands, of which only colours and transparency are read.

@@ -1,4 +1,4 @@
-"""What the files of one run have in common, and which of them differ: depth, pages, bands, transparency.
+"""Properties that the files of one run share, and files that differ: depth, pages, bands, transparency.
 
 Book: intro/run-it
 """
@@ -18,7 +18,7 @@ Number = TypeVar("Number", int, float)
 
 
 @dataclass
-class Run:
+class FileRun:
     """The files that are compared with one another: one `depth` for all, and `remarks` on what is not as it seems.
 
     `pixels` has the number of pixels of each file that can be opened, as it is stored.
@@ -29,14 +29,14 @@ class Run:
     pixels: dict[Path, int] = field(default_factory=dict)
 
 
-def examine(files: Iterable[Path], bits: int | None = None) -> Run:
+def examine(files: Iterable[Path], bits: int | None = None) -> FileRun:
     """Look at all files of a run before it: at their headers, and at the pixels of those with more than eight bits.
 
     Of these, white is the highest value of 8, 10, 12, 14 or 16 bits that holds nine in ten files, each but for one
     pixel in a thousand, unless `bits` says it.  Files that cannot be read are passed over: reading names them.
     Raises ValueError for `bits` outside 8 to 16.
     """
-    run = Run(Depth(bits))
+    run = FileRun(Depth(bits))
     whole: dict[Path, int] = {}
     floats: dict[Path, float] = {}
     odd: dict[str, list[Path]] = {"frames": [], "bands": [], "transparent": []}

@@ -1,4 +1,4 @@
-"""What tells a data set from a folder of loose photographs: the names of its folders.
+"""How a data set differs from a folder of loose photographs: by the names of its folders.
 
 Book: intro/run-it
 """

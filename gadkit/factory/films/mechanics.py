@@ -3,8 +3,8 @@
 Lengths count in image sides, y downwards, and time in frames; the camera sees `FIELD` metres at `RATE` frames a second,
 so both are metres and seconds in disguise.  Angles turn x towards y: clockwise, as one sees it.
 
-The four motions in `REVERSIBLE` follow laws that are the same backwards, and start anywhere on their way: nobody can
-tell which way their film runs.  A loss of energy is what gives time its arrow in the four others.
+The four motions in `REVERSIBLE` follow laws that are the same backwards, and start anywhere on their way, so that
+nothing shows which way their film runs.  A loss of energy is what gives time its arrow in the four others.
 
 Book: pretext/context, pretext/crossmodal
 """
@@ -42,7 +42,7 @@ class Path:
 
 
 class Body:
-    """What moves: random numbers with names, and how far each outline reaches down when it is turned.
+    """The moving parts: random numbers with names, and how far each outline reaches down when it is turned.
 
     `reach` (n, a) holds, for a equally spaced angles of the full turn, how far below the centre the lowest point lies.
     """
@@ -155,7 +155,7 @@ def brake(body: Body) -> Path:
 
 
 REVERSIBLE = ("slide", "roll", "spin", "swing")
-HEARD = ("fall", "bounce", "tumble")  # those that end in an impact
+AUDIBLE = ("fall", "bounce", "tumble")  # those that end in an impact
 
 
 def _flight(

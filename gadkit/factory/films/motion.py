@@ -38,8 +38,8 @@ class Clips:
 
     `actions` and `parts` number ACTIONS and the categories of `names`; `cover` is True on the part; `places` its
     centre (x, y) and `radii` the circle round it in pixels, `angles` clockwise, in radians.  `hits` are the moments of
-    impact in frames (infinity for none), `speeds` those of the impacts in metres a second.  `seeds` tell one clip from
-    all others.
+    impact in frames (infinity for none), `speeds` those of the impacts in metres a second.  `seeds` distinguish one
+    clip from all others.
     """
 
     frames: UInt8[Tensor, "n t 3 s s"]

@@ -1,4 +1,4 @@
-"""What the microphone hears: parts that strike a table, each with a tone of its own.
+"""The sound of the films: parts that strike a table, each with a tone of its own.
 
 A struck plate rings at fixed ratios.  Bodies of one shape and material ring the lower the larger they are, in inverse
 proportion; the material decides how high, how long, and how hard the click is.  Spectrograms need torch and no more.
@@ -82,8 +82,8 @@ def waves(clips: Clips, leak: float = 0.0, noise: float = 1.0) -> Float[Tensor, 
         sound = sound + _CLICK * blow * grit * torch.exp(-after / (contact * 2e-3))
         for number, ratio in enumerate(PARTIALS):
             pitch = tone_of(clips)[:, None] * ratio
-            heard = (pitch < 0.45 * SAMPLE_RATE) * torch.exp(-((math.pi * pitch * contact * 1e-3) ** 2) / 4)
-            share = draw.uniform(f"partial {number}", 0.4, 1.0)[:, 0] * heard / len(PARTIALS) ** 0.5
+            audible = (pitch < 0.45 * SAMPLE_RATE) * torch.exp(-((math.pi * pitch * contact * 1e-3) ** 2) / 4)
+            share = draw.uniform(f"partial {number}", 0.4, 1.0)[:, 0] * audible / len(PARTIALS) ** 0.5
             ring = torch.exp(-math.pi * loss * pitch * after) * torch.sin(math.tau * pitch * after)
             sound = sound + _STRUCK * blow * share * ring
     if leak:
@@ -123,6 +123,6 @@ def _mel_filters() -> Float[Tensor, "bins frequencies"]:
 
 
 @checked
-def hear(clips: Clips, leak: float = 0.0) -> Float[Tensor, "n 1 bins columns"]:
+def spectrograms(clips: Clips, leak: float = 0.0) -> Float[Tensor, "n 1 bins columns"]:
     """The spectrograms of clips, in half precision; for `leak` see `waves`."""
     return log_mel(waves(clips, leak)).half()

@@ -37,7 +37,7 @@ def test_gravity_is_that_of_the_earth() -> None:
     assert pytest.approx(9.81) == GRAVITY * mechanics.FIELD * mechanics.RATE**2
 
 
-@pytest.mark.parametrize("action", mechanics.HEARD)
+@pytest.mark.parametrize("action", mechanics.AUDIBLE)
 def test_between_impacts_everything_falls_alike(action: str) -> None:
     path = ACTIONS[action](disc())
     bend = path.y.diff(n=2, dim=1) * FINE**2  # (n, steps - 2)
@@ -61,7 +61,7 @@ def test_an_impact_gives_back_a_share_of_the_speed() -> None:
 
 
 def test_impacts_come_in_order_at_the_moment_of_contact() -> None:
-    for action in mechanics.HEARD:
+    for action in mechanics.AUDIBLE:
         path = ACTIONS[action](disc())
         assert (path.hits[:, 0] < 5.1).all()  # every clip of a falling part has its impact
         assert (path.hits.diff(dim=1).nan_to_num(1.0, 1.0) > 0).all()

@@ -10,7 +10,7 @@ from gadkit.factory.films import mechanics, motion, sound
 
 @pytest.fixture(scope="module")
 def landing() -> motion.Clips:
-    return motion.clips(18, seed=1, actions=mechanics.HEARD)
+    return motion.clips(18, seed=1, actions=mechanics.AUDIBLE)
 
 
 def test_sound_lasts_as_long_as_the_film(landing: motion.Clips) -> None:
@@ -18,7 +18,7 @@ def test_sound_lasts_as_long_as_the_film(landing: motion.Clips) -> None:
     assert waves.shape == (18, 8 * sound.SAMPLES)
     assert 0.02 < waves.abs().max() < 1
     assert sound.log_mel(waves).shape == (18, 1, 64, 64)
-    assert sound.hear(landing).dtype == torch.float16
+    assert sound.spectrograms(landing).dtype == torch.float16
     assert sound.SAMPLE_RATE / sound.SAMPLES == mechanics.RATE
 
 
@@ -27,7 +27,7 @@ def test_the_tone_falls_with_the_size(landing: motion.Clips) -> None:
     ringing = torch.tensor([sound.MADE_OF.get(name, "plastic") in ("metal", "glass") for name in landing.names])
     rows = ringing[landing.parts].nonzero()[:, 0][:6]
     assert len(rows) >= 4
-    heard = []
+    tones = []
     for factor in (1.0, 2.0):
         larger = replace(landing, radii=landing.radii * factor)
         waves = sound.waves(larger, noise=0.0)[rows]
@@ -36,9 +36,9 @@ def test_the_tone_falls_with_the_size(landing: motion.Clips) -> None:
             spectrum = torch.fft.rfft(wave[start[i] :] * torch.hann_window(len(wave) - int(start[i])), 1 << 16).abs()
             tone = sound.tone_of(larger)[rows[i]]
             band = slice(0, int(1.4 * tone / sound.SAMPLE_RATE * (1 << 16)))
-            heard.append(spectrum[band].argmax() * sound.SAMPLE_RATE / (1 << 16))
-            assert heard[-1] == pytest.approx(float(tone), rel=0.03)
-    small, large = torch.stack(heard).view(2, -1)
+            tones.append(spectrum[band].argmax() * sound.SAMPLE_RATE / (1 << 16))
+            assert tones[-1] == pytest.approx(float(tone), rel=0.03)
+    small, large = torch.stack(tones).view(2, -1)
     assert torch.allclose(small / large, torch.tensor(2.0), rtol=0.05)
 
 
@@ -68,7 +68,7 @@ def test_metal_rings_and_rubber_thuds() -> None:
         waves = sound.waves(clip, noise=0.0)
         after = (clip.hits[:, 0] * sound.SAMPLES).long()
         energy = [(w[a + 1280 :].square().sum() / w[a:].square().sum()) for w, a in zip(waves, after, strict=True)]
-        late[name] = torch.stack(energy)  # the share that is heard 40 ms after the contact
+        late[name] = torch.stack(energy)  # the share that is left 40 ms after the contact
     assert (late["coin"] > 0.01).all()
     assert (late["gasket"] < 1e-6).all()
 
