@@ -52,7 +52,6 @@ def unavailable(weights: Weights, missing: str) -> WeightsUnavailable:
     )
 
 
-<<<<<<< .merge_file_zQ0eCm
 @contextmanager
 def hushed() -> Iterator[None]:
     """Keep back the pages that the libraries of hubs log where there is no network: the error says it all."""
@@ -64,10 +63,7 @@ def hushed() -> Iterator[None]:
         logging.disable(before)
 
 
-def checked(path: Path) -> Path:
-=======
 def verified(path: Path) -> Path:
->>>>>>> .merge_file_tejXhy
     """Return `path` if there is such a file and, where a list of checksums lies beside it, if it is as it was shipped.
 
     Raises FileNotFoundError for a missing file and ValueError for a damaged one; both say what to do.

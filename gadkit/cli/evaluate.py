@@ -38,14 +38,9 @@ def names() -> str:
     )
 
 
-<<<<<<< .merge_file_uqLCji
 def _options() -> argparse.ArgumentParser:
     """What a command that measures representations asks for, beside weights and device."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-=======
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a command that measures representations."""
->>>>>>> .merge_file_1zgDGp
     parser.add_argument("names", nargs="+", metavar="NAME", help="a network of the zoo, or more")
     parser.add_argument("--out", type=Path, metavar="FILE", help="results file to merge into (default: none)")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, metavar="N", help="default: 0 1 2")

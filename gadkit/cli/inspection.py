@@ -19,13 +19,8 @@ from gadkit.anomaly.detectors import DETECTORS, build
 from gadkit.anomaly.thresholds import held_out, threshold
 from gadkit.checks import one_of, share
 from gadkit.cli import outputs, sources, streams
-<<<<<<< .merge_file_scS99Z
-from gadkit.data.folders import Run
-from gadkit.protocols import AnomalyResult, Detector
-=======
 from gadkit.data.folders import FileRun
-from gadkit.protocols import AnomalyResult, Backbone, Detector
->>>>>>> .merge_file_sEvVqT
+from gadkit.protocols import AnomalyResult, Detector
 
 
 @dataclass
