@@ -1,4 +1,4 @@
-"""More than two thousand spoilt inputs: whatever a page or the command shows answers with a result or a ValueError that says why.
+"""More than two thousand spoilt inputs: what a page or the command shows gives a result, or a ValueError that says why.
 
 Functions are found on the pages, so that a new one is tried without being listed.  What it needs is one valid call of
 it in `valid_calls.py`, of which an argument at a time is spoilt.
