@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gadkit.checks import checked, positive, whole
+from gadkit.checks import checked, positive, share, whole
 from gadkit.distributed import gather, mean, rank, world
 from gadkit.losses.precision import precisely
 from gadkit.losses.shapes import check_alike
@@ -105,8 +105,9 @@ def next_centre(
 ) -> Float[Tensor, "k"]:
     """The running mean of the teacher's logits, over all large views and processes; to be taken after its use.
 
-    Caron et al. 2021, eq. 4.
+    Raises ValueError for a `momentum` outside [0, 1].  Caron et al. 2021, eq. 4.
     """
+    share("momentum", momentum, zero=True)
     return centre * momentum + mean(torch.cat(list(teacher)).mean(0)) * (1 - momentum)
 
 

@@ -195,3 +195,9 @@ class TestKoLeo:
     def test_one_row_has_no_neighbour(self) -> None:
         with pytest.raises(ValueError, match="at least 2 rows"):
             koleo(torch.randn(1, 4))
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.5])
+def test_a_centre_does_not_leave_what_it_is_the_mean_of(momentum: float) -> None:
+    with pytest.raises(ValueError, match="momentum: expected a share"):
+        next_centre(torch.zeros(5), [torch.randn(4, 5)], momentum)
