@@ -73,6 +73,12 @@ def test_patch_scores_are_a_literal_search(backbone: OpenCLIP, pictures: Tensor,
         assert float(result.scores[row]) == pytest.approx(sum(most) / len(most), abs=1e-5)
 
 
+@pytest.mark.parametrize(("name", "layers"), [("mae", (-1,)), ("swin", (1,))])
+def test_the_backbone_names_the_layers_that_describe_a_patch(name: str, layers: tuple[int, ...]) -> None:
+    assert PatchKNN(zoo.load(name)).layers == layers
+    assert PatchKNN(zoo.load(name), (0,)).layers == (0,)
+
+
 @pytest.mark.parametrize("make", [KNN, PatchKNN, lambda b: PatchKNN(b, (0, 1), turns=3)], ids=["knn", "patch", "turns"])
 def test_a_member_of_the_bank_scores_0(backbone: OpenCLIP, pictures: Tensor, make) -> None:
     result = make(backbone).fit(pictures[:4]).score(pictures[2:6])

@@ -100,7 +100,8 @@ class KNN(Base):
 class PatchKNN(Base):
     """Patch-level detection: how far each patch is from its nearest counterpart in a bank of normal patches.
 
-    `layers`  blocks whose tokens describe a patch, from 0 or from the end; several are joined, with equal say.
+    `layers`  blocks whose tokens describe a patch, from 0 or from the end; several are joined
+              with equal weight; None takes the backbone's `patch_layers`.
     `k`       neighbours that count for a patch.
     `thin`    share of the bank to keep, spread out by k-centre greedy; None keeps it all.
     `turns`   how many rotations of each normal image enter the bank, at equal angles (AnomalyDINO takes 8).
@@ -116,7 +117,7 @@ class PatchKNN(Base):
     def __init__(
         self,
         backbone: Backbone,
-        layers: tuple[int, ...] = (-1,),
+        layers: tuple[int, ...] | None = None,
         *,
         k: int = 1,
         thin: float | None = None,
@@ -125,6 +126,7 @@ class PatchKNN(Base):
         chunk: int = CHUNK,
     ) -> None:
         check_backbone(backbone)
+        layers = backbone.patch_layers if layers is None else layers
         if not isinstance(layers, tuple | list) or not layers or not all(isinstance(i, int) for i in layers):
             raise ValueError(f"layers: expected at least one block number, got {layers!r}")
         self.backbone, self.layers = backbone, tuple(layers)
