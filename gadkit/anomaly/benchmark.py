@@ -9,6 +9,7 @@ Book: anomaly/measuring
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from gadkit import factory
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
-from gadkit.checks import checked, one_of, whole
+from gadkit.checks import checked, describe, one_of, whole
 from gadkit.data.folders import Depth, ImageFolder
 from gadkit.data.testsets import folder_sets
 from gadkit.protocols import AnomalyResult, Detector, TestSet
@@ -136,6 +137,8 @@ def run(
     out.  Raises ValueError for no cases, no shots, negative ones, and more than there are references.
     """
     cases = list(cases)
+    if strange := [case for case in cases if not isinstance(case, Case)]:
+        raise ValueError(f"benchmark: expected cases, got {describe(strange[0])}")
     if not cases or not shots or min(shots) < 0:
         raise ValueError(f"benchmark: expected cases and shots >= 0, got {len(cases)} cases and {tuple(shots)}")
     for case in progress(cases, "test sets", quiet=quiet):
@@ -195,6 +198,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, tuple | list):
+        if len(value) != 2 or not all(isinstance(part, Real) for part in value):
+            raise ValueError(f"rows: expected a mean and its deviation, got {describe(value)}")
         return "{:.3f} ± {:.3f}".format(*value)
     return "no masks" if value is None else str(value)
 

@@ -157,7 +157,12 @@ def test_tables_of_results(cells: Callable) -> None:
     assert len(MEASURES) == 6
 
 
-def test_what_cannot_be_measured(root: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_measured(root: Path, tmp_path: Path, untyped: None) -> None:
+    with pytest.raises(ValueError, match=r"expected .*, got (float 2\.5|list)"):
+        list(run(Colours, [2.5], quiet=True))
+    for wrong in ((), (0.5,), ("a", "b")):
+        with pytest.raises(ValueError, match="rows: expected a mean and its deviation, got tuple"):
+            table([{"aupro": wrong}])
     with pytest.raises(ValueError, match="expected categories and seeds"):
         factory_cases((), seeds=(0,))
     with pytest.raises(ValueError, match="variants: expected a whole number from 1"):
