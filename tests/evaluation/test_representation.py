@@ -155,7 +155,7 @@ def test_kernels_of_a_patch_embedding_are_the_convolution_s() -> None:
     with torch.no_grad():
         linear.weight.copy_(conv.weight.permute(0, 2, 3, 1).flatten(1))  # a patch as (row, column, channel)
     torch.testing.assert_close(kernels(linear), kernels(conv))
-    with pytest.raises(ValueError, match="looks at RGB, found none"):
+    with pytest.raises(ValueError, match="with RGB input, found none"):
         kernels(nn.Linear(10, 2))
 
 
