@@ -151,6 +151,7 @@ def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path, cells: Cal
     out = tmp_path / "results.json"
     script = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom gadkit.evaluation import results\nseen = []\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it may have been started with signals ignored
         "def evaluate(backbone, seeds):\n"
         "    seen.append(1)\n"
         "    if len(seen) == 2: os.kill(os.getpid(), signal.SIGINT)\n"
