@@ -62,7 +62,7 @@ RANKED: dict[str, Measure] = {
 
 
 def rivals() -> dict[str, dict[str, Measure]]:
-    """Libraries that compute the same numbers from (labels, scores): scikit-learn, and anomalib where it is installed."""
+    """Libraries that compute the same numbers from (labels, scores); anomalib only where it is installed."""
     found = {"scikit-learn": dict(zip(RANKED, (roc_auc_score, average_precision_score, sklearn_f1_max), strict=True))}
     if find_spec("anomalib") is not None:
         from anomalib.metrics import aupr, f1_score  # the measures themselves: the public ones want anomalib's batches
