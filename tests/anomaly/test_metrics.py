@@ -242,3 +242,12 @@ def test_aupro_names_a_wrong_number_of_dimensions_and_a_wrong_limit() -> None:
     for limit in (0.0, -0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match=f"limit: expected .* got (float )?{limit}"):
             aupro(MAPS, MASKS, limit)
+
+
+def test_aupro_ends_at_a_false_positive_rate_of_three_tenths_unless_told() -> None:
+    draw = np.random.default_rng(0)
+    masks = np.zeros((3, 12, 12), bool)
+    masks[:, 2:6, 3:8] = True
+    maps = draw.random(masks.shape) + 0.3 * masks
+    assert aupro(maps, masks) == aupro(maps, masks, 0.3) == pytest.approx(literal_aupro(maps, masks, 0.3), abs=1e-9)
+    assert aupro(maps, masks) != aupro(maps, masks, 0.45)

@@ -244,3 +244,13 @@ def test_swav_keeps_prototypes_still_and_then_on_the_sphere(make: Callable, phot
     method.frozen = 2.0
     learn(method, {"images": photographs}, Plan(steps=4, lr=1e-2, warmup=1, batch=16))
     assert torch.allclose(method.prototypes.weight, before, atol=1e-6)
+
+
+def test_simclr_distorts_colours_in_full_unless_told(images: torch.Tensor) -> None:
+    views = []
+    for options in ({}, {"strength": 1.0}, {"strength": 1.5}):
+        method = SimCLR(**options)
+        torch.manual_seed(0)
+        views.append(method.views({"images": images})[0])
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
