@@ -107,7 +107,7 @@ def _rank(scores: Shaped[np.ndarray, "*s"], labels: Bool[np.ndarray, "*s"]) -> _
     return _Rank(
         anomalous,
         len(anomalous) - np.searchsorted(anomalous, anomalous, "left"),
-        len(normal) - np.searchsorted(normal, anomalous, "left"),  # fast, for it walks forward
+        len(normal) - np.searchsorted(normal, anomalous, "left"),  # fast: it walks forward
         len(normal) - np.searchsorted(normal, anomalous, "right"),
         count,
     )
