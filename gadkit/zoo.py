@@ -44,9 +44,10 @@ class Row:
         return {"tiny": self.tiny, "paper": self.paper}[preset]
 
 
-def _random(name: str, gives: tuple[str, ...], card: str, adapter: str) -> Row:
+def _random(name: str, gives: tuple[str, ...], card: str, adapter: str, **options: Any) -> Row:
     """A network as it is before training: the control of every table, the same under every preset."""
-    blank = Weights("gadkit", "random weights, seed 0", "MIT", 0.0, card, "nothing", adapter, {"random": True})
+    options |= {"random": True}
+    blank = Weights("gadkit", "random weights, seed 0", "MIT", 0.0, card, "nothing", adapter, options)
     return Row(name, gives, blank, blank)
 
 
@@ -69,10 +70,22 @@ def _timm(
 OLD = "what its authors published, if anything, is for networks and libraries of their day"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 RESNET50 = {"architecture": "resnet50"}
+LITE = {"architecture": "tf_efficientnet_lite0", "patch_layers": (2, 3, 4), "classifier": True}  # strides 8, 16 and 32
+REAL = "efficientnet-lite0"
 
 ROWS: tuple[Row, ...] = (
     _random("random", (IMAGE,), "representations.md", "vit"),
     _random("clip-random", (IMAGE, TEXT), "tiny-clip.md", "tiny-clip"),
+    Row(  # the one published network that fits into the package
+        REAL,
+        (IMAGE,),
+        Weights(
+            *("timm", REAL, "Apache-2.0", 9.4, f"{REAL}.md", "ImageNet-1k", "timm"),
+            {**LITE, "shipped": f"{REAL}.safetensors"},
+        ),
+        _timm("timm/tf_efficientnet_lite0.in1k", "Apache-2.0", 18.8, **LITE),
+    ),
+    _random("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
     Row(
         "clip",
         (IMAGE, TEXT),

@@ -30,7 +30,7 @@ def test_a_row_says_where_from_and_on_what_terms(row: zoo.Row, preset: str) -> N
     assert source.licence.strip()
     assert source.trained_on.strip()
     assert source.size is None or 0 <= source.size < 5000
-    if source.library == "gadkit":
+    if source.library == "gadkit" or "shipped" in source.options:
         assert (ASSETS / source.card).is_file()
         if source.size:
             assert (ASSETS / f"{source.id}.safetensors").stat().st_size / 1e6 == pytest.approx(source.size, abs=0.05)
@@ -52,6 +52,7 @@ def test_what_is_published_where() -> None:
         "vit": ("timm/vit_base_patch16_224.augreg_in1k", 346.0),
         "convnext": ("timm/convnext_base.fb_in1k", 354.0),
         "swin": ("timm/swin_base_patch4_window7_224.ms_in1k", 353.0),
+        "efficientnet-lite0": ("timm/tf_efficientnet_lite0.in1k", 18.8),
     }
     assert {source.trained_on for source in found.values()} == {"nothing", "LAION-400M", "ImageNet-1k", "LVD-142M"}
     assert found["mae"].licence == "CC BY-NC 4.0"
@@ -90,7 +91,9 @@ def test_the_preset_is_the_argument_else_the_environment_else_tiny(monkeypatch: 
 @pytest.mark.parametrize("name", ["clop", "", None, "SimCLR"])
 def test_unknown_names_are_named(name: object) -> None:
     for ask in (zoo.find, zoo.row, zoo.load):
-        with pytest.raises(ValueError, match=rf"name: expected one of random, clip-random, clip, .*, got {name!r}"):
+        with pytest.raises(
+            ValueError, match=rf"name: expected one of random, clip-random, efficientnet-lite0, .*, got {name!r}"
+        ):
             ask(name)
     with pytest.raises(ValueError, match=r"--backbone: expected one of .*, got "):
         zoo.check(["simclr", name], what="--backbone")
@@ -117,12 +120,11 @@ def test_every_name_is_loaded_and_keeps_the_contract(name: str, images: Tensor) 
     backbone = zoo.load(row.name)
     assert torch.equal(torch.get_rng_state(), state), "loading draws no random numbers"
     assert isinstance(backbone, Backbone)
-    assert isinstance(
-        backbone, OpenCLIP if TEXT in row.gives else Timm if row.name in ("vit", "convnext", "swin") else Encoder
-    )
+    timms = (*("vit", "convnext", "swin"), *("efficientnet-lite0", "efficientnet-random"))
+    assert isinstance(backbone, OpenCLIP if TEXT in row.gives else Timm if name in timms else Encoder)
     tokens = backbone.encode_image(backbone.preprocess(images[:2]), backbone.patch_layers)
     assert tokens.pooled.shape == (2, backbone.embed_dim)
-    assert tokens.grid == backbone.grid == (12, 12)
+    assert tokens.grid == backbone.grid == ((14, 14) if name.startswith("efficientnet") else (12, 12))
     assert backbone.image_size == backbone.patch_size * backbone.grid[0]
     assert len(tokens.patches) == len(backbone.patch_layers)
     assert all(-backbone.depth <= layer < backbone.depth for layer in backbone.patch_layers)

@@ -7,6 +7,7 @@ Source: Wightman, PyTorch Image Models, 2019.
 Book: selfsup/supervised
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,22 @@ class Timm:
     """A timm model with the data configuration of its weights, as a frozen backbone.
 
     Layers are a transformer's blocks or the stages of the others, `depth` of them.  All come on one grid, of patches
-    `patch_size` pixels wide: a transformer's own, else the last stage but one's; finer maps are averaged, coarser ones
-    interpolated.  The last layer is what the network itself goes on with: after the final norm where there is one.
+    `patch_size` pixels wide: a transformer's own, else the last stage but one's.  Nothing of a finer map is lost: the
+    f x f vectors within a patch are joined into one (pixel unshuffle).  Coarser maps are interpolated.  The last layer
+    is after the final norm where there is one; a final convolution to another width belongs to the image vector.
 
-    Raises ValueError for a configuration whose images are not square or do not hold whole patches.
+    Raises ValueError for a configuration whose images are not square or do not hold whole patches, and for
+    `patch_layers` that do not exist.
     """
 
     @checked
-    def __init__(self, model: nn.Module, data_config: Mapping[str, Any], patch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data_config: Mapping[str, Any],
+        patch_size: int | None = None,
+        patch_layers: Sequence[int] | None = None,
+    ) -> None:
         if missing := [k for k in ("input_size", "mean", "std") if not isinstance(data_config.get(k), tuple | list)]:
             raise ValueError(f"data_config: expected three numbers each of input_size, mean and std, not {missing}")
         self.model = model.eval()
@@ -54,8 +63,12 @@ class Timm:
         self.grid: tuple[int, int] = (size // self.patch_size,) * 2
         self.depth: int = len(strides)
         self.strides: tuple[int, ...] = tuple(strides)
-        fine = [i for i, stride in enumerate(strides) if stride <= self.patch_size]  # what is coarser is a blur here
-        self.patch_layers: tuple[int, ...] = (fine[-1] if fine else 0,)
+        if patch_layers is None:
+            fine = [
+                i for i, stride in enumerate(strides) if stride <= self.patch_size
+            ]  # what is coarser is a blur here
+            patch_layers = fine[-1:] or [0]
+        self.patch_layers: tuple[int, ...] = tuple(check_layers(patch_layers, self.depth))
         self.embed_dim: int = model.head_hidden_size
 
     @property
@@ -75,8 +88,8 @@ class Timm:
             x.to(self.device), indices=sorted({*wanted}) or [self.depth - 1], output_fmt="NCHW"
         )
         found = {i: self._patches(x) for i, x in zip(sorted({*wanted}), maps, strict=False)}
-        if self.depth - 1 in found:
-            found[self.depth - 1] = self._patches(self._map(final))
+        if self.depth - 1 in found and (last := self._map(final)).shape[1] == maps[-1].shape[1]:
+            found[self.depth - 1] = self._patches(last)
         return Tokens(self.model.forward_head(final, pre_logits=True), tuple(found[i] for i in wanted), self.grid)
 
     def _map(self, final: Tensor) -> Float[Tensor, "b e h w"]:
@@ -86,13 +99,21 @@ class Timm:
             return patches.transpose(1, 2).unflatten(2, self.grid)
         return final.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else final
 
-    def _patches(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b n e"]:
+    def _patches(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b n _"]:
         """A map on the common grid, row by row."""
         if x.shape[2] > self.grid[0]:
-            x = F.adaptive_avg_pool2d(x, self.grid)
+            x = _folded(x, self.grid)
         elif x.shape[2] < self.grid[0]:
             x = F.interpolate(x, self.grid, mode="bilinear")
         return x.flatten(2).transpose(1, 2)  # (b, n, e)
+
+
+def _folded(x: Float[Tensor, "b e h w"], grid: tuple[int, int]) -> Float[Tensor, "b _ r c"]:
+    """A finer map on a coarser grid: the vectors within a cell are joined; one that does not fit is enlarged first."""
+    factor = math.ceil(max(x.shape[2] / grid[0], x.shape[3] / grid[1]))
+    if x.shape[2:] != (fitting := (grid[0] * factor, grid[1] * factor)):
+        x = F.interpolate(x, fitting, mode="bilinear")
+    return F.pixel_unshuffle(x, factor)
 
 
 def load_tiny(
@@ -110,12 +131,14 @@ def load_tiny(
 
 
 def load(source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None) -> Timm:
-    """Published weights by timm's own call, from `file`, the cache or the network.
+    """Published weights by timm's own call, from `file`, the package's `shipped` file, the cache or the network.
 
     The row's options say what timm's registry does not know: `architecture`, `record` (what timm should know of the
     weights), and what the file holds beside the network's state: it lies `inside` a key, its names begin with `strip`,
-    and those that then begin with one of `drop` belong to something else.  Raises `WeightsUnavailable` for weights
-    that are neither cached nor reachable, FileNotFoundError for a `file` that is not there.
+    and those that then begin with one of `drop` belong to something else.  `patch_layers` describe a patch well;
+    `classifier` keeps the classifier; `random` leaves the network as it is before training, by seed 0.  Raises
+    `WeightsUnavailable` for weights that are neither cached nor reachable, FileNotFoundError for a `file` that is not
+    there.
     """
     from urllib.error import URLError
 
@@ -123,6 +146,8 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     from timm.data import resolve_model_data_config
 
     options, at_address = source.options, source.id.startswith("https://")
+    if file is None and "shipped" in options:
+        file = weights.ASSETS / options["shipped"]
     overlay = dict(options.get("record", {})) | {"hf_hub_id": None if at_address else source.id}
     if file is not None:
         overlay |= {"file": str(weights.verified(file))}
@@ -133,18 +158,21 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     try:
         if at_address and file is None:
             _demand(source.id, cache_dir)
-        model = timm.create_model(
-            options.get("architecture", source.id.removeprefix("timm/")),
-            pretrained=True,
-            pretrained_cfg_overlay=overlay,
-            cache_dir=cache_dir,
-            **extra,
-        )  # with its classifier, if the file has one: only then does timm insist that every weight finds its place
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = timm.create_model(
+                options.get("architecture", source.id.removeprefix("timm/")),
+                pretrained=not options.get("random", False),
+                pretrained_cfg_overlay=overlay,
+                cache_dir=cache_dir,
+                **extra,
+            )  # with its classifier, if the file has one: only then does timm insist that every weight finds its place
     except (FileNotFoundError, URLError) as error:  # the hub's own error for what is not cached is a FileNotFoundError
         missing = f"{overlay.get('hf_hub_filename', 'model.safetensors')} of {source.id}"
         raise weights.unavailable(source, "the file" if at_address else missing) from error
-    model.reset_classifier(0)
-    return Timm(model.to(where), resolve_model_data_config(model))
+    if not options.get("classifier", False):
+        model.reset_classifier(0)
+    return Timm(model.to(where), resolve_model_data_config(model), patch_layers=options.get("patch_layers"))
 
 
 def _cleaner(

@@ -30,8 +30,9 @@ SEEN = {  # how each wants its images, by its authors or by timm's record: mean,
     "vit": (HALF, HALF, "bicubic", 224),
     "convnext": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 224),
     "swin": (IMAGENET["mean"], IMAGENET["std"], "bicubic", 224),
+    "efficientnet-lite0": (HALF, HALF, "bicubic", 224),
 }
-SMALL = ["simclr", "swav"]  # ResNet-50s; the others are three times as large
+SMALL = ["simclr", "swav", "efficientnet-lite0"]  # the others are three times as large, or more
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -78,14 +79,15 @@ def check_published(name: str, cache: Path) -> None:
     if size := zoo.find(name, "paper").size:
         assert file.stat().st_size / 1e6 == pytest.approx(size, rel=0.01)
     ours = zoo.load(name, "paper", device="cpu", cache_dir=cache)
-    theirs.reset_classifier(0)
+    if not zoo.find(name, "paper").options.get("classifier"):
+        theirs.reset_classifier(0)
     assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in ours.model.state_dict().items())
     assert ours.model.state_dict().keys() == theirs.state_dict().keys()
     x = ours.preprocess(torch.randint(256, (1, 3, 64, 80), dtype=torch.uint8))
     assert (ours.preprocess.mean, ours.preprocess.std, ours.preprocess.interpolation, ours.image_size) == SEEN[name]
     tokens = ours.encode_image(x, layers=(0, -1))
     with torch.no_grad():
-        torch.testing.assert_close(tokens.pooled, theirs(x))
+        torch.testing.assert_close(tokens.pooled, theirs.forward_head(theirs.forward_features(x), pre_logits=True))
     assert [p.shape[1] for p in tokens.patches] == [tokens.grid[0] * tokens.grid[1]] * 2
     assert tokens.grid[0] * ours.patch_size == ours.image_size
     file.write_bytes(file.read_bytes()[:1000])
@@ -214,8 +216,9 @@ def test_stages_come_on_one_grid(images: Tensor) -> None:
     maps = tiny.model.forward_intermediates(x, output_fmt="NCHW")[1]
     assert [m.shape[-1] for m in maps] == [24, 12, 6, 3]
     patches = tiny.encode_image(x, layers=(0, 3)).patches
-    finer = maps[0].unflatten(3, (12, 2)).unflatten(2, (12, 2)).mean((3, 5))  # (4, 24, 12, 12)
-    torch.testing.assert_close(patches[0], finer.flatten(2).transpose(1, 2))
+    finer = patches[0].unflatten(1, (12, 12)).unflatten(3, (24, 2, 2))  # (4, rows, columns, e, down, right)
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):  # nothing of the finer map is lost
+        torch.testing.assert_close(finer[..., down, right].permute(0, 3, 1, 2), maps[0][:, :, down::2, right::2])
     corners = patches[1].unflatten(1, (12, 12))[:, [0, 0, -1, -1], [0, -1, 0, -1]]  # (4, 4, 192)
     torch.testing.assert_close(corners, maps[3][:, :, [0, 0, -1, -1], [0, -1, 0, -1]].transpose(1, 2))
 
@@ -247,6 +250,23 @@ def test_coarser_maps_are_interpolated_between_their_centres() -> None:
     ramp = torch.arange(3.0).expand(1, 1, 3, 3)  # from left to right
     expected = ((torch.arange(12) + 0.5) / 4 - 0.5).clamp(0, 2)
     torch.testing.assert_close(ours._patches(ramp)[0, :, 0], expected.repeat(12))
+
+
+def test_a_finer_map_that_does_not_fit_is_enlarged_first() -> None:
+    ours = Timm(tiny_model("convnext"), TINY, patch_size=8)  # a grid of 12 x 12
+    assert ours._patches(torch.full((1, 2, 23, 23), 0.5)).equal(torch.full((1, 144, 8), 0.5))
+    assert ours._patches(torch.rand(1, 2, 25, 25)).shape == (1, 144, 18)
+
+
+def test_a_final_convolution_is_no_layer(images: Tensor) -> None:
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    ours = Timm(model, {**TINY, "input_size": (3, 64, 64)}, patch_layers=(-1, 2))
+    with torch.no_grad():
+        tokens = ours.encode_image(ours.preprocess(images), layers=(-1,))
+    assert (tokens.patches[0].shape[2], tokens.pooled.shape[1]) == (320, 1280)
+    assert ours.patch_layers == (4, 2)
+    with pytest.raises(ValueError, match="layers: expected numbers from -5 to 4, got 7"):
+        Timm(model, {**TINY, "input_size": (3, 64, 64)}, patch_layers=(7,))
 
 
 def test_what_it_says_of_itself(tiny: Timm) -> None:
