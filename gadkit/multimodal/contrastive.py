@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gadkit import factory, runtime
+from gadkit import factory, runtime, weights
 from gadkit.backbones.openclip import OpenCLIP, embed
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, save, tokenizer
+from gadkit.backbones.tiny import EYES, REAL, TinyConfig, build_tiny_clip, save, tokenizer
 from gadkit.factory.captions import BY_DEFECT, caption
 from gadkit.factory.pairs import PairPool, Pairs
 from gadkit.files import provenance, replacing
@@ -47,10 +47,18 @@ class Config:
     captions: int = 48
     patch_captions: int = 16  # patches see a part of them: 144 x as many rows
     dense: float = 1.0  # weight of the patches' loss; 0 trains on captions of images and windows only
-    first: int = 3800  # steps of the first stage, without the two-way loss and without large windows
-    two_way: float = 1.0  # weight of the question that detection asks, in the second stage
+    first: int = 3800  # steps of the first stage, without large windows
+    early: float = 0.0  # weight of the question that detection asks, in the first stage
+    two_way: float = 1.0  # the same, in the second
+    text: str = (
+        ""  # shipped weights whose text tower is taken, all but its projection frozen; "": it learns from scratch
+    )
     model: TinyConfig = field(default_factory=TinyConfig)
     lr: float = 1e-3
+
+
+SCRATCH = Config()
+HYBRID = Config(steps=4000, pairs=12, captions=40, first=4000, early=1.0, text="tiny-clip", model=REAL)
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,12 @@ def make_batch(pairs: Pairs, config: TinyConfig, rng: random.Random, generator: 
     """Pairs as one batch, sound twins first, both turned, mirrored and recoloured alike."""
     seen = factory.split("seen")
     images, masks = torch.cat([pairs.sound, pairs.defective]).float() / 255, pairs.masks.float()[:, None]
-    cells = F.avg_pool2d(masks, config.patch_size) * config.patch_size**2
+    pixels, size = masks[0].numel(), (config.image_size,) * 2
+    if images.shape[2:] != size:  # the eyes are larger than the renderings
+        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        masks = F.interpolate(masks, size, mode="nearest")
+    cells = F.avg_pool2d(masks, config.patch_size)  # the share of each patch
+    cells = cells * (pixels / cells[0].numel())
     cells = torch.cat([torch.zeros_like(cells), cells])
     if rng.random() < 0.5:
         images = images[:, torch.randperm(3, generator=generator)]
@@ -240,7 +253,7 @@ def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
             shapes = [rng.choice(((2, 3), (3, 2)))] + [(rng.choice((7, 8)), 1)] * (not whole)
         windows = [draw_windows(batch.cells, method.grid, *shape, generator).to(where) for shape in shapes]
         batch, captions = (type(x)(*(t.to(where) for t in vars(x).values())) for x in (batch, captions))
-        return method(batch, captions, windows, whole, config.two_way if late else 0.0)
+        return method(batch, captions, windows, whole, config.two_way if late else config.early)
 
     return loss
 
@@ -258,9 +271,14 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     where = runtime.device()
     runtime.seed_everything(config.seed)
-    method = Contrast(build_tiny_clip(config.model), config).to(where)
+    clip, pool = build_tiny_clip(config.model), PairPool(config.seed, config.chunks)
+    if config.text:
+        _take_text(clip, config.text)
+    method = Contrast(clip, config).to(where)
+    if config.model.stem in EYES:
+        _standardise(clip, pool, config)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
-    loss, what = objective(method, PairPool(config.seed, config.chunks)), f"tiny-clip, {replace(config, out=Path())}"
+    loss, what = objective(method, pool), f"tiny-clip, {replace(config, out=Path())}"
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
     path = out / "tiny-clip.safetensors"
     save(average.clip, config.model, path)
@@ -268,6 +286,28 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     with replacing(out / "recipe.json") as part:
         part.write_text(json.dumps(asdict(config) | facts, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _take_text(clip: nn.Module, name: str) -> None:
+    """Begin with the text tower of shipped weights; only its projection goes on learning."""
+    held = weights.read(weights.ASSETS / f"{name}.safetensors")
+    text = {
+        key: value for key, value in clip.state_dict().items() if not key.startswith(("visual.", "logit_", "attn_"))
+    }
+    clip.load_state_dict({key: held[key] for key in text}, strict=False)
+    for key, parameter in clip.named_parameters():
+        if key in text and key != "text_projection":
+            parameter.requires_grad_(False)
+
+
+def _standardise(clip: nn.Module, pool: PairPool, config: Config) -> None:
+    """Give the stem the statistics of a few batches of the pool."""
+    stem, where = clip.visual.conv1, clip.logit_scale.device
+    batches = [pool.draw(step, 16) for step in range(4)]
+    draws = [
+        make_batch(p, config.model, random.Random(i), torch.Generator().manual_seed(i)) for i, p in enumerate(batches)
+    ]
+    stem.standardise(torch.cat([batch.images for batch in draws]).to(where))
 
 
 def _watch(average: Contrast, step: int) -> dict[str, float]:
