@@ -94,7 +94,7 @@ class Eyes(nn.Module):
         if name == EYES[0]:
             weights.fill(network, weights.read(weights.ASSETS / f"{name}.safetensors"), name)
         self.start, self.stages = nn.Sequential(network.conv_stem, network.bn1), network.blocks
-        self.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> "Eyes":
         """Batch norm keeps the statistics of the published weights in training, too."""
@@ -139,7 +139,7 @@ class RealStem(nn.Module):
     def standardise(self, images: Float[Tensor, "b 3 s s"]) -> None:
         """Take each channel's mean and deviation over some typical images."""
         std, mean = torch.std_mean(self.join(images).float(), (0, 2, 3))
-        self.mean.copy_(mean[:, None, None]), self.std.copy_(std[:, None, None] + 1e-3)
+        self.mean.copy_(mean[:, None, None]), self.std.copy_(std[:, None, None] + 1e-2)  # half precision can hold them
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b width r c"]:
         """Tokens of patches, as a map."""
