@@ -29,15 +29,14 @@ class Row:
     """A name and what stands behind it.
 
     `gives` lists what `load` makes of it, first what it makes unless asked.  `tiny` and `paper` are its weights under
-    the two presets, or the reason why there are none.  `trains` is the name of the file that `gadkit train NAME`
-    writes, and by default of its folder; None for networks that the package does not train.
+    the two presets, or the reason why there are none.  `trains`: whether `gadkit train NAME` makes the weights.
     """
 
     name: str
     gives: tuple[str, ...]
     tiny: Weights | str
     paper: Weights | str
-    trains: str | None = None
+    trains: bool = False
 
     def under(self, preset: str) -> Weights | str:
         """The weights under a preset, or the reason why there are none."""
@@ -57,7 +56,12 @@ def _own(
     """A method of Parts I and II: its encoder, and the whole with its heads, as `gadkit train NAME` made them."""
     options |= {"pool": pool} if pool else {}
     tiny = Weights("gadkit", name, "MIT", size, "representations.md", "the factory", adapter, options)
-    return Row(name, (IMAGE, METHOD), tiny, paper, name)
+    return Row(name, (IMAGE, METHOD), tiny, paper, True)
+
+
+def _clip(name: str, size: float, trained_on: str) -> Weights:
+    """A small CLIP, as `gadkit train NAME` made it."""
+    return Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, "tiny-clip")
 
 
 def _timm(
@@ -75,7 +79,7 @@ REAL = "efficientnet-lite0"
 
 ROWS: tuple[Row, ...] = (
     _random("random", (IMAGE,), "representations.md", "vit"),
-    _random("clip-random", (IMAGE, TEXT), "tiny-clip.md", "tiny-clip"),
+    _random("clip-random", (IMAGE, TEXT), "clip-scratch.md", "tiny-clip"),
     Row(  # the one published network that fits into the package
         REAL,
         (IMAGE,),
@@ -89,7 +93,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "clip",
         (IMAGE, TEXT),
-        Weights("gadkit", "tiny-clip", "MIT", 5.1, "tiny-clip.md", "the factory and its captions", "tiny-clip"),
+        _clip("clip-scratch", 5.1, "the factory and its captions"),
         Weights(
             "open_clip",
             "ViT-B-16-plus-240/laion400m_e31",
@@ -99,7 +103,14 @@ ROWS: tuple[Row, ...] = (
             "LAION-400M",
             "open_clip",
         ),
-        "tiny-clip",
+        True,
+    ),
+    Row(
+        "clip-scratch",
+        (IMAGE, TEXT),
+        _clip("clip-scratch", 5.1, "the factory and its captions"),
+        "the published CLIPs are all trained from scratch: ask for clip",
+        True,
     ),
     # the published ones, but for DINOv2, learnt from ImageNet-1k alone, so that the method is what differs
     _own(

@@ -286,7 +286,7 @@ def test_the_wheel_holds_the_package_and_nothing_else() -> None:
 
     inside = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
     assert {name.split("/")[0] for name in inside} == {"gadkit"}
-    assert {"gadkit/__init__.py", "gadkit/assets/tiny-clip.safetensors", "gadkit/assets/report.html"} <= inside
+    assert {"gadkit/__init__.py", "gadkit/assets/clip-scratch.safetensors", "gadkit/assets/report.html"} <= inside
 
 
 def test_every_page_on_disk_is_in_the_table_of_contents() -> None:

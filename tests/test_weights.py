@@ -20,7 +20,7 @@ SHIPPED = sorted(path.name for path in ASSETS.iterdir() if path.suffix in (".saf
 @pytest.fixture
 def assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of some of what is shipped, in its place."""
-    for name in (weights.SUMS, "simclr.safetensors", "vit.safetensors", "tiny-clip.safetensors", "tiny-bpe.txt.gz"):
+    for name in (weights.SUMS, "simclr.safetensors", "vit.safetensors", "clip-scratch.safetensors", "tiny-bpe.txt.gz"):
         shutil.copy(ASSETS / name, tmp_path)
     monkeypatch.setattr(weights, "ASSETS", tmp_path)
     return tmp_path
@@ -59,7 +59,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["simclr", "vit", "clip"])
 def test_a_bit_that_flipped_is_found(assets: Path, name: str) -> None:
-    file = assets / f"{'tiny-clip' if name == 'clip' else name}.safetensors"
+    file = assets / f"{'clip-scratch' if name == 'clip' else name}.safetensors"
     content = bytearray(file.read_bytes())
     content[-100] ^= 1  # in the middle of a number: the file is as readable as before
     file.write_bytes(content)
@@ -74,7 +74,7 @@ def test_a_bit_that_flipped_is_found(assets: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["simclr", "vit", "clip"])
 def test_a_file_that_is_cut_short_or_missing_is_named(assets: Path, name: str) -> None:
-    file = assets / f"{'tiny-clip' if name == 'clip' else name}.safetensors"
+    file = assets / f"{'clip-scratch' if name == 'clip' else name}.safetensors"
     for length in (1000, 4, 0):
         file.write_bytes(file.read_bytes()[:length])
         with pytest.raises(ValueError, match=f"{file.name} is damaged"):

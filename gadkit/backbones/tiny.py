@@ -192,7 +192,8 @@ def load(
 
     Raises FileNotFoundError for a file that is not there, ValueError for a damaged one or another model's.
     """
-    path = file or weights.ASSETS / "tiny-clip.safetensors"
+    untrained = source.options.get("random")
+    path = file or weights.ASSETS / f"{'clip-scratch' if untrained else source.id}.safetensors"
     held = weights.header(path)
     try:
         config = TinyConfig(**json.loads(held["config"]))
@@ -201,6 +202,6 @@ def load(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_tiny_clip(config)
-    if not source.options.get("random"):
+    if not untrained:
         weights.fill(model, weights.read(path), "a tiny CLIP", ELSEWHERE)
     return OpenCLIP(model.to(where), tokenizer())

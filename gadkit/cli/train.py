@@ -9,6 +9,7 @@ import os
 import sys
 import textwrap
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from gadkit import zoo
@@ -33,11 +34,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         f"Train a model from scratch in the factory; a killed run resumes.\n\nnames:\n{names}",
         EXAMPLES,
         parents.seed("of weights and data"),
-        parents.out("default: tiny-clip, or the method's name"),
+        parents.out("default: the name"),
     )
     train.add_argument("name", choices=NAMES, metavar="NAME", help="the model, one of the names above")
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of clip (default: the recipe's)")
+    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of a CLIP (default: the recipe's)")
     length.add_argument(
         "--photographs", type=int, metavar="N", help="photographs to train any other method on (default: the recipe's)"
     )
@@ -51,12 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     row = zoo.row(arguments.name)
     if (arguments.steps if zoo.METHOD in row.gives else arguments.photographs) is not None:
-        raise ValueError("--steps belongs to clip, and --photographs to every other method")
+        raise ValueError("--steps belongs to clip and clip-scratch, and --photographs to every other method")
     given = {name: value for name in ("steps", "photographs") if (value := getattr(arguments, name)) is not None}
     for name, value in given.items():
         whole(f"--{name}", value)
-    out = arguments.out or Path(row.trains)
-    _keep_foreign(out, row.trains)
+    out = arguments.out or Path(row.name)
+    _keep_foreign(out, row.name)
     _log()
     first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that writes
     with claimed(out, "--out") if first else nullcontext():
@@ -73,7 +74,7 @@ def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, int]) -> Path:
         return methods.train(row.name, out, seed=seed, **given)
     from gadkit.multimodal import contrastive
 
-    return contrastive.train(contrastive.Config(**given, seed=seed, out=out))
+    return contrastive.train(replace(contrastive.RECIPES[row.name], **given, seed=seed, out=out))
 
 
 def _keep_foreign(out: Path, name: str) -> None:

@@ -44,11 +44,12 @@ LEAST = 8  # defect pixels from which a window counts as defective; with fewer, 
 
 @dataclass(frozen=True)
 class Config:
-    """The recipe of the shipped weights."""
+    """A recipe; the defaults are that of `clip-scratch`."""
 
+    name: str = "clip-scratch"  # of the file that is written
     steps: int = 11200
     seed: int = 0
-    out: Path = Path("tiny-clip")
+    out: Path = Path("clip-scratch")
     pairs: int = 16  # a batch is twice as many images
     chunks: int = 320  # size of the pool of pairs, in renderings of 24
     captions: int = 48
@@ -64,8 +65,12 @@ class Config:
     lr: float = 1e-3
 
 
-SCRATCH = Config()
-HYBRID = Config(steps=4000, pairs=12, captions=40, first=4000, early=1.0, text="tiny-clip", model=REAL)
+RECIPES = {
+    "clip-scratch": Config(),
+    "clip": Config(
+        "clip", 4000, pairs=12, captions=40, first=4000, early=1.0, text="clip-scratch", model=REAL, out=Path("clip")
+    ),
+}
 
 
 def attend(attn: nn.MultiheadAttention, x: Float[Tensor, "b t w"]) -> Float[Tensor, "b t w"]:
@@ -173,7 +178,7 @@ def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
 
 
 def train(config: Config = Config(), watch_every: int = 1000) -> Path:
-    """Train, or go on training, and write `tiny-clip.safetensors` into `config.out`; return its path.
+    """Train, or go on training, and write the weights, NAME.safetensors, into `config.out`; return their path.
 
     Raises ValueError for no steps, and in one of several processes: its windows are not shared out among them.
     """
@@ -192,9 +197,9 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     if config.model.stem in EYES:
         _standardise(clip, pool, config)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
-    loss, what = objective(method, pool), f"tiny-clip, {replace(config, out=Path())}"
+    loss, what = objective(method, pool), f"{config.name}, {replace(config, out=Path())}"
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
-    path = out / "tiny-clip.safetensors"
+    path = out / f"{config.name}.safetensors"
     save(average.clip, config.model, path)
     facts = {"out": None, "seconds": round(seconds, 1)} | provenance(where)
     with replacing(out / "recipe.json") as part:

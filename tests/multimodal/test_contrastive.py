@@ -111,9 +111,9 @@ def test_knowing_nothing_costs_log_2_and_gradients_reach_both_towers(
 
 def test_a_run_on_frozen_eyes_takes_the_text_tower_as_it_is(tmp_path) -> None:
     model = TinyConfig(64, 16, width=32, layers=1, head_width=16, embed=128, stem="efficientnet-random")
-    config = c.Config(steps=3, first=9, pairs=2, chunks=2, captions=8, early=1.0, text="tiny-clip", model=model)
+    config = c.Config(steps=3, first=9, pairs=2, chunks=2, captions=8, early=1.0, text="clip-scratch", model=model)
     path = c.train(replace(config, out=tmp_path), watch_every=100)
-    found, text = weights.read(path), weights.read(weights.ASSETS / "tiny-clip.safetensors")
+    found, text = weights.read(path), weights.read(weights.ASSETS / "clip-scratch.safetensors")
     frozen = [name for name in text if name.startswith(("transformer.", "token_", "ln_final", "positional"))]
     assert len(frozen) > 30
     assert all(torch.equal(found[name], text[name]) for name in frozen)
