@@ -17,13 +17,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit import factory
+from gadkit.anomaly.detectors import PatchKNN
 from gadkit.anomaly.detectors.knn import distances, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.cli.evaluate import main
 from gadkit.protocols import Backbone
 
-SHOTS, NORMAL, PER_DEFECT = 4, 8, 1  # of each product: references, sound images to score, defective ones of each kind
+SHOTS = (1, 4, 16, 64)  # good parts of each product that a detector learns from
+FEW, NORMAL, PER_DEFECT = 4, 8, 1  # the shots of all other figures; sound images to score, defective ones of each kind
 _product = cache(factory.test_set)
 
 
@@ -36,9 +38,9 @@ def evaluate(
 ) -> Iterator[tuple[str, float]]:
     """Yield ("regime/detector/measure", value), the mean over the categories; every name comes once a seed.
 
-    A seed stands for another product of each category, with 4 references.  `knn` compares image vectors, `patch` the
-    last block's patches and `blocks/i` those after block i, from 0 on.  Raises ValueError where there is
-    nothing to do.
+    A seed stands for another product of each category.  `knn` compares image vectors with those of 4 good parts, and
+    `blocks/i` the patches after block i, from 0 on.  `patch` is `PatchKNN` as it is by default, with 4 good parts, and
+    `shots/k` the same with k.  Raises ValueError where there is nothing to do.
     """
     if not seeds or not regimes or not categories:
         raise ValueError(f"expected seeds, regimes and categories, got {[*seeds]}, {[*regimes]} and {[*categories]}")
@@ -51,18 +53,30 @@ def evaluate(
 
 @torch.no_grad()
 def _measure(backbone: Backbone, category: str, seed: int, regime: str, size: int) -> dict[str, float]:
-    """All measures of one product, its images encoded once."""
-    data = _product(category, seed, seed, regime, NORMAL, PER_DEFECT, SHOTS, size)
-    images = torch.cat([data.references, data.images]).to(backbone.device)
+    """All measures of one product."""
+    data = _product(category, seed, seed, regime, NORMAL, PER_DEFECT, max(SHOTS), size)
+    images = torch.cat([data.references[:FEW], data.images]).to(backbone.device)
     tokens = backbone.encode_image(backbone.preprocess(images), range(backbone.depth))
-    normal, tested = tokens.pooled[:SHOTS], tokens.pooled[SHOTS:]
+    normal, tested = tokens.pooled[:FEW], tokens.pooled[FEW:]
     found = {"knn/image_auroc": auroc(distances(tested, normal), data.labels)}
     for i, patches in enumerate(tokens.patches):
-        far = patch_distances(patches[SHOTS:], patches[:SHOTS])  # (b, n)
+        far = patch_distances(patches[FEW:], patches[:FEW])  # (b, n)
         maps = upsample(far.unflatten(1, tokens.grid), (size, size))
-        image, pixel = auroc(top_mean(far), data.labels), auroc(maps, data.masks)
-        found |= {f"blocks/{i}/image_auroc": image, f"blocks/{i}/pixel_auroc": pixel}
-    return found | {"patch/image_auroc": image, "patch/pixel_auroc": pixel, "patch/aupro": aupro(maps, data.masks)}
+        found[f"blocks/{i}/image_auroc"] = auroc(top_mean(far), data.labels)
+        found[f"blocks/{i}/pixel_auroc"] = auroc(maps, data.masks)
+    detector = PatchKNN(backbone)
+    encoded = detector.encode(data.images)
+    for k in SHOTS:
+        result = detector.fit(data.references[:k]).score(encoded)
+        image, pixel = auroc(result.scores, data.labels), auroc(result.maps, data.masks)
+        found |= {f"shots/{k}/image_auroc": image, f"shots/{k}/pixel_auroc": pixel}
+        if k == FEW:
+            found |= {
+                "patch/image_auroc": image,
+                "patch/pixel_auroc": pixel,
+                "patch/aupro": aupro(result.maps, data.masks),
+            }
+    return found
 
 
 def patch_distances(queries: Float[Tensor, "b n e"], normal: Float[Tensor, "k n e"]) -> Float[Tensor, "b n"]:
