@@ -20,6 +20,7 @@ from gadkit import distributed
 from gadkit.files import claimed, replacing
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
+KEYS = {"step", "seconds", "loss"}  # of a row of the log before anything is measured
 logger = logging.getLogger(__name__)  # for a program without a terminal on which to see the bar
 
 
@@ -113,10 +114,17 @@ class Run:
         self._write([row | values if one["step"] == row["step"] else one for one in self._rows()])
 
     def _rows(self) -> list[dict[str, Any]]:
-        """The log, without a last line that was cut short."""
+        """The log, without a last line that was cut short.  Raises ValueError for one that no run has written."""
         file = self.folder / LOG
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        content = file.read_bytes() if file.is_file() else b""
+        try:
+            rows = [json.loads(line) for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+            own = all(row.keys() >= KEYS for row in rows) and (bool(rows) or content[:1] in (b"", b"{"))
+        except (ValueError, AttributeError):  # no JSON, or rows that are no mappings
+            own = False
+        if not own:
+            raise ValueError(f"run: expected a folder without {LOG}, or with that of a training, got yours: {file}")
+        return rows
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         with replacing(self.folder / LOG) as part:
@@ -128,7 +136,7 @@ class Run:
             return
         rows = [row for row in self._rows() if row["step"] <= start]
         self._write(rows)
-        unmeasured = rows and rows[-1]["step"] == start and rows[-1].keys() == {"step", "seconds", "loss"}
+        unmeasured = rows and rows[-1]["step"] == start and rows[-1].keys() == KEYS
         if self.watch is not None and unmeasured:
             self._measure(rows[-1])
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import distributed, runtime
-from gadkit.checks import checked, whole
+from gadkit.checks import checked, share, whole
 from gadkit.method import columns
 from gadkit.nn.ema import ema_update
 from gadkit.protocols import Method
@@ -46,8 +46,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         whole("steps", self.steps, 0)
+        whole("warmup", self.warmup, 0)
         for name in ("batch", "save_every"):
             whole(name, getattr(self, name))
+        share("floor", self.floor, zero=True)
+        decays = [self.weight_decay, 0.0 if self.weight_decay_end is None else self.weight_decay_end]
+        if not all(0 <= decay < math.inf for decay in decays) or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"weight_decay, betas: expected decays from 0 and shares in [0, 1), got {decays} and {self.betas}"
+            )
         if not (0 <= self.lr < math.inf and self.clip > 0):
             raise ValueError(f"lr, clip: expected a rate from 0 and a positive length, got {self.lr} and {self.clip}")
         if not 0 <= self.average < 1:

@@ -8,6 +8,7 @@ Book: intro/run-it
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
 SUMS = "SHA256SUMS"  # of the files beside it; new ones: sha256sum *.safetensors *.gz > SHA256SUMS
+LINE = re.compile(r"[0-9a-f]{64}  \S+")  # of that file
 SHIPPED = "use the shipped models with GADKIT_PRESET=tiny (on the command line: --preset tiny)."
 AGAIN = "install gadkit again (pip install --force-reinstall gadkit)"
 
@@ -73,7 +75,10 @@ def verified(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"weights: no file {path.name} in {path.parent}{remedy}")
     if sums.is_file():
-        expected = dict(reversed(line.split("  ", 1)) for line in sums.read_text(encoding="utf-8").splitlines())
+        lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
+        if not lines or not all(LINE.fullmatch(line) for line in lines):
+            raise ValueError(f"weights: {sums} is damaged: it is no list of checksums{remedy}")
+        expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         if path.name in expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected[path.name]:
             raise ValueError(f"weights: {path} is damaged: it is not what was shipped{remedy}")
     return path

@@ -146,6 +146,15 @@ def test_a_log_needs_no_checkpoint_before_it(tmp_path) -> None:
     assert len((tmp_path / "new/log.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("content", ["mine\n", "no end", "[1]\n", '{"step": 3}\n', "\x80\n"])
+def test_somebody_elses_log_stays(content: str, tmp_path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(content.encode("latin-1"))
+    model, loss = problem()
+    with pytest.raises(ValueError, match=r"run: expected a folder without log\.jsonl, .* got yours: .*log\.jsonl"):
+        fit(model, loss, Plan(steps=3), tmp_path)
+    assert (tmp_path / "log.jsonl").read_bytes() == content.encode("latin-1")
+
+
 def test_a_step_stands_in_the_log_once_however_often_the_run_was_cut(tmp_path) -> None:
     plan = Plan(steps=40, save_every=10)
 
@@ -430,7 +439,8 @@ SHAPES = {
         *({"clip": value} for value in (0.0, -1.0, float("nan"))),
         *({"lr": value} for value in (-1.0, float("nan"))),
         *({"average": value} for value in (1.0, float("nan"))),
-        *({"batch": 0}, {"steps": 1.5}, {"save_every": 0}),
+        *({"batch": 0}, {"steps": 1.5}, {"save_every": 0}, {"warmup": -3}, {"floor": -0.1}, {"floor": float("nan")}),
+        *({"weight_decay": -1.0}, {"betas": (0.0, 1.5)}),
     ],
 )
 def test_a_plan_that_no_training_can_follow_is_refused(options: dict[str, float]) -> None:

@@ -127,3 +127,10 @@ def test_a_network_is_filled_whole_or_not(tmp_path: Path) -> None:
         weights.fill(network, state | {"more": torch.ones(1)}, "it")
     with pytest.raises(ValueError, match=r"those of it, got bias of shape \(4,\)"):
         weights.fill(network, state | {"bias": torch.ones(4)}, "it")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage\n", b"\xff\xfe", b"0123  simclr.safetensors\n"])
+def test_a_damaged_list_of_checksums_is_named(content: bytes, assets: Path) -> None:
+    (assets / weights.SUMS).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"SHA256SUMS is damaged: it is no list of checksums; {re.escape(AGAIN)}"):
+        weights.verified(assets / "simclr.safetensors")

@@ -62,10 +62,12 @@ def spread_windows(scores: Float[Tensor, "b w"], grid: tuple[int, int], scale: i
 def upsample(maps: Float[Tensor, "b r c"], size: tuple[int, int]) -> Float[Tensor, "b h w"]:
     """Bilinear interpolation between the centres of patches, to `size` (height, width) in pixels.
 
-    Raises ValueError for a size below one pixel.
+    Raises ValueError for a size below one pixel, and for maps without any.
     """
     if min(size) < 1:
         raise ValueError(f"size: expected at least one pixel a side, got {size}")
+    if not maps.numel():
+        raise ValueError(f"maps: expected at least one pixel, got shape {tuple(maps.shape)}")
     return F.interpolate(check_finite(maps, "maps")[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 

@@ -235,7 +235,7 @@ def planned(arguments: argparse.Namespace) -> Collection:
             f"FOLDER: expected names without line breaks, as {sources.LIST} has a path a line, got {str(broken[0])!r}: "
             "take --null"
         )
-    outputs.check_own(arguments.out, sources.TABLE, sources.HEADER, sources.SHEET, sources.LIST)
+    outputs.check_own(arguments.out, sources.HEADER, (sources.TABLE, UNFINISHED), sources.SHEET, sources.LIST)
     zoo.check([arguments.backbone], arguments.preset, "--backbone")
     return Collection(
         backbone=arguments.backbone,

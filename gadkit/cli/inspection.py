@@ -115,7 +115,8 @@ def planned(arguments: argparse.Namespace) -> Inspection:
     if not new:
         raise ValueError("IMAGES: expected some that are not among the normal images; there is nothing left to score")
     if arguments.out is not None:
-        outputs.check_own(arguments.out, outputs.SCORES, outputs.HEADER, outputs.REPORT)
+        tables = outputs.SCORES, outputs.UNFINISHED
+        outputs.check_own(arguments.out, outputs.HEADER, tables, outputs.REPORT)
     return Inspection(
         method=arguments.detector,
         object_name=None if name is None else name.strip(),

@@ -68,17 +68,25 @@ def attempt(failed: list[str]) -> Iterator[None]:
         remark(f"not written: {failed[-1]}")
 
 
-def check_own(folder: Path, table: str, header: Sequence[str], *others: str) -> None:
+def check_own(folder: Path, header: Sequence[str], tables: tuple[str, str], *others: str) -> None:
     """Raise ValueError where a folder holds a file of these names that no earlier run has written.
 
-    A run leaves a `table` that begins with its `header`, and all others beside it.
+    A run leaves the first of its two `tables` with all others beside it, or the second if it was interrupted; each
+    begins with the `header`.
     """
-    begins, own = ",".join(header).encode(), False
-    if os.path.isfile(folder / table):  # a pipe would keep us waiting; a name that is too long is none
-        with suppress(OSError), open(folder / table, "rb") as file:
-            own = file.read(len(begins)) == begins
-    if taken := [] if own else [name for name in (*others, table) if os.path.lexists(folder / name)]:
+    whole, unfinished = (_begins(folder / table, header) for table in tables)
+    taken = [] if whole else [name for name in (*others, tables[0]) if os.path.lexists(folder / name)]
+    taken += [] if unfinished else [name for name in tables[1:] if os.path.lexists(folder / name)]
+    if taken:
         raise ValueError(f"--out: expected a folder whose {taken[0]} is that of an earlier run, or none, got yours")
+
+
+def _begins(table: Path, header: Sequence[str]) -> bool:
+    begins = ",".join(header).encode()
+    if os.path.isfile(table):  # a pipe would keep us waiting; a name that is too long is none
+        with suppress(OSError), open(table, "rb") as file:
+            return file.read(len(begins)) == begins
+    return False
 
 
 def safe(path: Path | str) -> str:
@@ -114,14 +122,25 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 def write_map(folder: Path, image: Path, root: Path, heat: Float[np.ndarray, "h w"]) -> None:
     """Save a map as float32 under the image's own name below `root`, extension and folders kept, with `.npy` behind it.
 
-    So `a/1.png`, `a/1.jpg` and `b/1.png` give three files.  Raises ValueError for a name that leads out of `folder`.
+    So `a/1.png`, `a/1.jpg` and `b/1.png` give three files.  Raises ValueError for a name that leads out of `folder`,
+    and where a file of that name holds no map.
     """
     path = folder / (os.path.relpath(image, root) + ".npy")
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path}: expected the name of a map below {folder}, got one outside")
+    if os.path.lexists(path) and not _is_map(path):
+        raise ValueError(f"{path}: expected a map of an earlier run in this place, or none, got yours")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path, "wb") as file:
         np.save(file, heat.astype(np.float32), allow_pickle=False)
+
+
+def _is_map(path: Path) -> bool:
+    try:
+        held = np.load(path, mmap_mode="r", allow_pickle=False) if os.path.isfile(path) else None
+    except (OSError, ValueError, EOFError):
+        return False
+    return isinstance(held, np.ndarray) and held.dtype == np.float32 and held.ndim == 2
 
 
 def write_text(path: Path, pieces: Iterable[str], errors: str = "backslashreplace") -> None:

@@ -181,6 +181,8 @@ def normal_files(source: Path) -> list[Path]:
     entries = _not_defective(_entries(source))
     if any(e.label is not None for e in entries):
         entries = tuple(e for e in entries if e.label == 0 or os.path.isdir(e.path))  # a closed folder is to be named
+    if entries and all(os.path.isdir(e.path) for e in entries):
+        raise ValueError(f"--normal: expected images of good parts, got none: {entries[0].path} cannot be opened")
     if not any(e.label != 1 and not os.path.isdir(e.path) for e in entries):
         raise ValueError(f"--normal: expected images of good parts, got only images labelled as defective in {source}")
     return [e.path for e in [e for e in entries if e.split == "train"] or entries]

@@ -194,7 +194,11 @@ def label_efficiency(
     shares: Sequence[float] = (0.01, 0.1),
     seed: int = 0,
 ) -> dict[float, float]:
-    """Linear-probe accuracy when only a share of the training set has labels; the seed draws which."""
+    """Linear-probe accuracy when only a share of the training set has labels; the seed draws which.
+
+    Raises ValueError as `linear_probe` does, also for features that are not drawn, and for a share outside (0, 1].
+    """
+    check_finite(x, "features")
     generator, found = torch.Generator().manual_seed(seed), {}
     for part in shares:
         rows = label_subset(labels, part, generator)

@@ -87,9 +87,12 @@ def siglip_loss(
 ) -> Float[Tensor, ""]:
     """SigLIP's loss: each of the n x n pairs by itself, a match or not; summed over texts, mean over images.
 
-    Raises ValueError for tensors of different shapes.  Zhai et al. 2023, eq. 1.
+    Raises ValueError for tensors of different shapes and a `scale` that is a number and not positive.
+    Zhai et al. 2023, eq. 1.
     """
     check_alike("siglip_loss", images=images, texts=texts)
+    if not isinstance(scale, Tensor):
+        checks.positive("scale", scale)
     logits = scale * F.normalize(images, dim=1) @ gather(F.normalize(texts, dim=1)).T + bias  # (n, m)
     labels = -torch.ones_like(logits)
     labels[torch.arange(len(images)), torch.arange(len(images)) + len(images) * rank()] = 1

@@ -71,6 +71,8 @@ def test_upsampling_interpolates_between_patch_centres() -> None:
     assert torch.equal(maps[0, 0], maps[0, 1])
     with pytest.raises(ValueError, match="one pixel"):
         upsample(maps, (0, 8))
+    with pytest.raises(ValueError, match=r"maps: expected at least one pixel, got shape \(1, 0, 8\)"):
+        upsample(maps[:, :0], (2, 8))
 
 
 def unit(*shape: int, generator: torch.Generator) -> Tensor:

@@ -139,7 +139,7 @@ def test_an_interrupt_leaves_whole_files_alone(
     assert (tmp_path / "contact.png").read_text() == "of an earlier run"
 
 
-@pytest.mark.parametrize("name", ["contact.png", "kept.txt", "curation.csv"])
+@pytest.mark.parametrize("name", ["contact.png", "kept.txt", "curation.csv", "curation.unfinished.csv"])
 def test_what_somebody_else_has_written_is_not_replaced(run: Run, parts: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     code, out, err = run("curate", parts, "--keep", 2, "--out", tmp_path)

@@ -279,7 +279,7 @@ def test_an_interrupt_leaves_nothing_half_written(
     assert [written(path).shape for path in (tmp_path / "maps").rglob("*.*")] == [(40, 56)]
 
 
-@pytest.mark.parametrize("name", ["report.html", "scores.csv"])
+@pytest.mark.parametrize("name", ["report.html", "scores.csv", "scores.unfinished.csv"])
 def test_what_somebody_else_has_written_is_not_replaced(run: Run, parts: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     code, out, err = run("detect", parts, "--object", "nut", "--out", tmp_path)

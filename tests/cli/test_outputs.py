@@ -67,6 +67,25 @@ def test_maps_never_leave_their_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "deep").exists()
 
 
+@pytest.mark.parametrize("held", [b"mine", np.arange(3), np.zeros((2, 2)), None])
+def test_a_map_never_takes_the_place_of_another_file(held: bytes | np.ndarray | None, tmp_path: Path) -> None:
+    place, heat = tmp_path / "1.png.npy", np.ones((2, 3))
+    if held is None:
+        place.symlink_to(tmp_path / "nowhere")
+    elif isinstance(held, bytes):
+        place.write_bytes(held)
+    else:
+        np.save(place, held)
+    before = None if held is None else place.read_bytes()
+    with pytest.raises(ValueError, match=r"1\.png\.npy: expected a map of an earlier run in this place"):
+        write_map(tmp_path, tmp_path / "1.png", tmp_path, heat)
+    assert (place.read_bytes() if place.exists() else None) == before
+    place.unlink()
+    for value in (1, 2):
+        write_map(tmp_path, tmp_path / "1.png", tmp_path, value * heat)
+        assert (np.load(place) == value).all()
+
+
 def test_a_map_whose_name_is_too_long_is_named_and_the_others_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gadkit.cli.sources import normal_files
 from gadkit.data.folders import BrokenImage, ImageFolder, closed_in, images_in, read_image, read_mask, unread_in
 
 UNPRIVILEGED = 65534
@@ -111,6 +112,19 @@ def test_a_data_set_with_a_closed_folder(shut: str, category: str, place: Path, 
     assert root / shut in {entry.path for entry in ImageFolder(place / "data", split="train").entries}
     list(folder)
     assert (root / shut, "a folder that cannot be opened (Permission denied)") in folder.broken
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_closed_normal_images_are_not_called_defective(
+    beside: bool, place: Path, request: pytest.FixtureRequest
+) -> None:
+    photograph(place / "parts" / "good" / "0.png")
+    if beside:
+        photograph(place / "parts" / "bad" / "0.png")
+    close(place / "parts" / "good")
+    request.getfixturevalue("bound")
+    with pytest.raises(ValueError, match=r"--normal: expected images of good parts, got none: .*good cannot"):
+        normal_files(place / "parts")
 
 
 def test_pipes_sockets_and_devices_never_block(place: Path) -> None:

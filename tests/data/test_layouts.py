@@ -299,7 +299,14 @@ def test_what_the_folders_around_a_path_call_it(tmp_path: Path) -> None:
         assert defect_of(tmp_path / name) is None, name
 
 
-OUTSIDE = ["../outside.png", "/etc/passwd", "pcb1/../../outside.png", "pcb2/Data/Images/1.png"]
+OUTSIDE = [
+    "pcb1/link/../outside.png",
+    "pcb1/a/..\\..\\..\\outside.png",
+    "../outside.png",
+    "/etc/passwd",
+    "pcb1/../../outside.png",
+    "pcb2/Data/Images/1.png",
+]
 
 
 @pytest.mark.parametrize("path", OUTSIDE)

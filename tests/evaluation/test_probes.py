@@ -199,6 +199,15 @@ def test_without_shares_a_hundredth_and_a_tenth_of_the_labels_stay(clouds: tuple
     assert label_efficiency(x, labels, x, labels) == label_efficiency(x, labels, x, labels, seed=0)
 
 
+def test_a_feature_that_is_no_number_counts_also_where_it_is_not_drawn(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    for row in range(3):
+        broken = x.clone()
+        broken[row, 0] = float("nan")
+        with pytest.raises(ValueError, match="features: expected finite numbers, got 1 NaN"):
+            label_efficiency(broken, labels, x, labels, shares=(0.02,))
+
+
 def test_half_precision_is_probed_like_single() -> None:
     x, labels = torch.randn(30, 4).half(), torch.arange(30) % 3
     assert torch.equal(fit_linear(x, labels, 3).weight, fit_linear(x.float(), labels, 3).weight)

@@ -22,6 +22,7 @@ TEMPERATURES: dict[str, Callable[[float], object]] = {
     "nt_xent": lambda t: losses.nt_xent(ROW, OTHER, t),
     "info_nce": lambda t: losses.info_nce(ROW, OTHER, t),
     "clip_loss": lambda t: losses.clip_loss(ROW, OTHER, t),
+    "siglip_loss": lambda t: losses.siglip_loss(ROW, OTHER, t, -10.0),
 }
 PAIRS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "nt_xent": losses.nt_xent,

@@ -5,6 +5,7 @@ Book: intro/run-it
 
 import csv
 import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def _split_rows(table: Path, name: str) -> Iterator[dict[str, str]]:
             if not row["image"]:
                 raise ValueError(f"{table}: expected a path of an image in each row, got {row}")
             for path in filter(None, (row["image"], row["mask"])):
-                if not posixpath.normpath(path).startswith(f"{name}/"):
+                above = ".." in re.split(r"[\\/]", path)  # behind a link it leads elsewhere than its text says
+                if above or not posixpath.normpath(path).startswith(f"{name}/"):
                     raise ValueError(f"{table}: expected paths inside the folder {name}, got {path!r}")
             yield row
 
