@@ -9,7 +9,7 @@ Book: anomaly/measuring
 import time
 from collections.abc import Callable, Mapping
 
-Row = tuple[str, float, str]
+Timing = tuple[str, float, str]
 
 
 def best(

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
-from gadkit.anomaly.plain import plain_aupro, sample
+from gadkit.anomaly.plain import plain_aupro, random_maps
 
 LIMIT = 0.3
 Measure = Callable[..., float]
@@ -31,7 +31,7 @@ def rows(count: int = 80, size: int = 256, repeats: int = 5) -> Iterator[tuple[s
     """Time `count` maps of `size` x `size` pixels; yields (what, value, unit)."""
     if min(count, size, repeats) < 1:
         raise ValueError(f"count, size, repeats: expected at least 1 each, got {count}, {size}, {repeats}")
-    maps, masks = sample(count, size)
+    maps, masks = random_maps(count, size)
     exact, own = timed(lambda: aupro(maps, masks, LIMIT), repeats)
     yield f"gadkit, {count} maps of {size} x {size}", own, f"s, value {exact:.6f}"
     value, slow = timed(lambda: plain_aupro(maps, masks, LIMIT), 1)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks import Row
+from benchmarks import Timing
 from gadkit import factory
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[Timing]:
     """Sound images and defective pairs of every category, at 96 and 240 pixels a side; fastest and slowest category."""
     for size, count in ((96, 32), (240, 8)):
         for defect, what in ((None, "sound images"), ("scratch", "defect and twin")):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks import Row, best
+from benchmarks import Timing, best
 from gadkit.search.kmeans import KMeans, lloyd
 
 
@@ -22,9 +22,9 @@ def rows(
     iterations: int = 15,
     rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[Row]:
+) -> Iterator[Timing]:
     """Seconds and inertias of both, and how many times as fast ours is, on the CPU with as many threads."""
-    x, seeds = sample(count, width, k)
+    x, seeds = clusters(count, width, k)
     answers = {}
     sides = {
         "gadkit": lambda: answers.update(gadkit=lloyd(x, seeds, iterations)),
@@ -39,7 +39,7 @@ def rows(
         yield f"{side}, inertia", answer.inertia, f"{answer.inertia:.1f}"
 
 
-def sample(count: int, width: int, k: int, seed: int = 0) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
+def clusters(count: int, width: int, k: int, seed: int = 0) -> tuple[Float[Tensor, "n d"], Float[Tensor, "k d"]]:
     """Overlapping clusters, which keep Lloyd's iterations busy to the end, and k of their rows to start from."""
     draw = torch.Generator().manual_seed(seed)
     middles = torch.randn(k, width, generator=draw)

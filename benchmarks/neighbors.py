@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmarks import Row, best
+from benchmarks import Timing, best
 from gadkit import runtime
 from gadkit.search.neighbors import topk
 
@@ -28,7 +28,7 @@ def rows(
     k: int = 20,
     rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[Row]:
+) -> Iterator[Timing]:
     """Seconds and megabytes of both, and ours as a multiple of the plain way's speed and a share of its memory."""
     where, draw = runtime.device(), torch.Generator().manual_seed(0)
     q, x = (torch.randn(n, width, generator=draw).to(where) for n in (queries, keys))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from benchmarks import Row, best
+from benchmarks import Timing, best
 from gadkit import runtime
 from gadkit.nn import ViT
 
@@ -28,7 +28,7 @@ def rows(
     batches: tuple[int, ...] = BATCHES,
     rounds: int = 5,
     repeats: int = 10,
-) -> Iterator[Row]:
+) -> Iterator[Timing]:
     """The measured peak, and images a second and share of the peak at the best batch; nothing without a CUDA GPU."""
     if not torch.cuda.is_available():
         yield "ViT-S/16 step, share of the bf16 peak", math.nan, "no CUDA GPU here: not measured"
@@ -43,7 +43,7 @@ def _measure(
     batches: tuple[int, ...],
     rounds: int,
     repeats: int,
-) -> Iterator[Row]:
+) -> Iterator[Timing]:
     most = max(matmul_speed(side, where, rounds, repeats) for side in sides)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else str(where)
     yield "bf16 matrix product, measured peak", most / 1e12, f"TFLOP/s, {name}"

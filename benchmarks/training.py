@@ -20,7 +20,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from benchmarks import Row, best
+from benchmarks import Timing, best
 from gadkit import methods, runtime
 from gadkit.factory.pool import unlabelled
 from gadkit.selfsup.base import SelfSupervised
@@ -36,7 +36,7 @@ def rows(
     rounds: int = 2,
     workers: tuple[int, ...] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[Row]:
+) -> Iterator[Timing]:
     """Photographs a second of each method on both sides, and the ratios; `steps` batches are an epoch, which is timed.
 
     `workers` are the numbers of the loader's worker processes to try; by default none and one for each of torch's

@@ -30,7 +30,7 @@ def measure(
     return list(run(lambda noun: WinCLIP(clip, noun), cases, (0, 4), quiet=quiet))
 
 
-def sample(clip: OpenCLIP) -> dict[str, float]:
+def spot_check(clip: OpenCLIP) -> dict[str, float]:
     """The small fixed sample: one product of each development category, zero-shot and 4-shot."""
     results = measure(clip, "development", "loose", variants=1, seeds=(0,), quiet=True)
     return {
@@ -55,7 +55,7 @@ def main(path: Path | None = None) -> None:
         "what": "WinCLIP on the tiny CLIP, held-out split, 5 products a category, 3 data seeds: mean, deviation",
         "rows": rows,
         "image_auroc_by_category": details,
-        "sample": sample(zoo.load("clip")),
+        "sample": spot_check(zoo.load("clip")),
         "seconds": round(time.monotonic() - began),
         "seeds": [0, 1, 2],
     }

@@ -65,7 +65,7 @@ def shipped() -> list[str]:
 
 
 @torch.no_grad()
-def sample(name: str) -> float:
+def spot_check(name: str) -> float:
     """The accuracy of nearest neighbours on the card's small sample."""
     known, asked = parts(products=4), parts(0, products=2)
     x, y = (encode(zoo.load(name), s.images).pooled for s in (known, asked))
@@ -83,13 +83,13 @@ def row(name: str) -> dict[str, str]:
         "seconds": f"{facts['seconds']:,.0f}",
         "device": facts["device"],
         "torch": facts.get("versions", facts)["torch"],  # checkpoints of version 0.1 have it at the top
-        "sample": f"{sample(name):.3f}",
+        "sample": f"{spot_check(name):.3f}",
     }
 
 
 def table(rows: Iterable[Mapping[str, str]]) -> str:
     """Lines of checkpoints, and one of random weights, as Markdown."""
-    control = {"name": "*random*", "photographs": "0", "steps": "0", "sample": f"{sample('random'):.3f}"}
+    control = {"name": "*random*", "photographs": "0", "steps": "0", "sample": f"{spot_check('random'):.3f}"}
     frame = pandas.DataFrame([*rows, control]).fillna("")
     return frame.to_markdown(index=False, disable_numparse=True)
 

@@ -26,7 +26,7 @@ from gadkit.backbones import Encoder
 from gadkit.checks import one_of
 from gadkit.curation import Curated, curate, waterfall
 from gadkit.curation.likeness import line_between
-from gadkit.curation.longtail import COLLECTIONS, Setting, facts, long_tail
+from gadkit.curation.longtail import COLLECTIONS, Setting, long_tail, statistics
 from gadkit.evaluation.features import encode
 from gadkit.evaluation.probes import accuracy, fit_linear
 from gadkit.evaluation.results import merge
@@ -137,7 +137,7 @@ def measure(name: str, world: World, setting: Setting, run: Path | None = None) 
         "collection": name,
         "seed": world.seed,
         "values": {key: round(value, 5) for key, value in values.items()},
-        "holds": facts(world.pool, world.products, rows),
+        "holds": statistics(world.pool, world.products, rows),
         "setting": asdict(setting),
         "training_seconds": round(seconds, 1),
         "seconds": round(time.monotonic() - began, 1),

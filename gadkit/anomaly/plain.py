@@ -13,7 +13,7 @@ Stack = tuple[Float[np.ndarray, "b h w"], Bool[np.ndarray, "b h w"]]
 
 
 @checked
-def sample(count: int, size: int, seed: int = 0) -> Stack:
+def random_maps(count: int, size: int, seed: int = 0) -> Stack:
     """Smooth random maps, a little higher on round defects, which every second image has one to three of."""
     whole("count", count), whole("size", size), whole("seed", seed, 0)
     random = np.random.default_rng(seed)

@@ -142,7 +142,7 @@ def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detec
                 outputs.write_csv(arguments.out / outputs.SCORES, task.rows)
                 (arguments.out / outputs.UNFINISHED).unlink(missing_ok=True)
             with attempt(task.failed):
-                outputs.write_text(arguments.out / outputs.REPORT, report.pages(words.facts(task)))
+                outputs.write_text(arguments.out / outputs.REPORT, report.pages(words.report_facts(task)))
     if not arguments.json:
         with attempt(task.failed):
             streams.results(*outputs.table(task.rows))

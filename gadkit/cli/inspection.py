@@ -43,7 +43,7 @@ class Inspection:
     remarks: list[str] = field(default_factory=list)  # the detector's own
     explained: str = ""  # how its scores come about
     normal: AnomalyResult | None = None  # of normal images, each held out
-    rows: list[outputs.Row] = field(default_factory=list)
+    rows: list[outputs.ImageScore] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)  # outputs that could not be written, and why
 
@@ -78,14 +78,14 @@ class Inspection:
                 self.line = threshold(self.normal.scores, self.quantile)
         return detector
 
-    def score(self, detector: Detector) -> Iterator[tuple[outputs.Row, Path, Tensor, Tensor]]:
+    def score(self, detector: Detector) -> Iterator[tuple[outputs.ImageScore, Path, Tensor, Tensor]]:
         """Row, path, image and map of one file after the other."""
         read = sources.read(self.files, "detect", self.skip, depth=self.run.depth)
         with closing(read) as photos:  # an interrupt takes the bar away
             for paths, images in sources.batches(photos):
                 result = detector.score(images)
                 for path, image, heat, score in zip(paths, images, result.maps, result.scores.tolist(), strict=True):
-                    self.rows.append(outputs.Row(str(path), score, self.line))
+                    self.rows.append(outputs.ImageScore(str(path), score, self.line))
                     yield self.rows[-1], path, image, heat
 
 

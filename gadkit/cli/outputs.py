@@ -24,7 +24,7 @@ RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # how 
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageScore:
     """One image's result; `threshold` and `verdict` are None where there is nothing to compare with."""
 
     path: str
@@ -42,7 +42,7 @@ class Row:
         return json.dumps({"path": self.path, "score": self.score} | verdict)
 
 
-def table(rows: Iterable[Row]) -> Iterator[str]:
+def table(rows: Iterable[ImageScore]) -> Iterator[str]:
     """Lines for a terminal, highest score first."""
     rows = sorted(rows, key=lambda row: (-row.score, row.path))
     compared = any(row.verdict for row in rows)
@@ -112,7 +112,7 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(RUN) else value
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[ImageScore]) -> None:
     """Path, score, threshold and verdict, highest score first; the last two are empty where there is no threshold."""
     ordered = sorted(rows, key=lambda row: (-row.score, row.path))
     cells = ([safe(row.path), row.score, row.threshold, row.verdict] for row in ordered)

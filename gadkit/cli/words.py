@@ -66,7 +66,7 @@ def where_from(run: Inspection) -> str:
     return f"the threshold is {kind}; expect about {rate:.0%} of good parts above it"
 
 
-def facts(run: Inspection) -> Facts:
+def report_facts(run: Inspection) -> Facts:
     """The facts of the run, for the report."""
     row = DETECTORS[run.method]
     how = f"{row.few_shot} with {count(run.references, 'good part')}"

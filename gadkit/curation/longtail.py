@@ -87,7 +87,7 @@ def _counts(setting: Setting, seed: int) -> dict[str, int]:
 
 
 @checked
-def facts(pool: Pool, products: Int[Tensor, "n"], rows: Int[Tensor, "_"]) -> dict[str, Any]:
+def statistics(pool: Pool, products: Int[Tensor, "n"], rows: Int[Tensor, "_"]) -> dict[str, Any]:
     """The content of a collection, by the labels, which no curation is given.
 
     Raises ValueError for no rows, or some that the pool does not have.

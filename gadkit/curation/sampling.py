@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit.checks import checked, describe, one_of, whole
-from gadkit.curation.shared import least, place
+from gadkit.curation.shared import least, offset
 from gadkit.curation.tree import Tree
 from gadkit.search.kmeans import centre_distances
 
@@ -76,7 +76,7 @@ def sample(
         raise ValueError("generator: expected one of the same seed in every process, got None")
     shares = quotas(tree, target, generator)[0]
     if choice == "random":
-        first, count = place(len(leaf), leaf.device, shared)
+        first, count = offset(len(leaf), leaf.device, shared)
         where = "cpu" if generator is None else generator.device
         keys = torch.rand(count, generator=generator, dtype=torch.float64, device=where)
         keys = keys[first : first + len(leaf)].to(leaf.device)

@@ -16,13 +16,13 @@ def join(x: Tensor, shared: bool = False) -> Tensor:
     """The rows of all processes in the order of their ranks; unlike `gadkit.distributed.gather` of any number each."""
     if not shared or world() == 1:
         return x
-    first, count = place(len(x), x.device, shared)
+    first, count = offset(len(x), x.device, shared)
     rows = x.new_zeros(count, *x.shape[1:])
     rows[first : first + len(x)] = x
     return total(rows)  # every row is zero in all processes but one
 
 
-def place(own: int, device: torch.device, shared: bool = False) -> tuple[int, int]:
+def offset(own: int, device: torch.device, shared: bool = False) -> tuple[int, int]:
     """The number of one's first row, counted through all processes, and how many rows there are in all."""
     if not shared or world() == 1:
         return 0, own
@@ -48,7 +48,7 @@ def least(
     rows = _least(keys, groups, quotas)
     if not shared or world() == 1:
         return rows
-    first, _ = place(len(keys), keys.device, shared)
+    first, _ = offset(len(keys), keys.device, shared)
     keys, groups, numbers = (join(x, shared) for x in (keys[rows], groups[rows], rows + first))
     order = numbers.argsort()
     return numbers[order][_least(keys[order], groups[order], quotas)]

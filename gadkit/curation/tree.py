@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gadkit.checks import checked, whole
-from gadkit.curation.shared import join, least, part, place
+from gadkit.curation.shared import join, least, offset, part
 from gadkit.distributed import total
 from gadkit.search.kmeans import assign, centre_distances, kmeans
 from gadkit.search.neighbors import check_features
@@ -80,7 +80,7 @@ def hierarchical_kmeans(
     most n down to at least 1.
     """
     x = check_features(x)
-    sizes = _check(clusters, resample, rounds, place(len(x), x.device, shared)[1])
+    sizes = _check(clusters, resample, rounds, offset(len(x), x.device, shared)[1])
     centres, parents, counts = [], [], []
     below = x
     for k, some in zip(clusters, sizes, strict=True):
@@ -136,7 +136,7 @@ def nearest_members(
     index = assign(x, centres)
     quotas = torch.full((len(centres),), count, device=x.device)
     rows = least(centre_distances(x, centres, index), index, quotas, shared)
-    first, _ = place(len(x), x.device, shared)
+    first, _ = offset(len(x), x.device, shared)
     own = (rows >= first) & (rows < first + len(x))
     picked = x.new_zeros(len(rows), x.shape[1])
     picked[own] = x[rows[own] - first]

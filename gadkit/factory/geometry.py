@@ -39,7 +39,7 @@ class Geometry:
 
 
 @checked
-def measure(surfaces: factory.Surfaces) -> Geometry:
+def geometry_of(surfaces: factory.Surfaces) -> Geometry:
     """The geometry of photographs that the factory surveyed."""
     bounds = torch.tensor(_GLOSS, device=surfaces.gloss.device)
     finish = 1 + torch.bucketize(surfaces.gloss, bounds, right=True)
@@ -82,6 +82,6 @@ def unlabelled(count: int = 12288, seed: int = 0, size: int = 96, defective: flo
         kinds, (dice, kind) = factory.CATEGORIES[category].defects, torch.rand(2, generator=generator).tolist()
         defect = kinds[int(kind * len(kinds))] if dice < defective else None
         severity = 0.3 + 0.7 * torch.rand(len(seeds), generator=generator)
-        found.append(measure(factory.survey(category, seeds, seeds, defect, severity, size)))
+        found.append(geometry_of(factory.survey(category, seeds, seeds, defect, severity, size)))
     order = torch.randperm(count, generator=generator)
     return Geometry(*(torch.cat([getattr(g, f.name) for g in found])[order] for f in fields(Geometry)))

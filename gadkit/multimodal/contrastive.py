@@ -32,10 +32,10 @@ from gadkit.multimodal.pairing import (
     UNNAMED,
     Batch,
     Captions,
-    cut,
     draw_windows,
     make_batch,
     make_captions,
+    window_tokens,
 )
 from gadkit.train import Plan, fit
 
@@ -114,7 +114,7 @@ class Contrast(nn.Module):
             visual = self.clip.visual
             start = visual.ln_pre(embed(visual, batch.images))  # (b, 1 + n, w)
             full = self.tower(start) if whole else None
-            cuts = [self.tower(cut(start, index))[:, 0] for index in windows]
+            cuts = [self.tower(window_tokens(start, index))[:, 0] for index in windows]
         losses = [self._places(e, texts, captions, batch, w, two_way) for e, w in zip(cuts, windows, strict=True)]
         if full is not None:
             losses.append(self._loss(full[:, 0], texts, captions, batch.category, batch.state, None, two_way))

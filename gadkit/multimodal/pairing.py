@@ -107,7 +107,7 @@ def draw_windows(
     return ((row * grid + column)[..., None] + inside).repeat(2, 1, 1)
 
 
-def cut(start: Float[Tensor, "b t w"], windows: Int[Tensor, "b count k"]) -> Float[Tensor, "bc k+1 w"]:
+def window_tokens(start: Float[Tensor, "b t w"], windows: Int[Tensor, "b count k"]) -> Float[Tensor, "bc k+1 w"]:
     """Sequences [class token; the k patches of a window], the windows of one image after another."""
     b, count, k = windows.shape
     index = windows.flatten(1)[..., None].expand(-1, -1, start.shape[-1])

@@ -56,6 +56,8 @@ def palette(step: float) -> Float[Tensor, "q 2"]:
 
 
 @checked
-def nearest(ab: Float[Tensor, "n 2"], colours: Float[Tensor, "q 2"]) -> Int[Tensor, "n"]:
-    """The index of the closest colour of a palette."""
+def nearest_colour(ab: Float[Tensor, "n 2"], colours: Float[Tensor, "q 2"]) -> Int[Tensor, "n"]:
+    """The index of the closest colour of a palette.  Raises ValueError for a palette without colours."""
+    if not len(colours):
+        raise ValueError(f"colours: expected at least one, got shape {tuple(colours.shape)}")
     return torch.cdist(ab.float(), colours.float()).argmin(1)

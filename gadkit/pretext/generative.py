@@ -20,7 +20,7 @@ from gadkit.nn.heads import BatchNorm
 from gadkit.nn.vit import ViT
 from gadkit.pretext.adversarial import Decoder, add_gradient, adversarial, critic
 from gadkit.pretext.base import Pretext, init_small, unexplained_variance, weighted_cross_entropy
-from gadkit.pretext.colour import lab_to_rgb, nearest, palette, rgb_to_lab
+from gadkit.pretext.colour import lab_to_rgb, nearest_colour, palette, rgb_to_lab
 from gadkit.pretext.shortcuts import mosaic
 
 Images = Float[Tensor, "b 3 s s"]
@@ -85,7 +85,7 @@ class Colourisation(Pretext):
         answers = self.answers(grey)
         if self.answer == "regression":
             return unexplained_variance(answers, ab / STEP)
-        truth = nearest(ab.movedim(1, -1).flatten(0, -2), self.colours)  # (b * r * c)
+        truth = nearest_colour(ab.movedim(1, -1).flatten(0, -2), self.colours)  # (b * r * c)
         if self.training:
             here = truth.bincount(minlength=self.outputs) / len(truth)
             self.frequency.lerp_(distributed.mean(here), 0.02)

@@ -8,7 +8,7 @@ import pytest
 import benchmarks
 from benchmarks.__main__ import format_table, main
 from benchmarks.aupro import RANKED, rivals, rows
-from gadkit.anomaly.plain import sample
+from gadkit.anomaly.plain import random_maps
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_compared_computes_the_same_thing() -> None:
-    maps, masks = sample(6, 48)
+    maps, masks = random_maps(6, 48)
     for rival, measures in rivals().items():
         for name, theirs in measures.items():
             digits = 1e-12 if rival == "scikit-learn" else 1e-5  # anomalib computes in single precision

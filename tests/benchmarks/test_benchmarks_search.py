@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def test_both_k_means_find_the_same_clusters() -> None:
-    x, seeds = kmeans.sample(600, 16, 12)
+    x, seeds = kmeans.clusters(600, 16, 12)
     ours, theirs = lloyd(x, seeds, 5), kmeans.sklearn_lloyd(x, seeds, 5)
     torch.testing.assert_close(ours.centres, theirs.centres, rtol=1e-4, atol=1e-4)
     assert torch.equal(ours.assignment, theirs.assignment)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from photographs import Run, photograph, written
 
-from gadkit.cli.outputs import Row, attempt, safe, write_csv, write_map, write_table
+from gadkit.cli.outputs import ImageScore, attempt, safe, write_csv, write_map, write_table
 
 ODD = ["=1+1.png", "+1.png", "-1.png", "@SUM.png", "\tx.png", "\rx.png", "＝1.png", "two\nlines;=1.png", 'a,"b".png']
 
@@ -41,7 +41,7 @@ def test_no_spreadsheet_runs_a_file_name(run: Run, tmp_path: Path, monkeypatch: 
 def test_text_in_cells_and_numbers(tmp_path: Path) -> None:
     write_table(tmp_path / "t.csv", ["a", "b"], [["=cmd|x", -0.5], [Path("-p"), None], ["plain", 3]])
     assert (tmp_path / "t.csv").read_bytes() == b'a,b\r\n"\'=cmd|x",-0.5\r\n"./-p",""\r\n"plain",3\r\n'
-    write_csv(tmp_path / "s.csv", [Row("@a", 0.25), Row("b", 0.5, 0.3)])
+    write_csv(tmp_path / "s.csv", [ImageScore("@a", 0.25), ImageScore("b", 0.5, 0.3)])
     assert cells(tmp_path / "s.csv")[1:] == [["b", "0.5", "0.3", "anomalous"], ["./@a", "0.25", "", ""]]
 
 

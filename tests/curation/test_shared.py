@@ -6,7 +6,7 @@ import torch
 
 from gadkit import distributed
 from gadkit.curation import everybody, hierarchical_kmeans, nearest_members, sample
-from gadkit.curation.shared import join, least, part, place
+from gadkit.curation.shared import join, least, offset, part
 
 ROWS, FIRST = 240, 130  # the first process has 130 of them, the other 110
 
@@ -37,7 +37,7 @@ def main(folder: str) -> None:
     assert distributed.start() is not None
     own = rows()[:FIRST] if distributed.rank() == 0 else rows()[FIRST:]
     assert torch.equal(join(own, shared=True), rows())
-    assert place(len(own), own.device, shared=True) == (FIRST * distributed.rank(), ROWS)
+    assert offset(len(own), own.device, shared=True) == (FIRST * distributed.rank(), ROWS)
     assert torch.equal(join(part(rows(), shared=True), shared=True), rows())
     torch.save(answers(own, True), Path(folder) / f"{distributed.rank()}.pt")
     torch.distributed.destroy_process_group()

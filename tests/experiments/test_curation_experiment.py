@@ -48,7 +48,7 @@ def test_repeats_are_nearly_the_same_and_never_the_same(world: experiment.World)
 
 def test_the_collections(world: experiment.World) -> None:
     assert tuple(world.rows) == experiment.COLLECTIONS
-    held = {name: experiment.facts(world.pool, world.products, rows) for name, rows in world.rows.items()}
+    held = {name: experiment.statistics(world.pool, world.products, rows) for name, rows in world.rows.items()}
     assert [h["photographs"] for h in held.values()] == [240, 130, 130, 130]
     assert all(len(rows) == len(rows.unique()) for rows in world.rows.values())
     assert held["by labels"]["entropy"] == max(h["entropy"] for h in held.values())

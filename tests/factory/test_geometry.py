@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gadkit import factory
-from gadkit.factory.geometry import MATERIALS, edges, measure, normals, unlabelled
+from gadkit.factory.geometry import MATERIALS, edges, geometry_of, normals, unlabelled
 
 
 @pytest.mark.parametrize("defect", [None, "hole", "missing", "scratch"])
@@ -36,7 +36,7 @@ def test_materials_are_table_outside_the_part_and_its_finish_inside() -> None:
     seeds = torch.arange(4)
     for category, finish in (("bottle", "glossy"), ("gasket", "matt"), ("chip", "satin"), ("felt", "matt")):
         surfaces = factory.survey(category, seeds, seeds)
-        materials = measure(surfaces).materials
+        materials = geometry_of(surfaces).materials
         assert torch.equal(materials == 0, surfaces.cover <= 0.5)
         assert (materials[materials > 0] == MATERIALS.index(finish)).float().mean() > 0.6
 

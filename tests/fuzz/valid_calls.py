@@ -147,7 +147,7 @@ CALLS: dict[str, Arguments] = {
     "upsample": lambda: {"maps": torch.rand(2, 3, 4), "size": (6, 8)},
     "window_indices": lambda: {"grid": (3, 4), "scale": 2},
     "plain_aupro": lambda: {"maps": np.ones((2, 6, 6)), "masks": masks(2, 6, 6).numpy(), "thresholds": 5},
-    "plain.sample": lambda: {"count": 2, "size": 16, "seed": 0},
+    "plain.random_maps": lambda: {"count": 2, "size": 16, "seed": 0},
     "aupro": lambda: {"maps": torch.rand(2, 6, 6), "masks": masks(2, 6, 6), "limit": 0.3},
     "auroc": lambda: {"scores": torch.rand(9), "labels": masks(9)},
     "average_precision": lambda: {"scores": np.linspace(0, 1, 9), "labels": masks(9).numpy()},
@@ -186,7 +186,7 @@ CALLS: dict[str, Arguments] = {
     },
     "Setting": lambda: {"photographs": 64, "keep": 8, "steps": 3, "made_up": 0.2, "again": 0.3, "products": (4, 2)},
     "long_tail": lambda: {"setting": Setting(photographs=40, products=(2, 1)), "seed": 0, "size": 16},
-    "longtail.facts": lambda: {
+    "longtail.statistics": lambda: {
         "pool": Pool(images(4), torch.arange(4) % 2, torch.full((4,), -1), ("gear", "coin")),
         "products": torch.arange(4),
         "rows": torch.tensor([0, 2]),
@@ -412,7 +412,7 @@ CALLS: dict[str, Arguments] = {
     },
     "critic": lambda: {"width": 4},
     "unexplained_variance": lambda: {"prediction": torch.rand(4, 5), "target": torch.rand(4, 5), "where": masks(4, 5)},
-    "colour.nearest": lambda: {"ab": torch.randn(6, 2), "colours": torch.randn(3, 2)},
+    "colour.nearest_colour": lambda: {"ab": torch.randn(6, 2), "colours": torch.randn(3, 2)},
     "rgb_to_lab": lambda: {"images": pictures()},
     "holes": lambda: {"count": 2, "size": 16, "kind": "central", "generator": generator()},
     "diffuse": lambda: {"images": pictures(2, 8), "hole": masks(2, 1, 8, 8), "steps": 3},

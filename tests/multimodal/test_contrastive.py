@@ -85,7 +85,7 @@ def test_the_training_tower_is_the_model(method: c.Contrast, pairs) -> None:
 
 def test_a_cut_is_the_class_token_and_the_windows_patches(method: c.Contrast) -> None:
     start = torch.arange(2 * 5 * 3.0).view(2, 5, 3)
-    cut = pairing.cut(start, torch.tensor([[[0, 1]], [[2, 3]]]))
+    cut = pairing.window_tokens(start, torch.tensor([[[0, 1]], [[2, 3]]]))
     assert torch.equal(cut, torch.stack([start[0, [0, 1, 2]], start[1, [0, 3, 4]]]))
 
 

@@ -14,7 +14,7 @@ def surveyed() -> geometry.Geometry:
     """Eight products of each of eight kinds, with their geometry: (64, 3, 96, 96)."""
     kinds = ("washer", "gear", "key", "coin", "chip", "bottle", "leaf", "mosaic")
     found = [
-        geometry.measure(factory.survey(kind, torch.arange(8) + 8 * i, torch.arange(8) + 8 * i))
+        geometry.geometry_of(factory.survey(kind, torch.arange(8) + 8 * i, torch.arange(8) + 8 * i))
         for i, kind in enumerate(kinds)
     ]
     return geometry.Geometry(*(torch.cat([getattr(g, f) for g in found]) for f in ("images", "height", "materials")))

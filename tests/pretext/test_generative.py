@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gadkit.pretext.adversarial import Decoder, add_gradient, adversarial, critic
 from gadkit.pretext.base import unexplained_variance
-from gadkit.pretext.colour import lab_to_rgb, nearest, palette, rgb_to_lab
+from gadkit.pretext.colour import lab_to_rgb, nearest_colour, palette, rgb_to_lab
 from gadkit.pretext.generative import Autoencoder, Colourisation, Inpainting, holes
 from gadkit.pretext.shortcuts import diffuse, mosaic, read_mosaic
 
@@ -31,7 +31,9 @@ def test_lab_agrees_with_scikit_image_and_comes_back(generator) -> None:
 def test_every_colour_has_a_near_one_in_the_palette(r: int, g: int, b: int) -> None:
     ab = rgb_to_lab(torch.tensor([r, g, b]).view(1, 3, 1, 1) / 255)[:, 1:, 0, 0]
     colours = palette(20.0)
-    far = (ab - colours[nearest(ab, colours)]).abs().max()
+    far = (ab - colours[nearest_colour(ab, colours)]).abs().max()
+    with pytest.raises(ValueError, match=r"colours: expected at least one, got shape \(0, 2\)"):
+        nearest_colour(ab, colours[:0])
     assert far <= 20.0 / 2 + 4  # in the middle between two corners at most, but for the cube's last shades
 
 
@@ -52,7 +54,7 @@ def test_grey_views_hold_no_colour_and_the_answers_do(parts, small) -> None:
 def test_perfect_logits_give_the_photograph_its_colours_back(parts, small) -> None:
     method = Colourisation(small()).eval()
     views = method.views({"images": parts[::8]})
-    truth = nearest(views[1][:, 1:].movedim(1, -1).flatten(0, -2), method.colours).view(8, 16, 16)
+    truth = nearest_colour(views[1][:, 1:].movedim(1, -1).flatten(0, -2), method.colours).view(8, 16, 16)
     method.answers = lambda grey: 50.0 * torch.nn.functional.one_hot(truth, method.outputs).movedim(-1, 1)
     assert method.loss(views) < 1e-6
     painted = rgb_to_lab(method.predict(views))[:, 1:]
@@ -66,7 +68,7 @@ def test_rare_colours_weigh_more(parts, small) -> None:
         method.loss(method.views({"images": parts[::8]}))
     assert method.frequency.sum() == pytest.approx(1, rel=1e-4)
     assert not torch.allclose(method.frequency, uniform)
-    grey = nearest(torch.zeros(1, 2), method.colours)
+    grey = nearest_colour(torch.zeros(1, 2), method.colours)
     assert method.frequency[grey] > 3 * uniform[grey]
     method.eval()
     before = method.frequency.clone()

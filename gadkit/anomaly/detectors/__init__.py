@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait f
 
 
 @dataclass(frozen=True)
-class Row:
+class DetectorSpec:
     """One detector: the module here and the class in it, how it is called, and what it needs.
 
     `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
@@ -36,19 +36,19 @@ class Row:
 
 
 DETECTORS = {
-    "winclip": Row(
+    "winclip": DetectorSpec(
         *("winclip", "WinCLIP"),
         "compares with words for good and damaged parts, and with good parts where there are some",
         zero_shot="WinCLIP",
         few_shot="WinCLIP+",
         object_name=True,
     ),
-    "patch-knn": Row(
+    "patch-knn": DetectorSpec(
         *("knn", "PatchKNN"),
         "compares each patch with the most similar patch of the good parts",
         few_shot="Nearest patches",
     ),
-    "knn": Row(
+    "knn": DetectorSpec(
         *("knn", "KNN"),
         "compares each image as a whole with the most similar good part",
         few_shot="Nearest images",
