@@ -32,7 +32,8 @@ class Supervised(MethodBase):
     `architecture` is "vit", "convnext" or "swin", with about as many parameters as the book's own transformer.
     `smoothing` is the share of belief that the target spreads over all classes.  Raises ValueError for another
     architecture, fewer than two classes, or a smoothing outside [0, 1).  Betas and decay are those of DeiT
-    (Touvron et al. 2021, table 9), the learning rate at this batch is eight times as high as its 1.25e-4.
+    (Touvron et al. 2021, table 9), the learning rate at this batch is eight times as high as its 1.25e-4,
+    and there is no stochastic depth.
     """
 
     needs = ("images", "labels")

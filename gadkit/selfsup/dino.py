@@ -34,9 +34,10 @@ class DINO(SelfSupervised):
     of training (the paper: 0.04 to 0.07 in 30 of 100 epochs), and `frozen` holds the last layer of the student's head
     still for a share (the paper: one epoch).  Both are off: runs of minutes have no epochs to spare.
 
-    Betas, clipping and the rise of the decay are the official code's.  For runs of minutes are the few prototypes, a
-    teacher whose momentum starts from 0.9 and not from 0.996, batch norm in the head, and the learning rate (official:
-    2.5e-4 at this batch).
+    Betas and the rise of the decay are the official code's.  It clips each parameter's gradient at 3, and ours all of
+    them together, as DINOv2 does; it has stochastic depth, and ours has none.  For runs of minutes are the few
+    prototypes, a teacher whose momentum starts from 0.9 and not from 0.996, batch norm in the head, and the learning
+    rate (official: 2.5e-4 at this batch).
     """
 
     recipe = Recipe(lr=2e-3, betas=(0.9, 0.999), weight_decay=0.04, weight_decay_end=0.4, clip=3.0)

@@ -96,7 +96,7 @@ class MAE(SelfSupervised):
         hidden = self.mask_token.to(seen.dtype).expand(len(seen), restore.shape[1] + lead - seen.shape[1], -1)
         x = torch.cat([seen[:, lead:], hidden], 1)
         x = torch.gather(x, 1, restore[..., None].expand(-1, -1, x.shape[2]))
-        x = x + sincos_positions(*grid, x.shape[2]).to(x)
+        x = x + sincos_positions(*grid, x.shape[2], self.encoder.side / max(grid)).to(x)
         x = torch.cat([seen[:, :lead], x], 1)
         for block in self.decoder:
             x = block(x)

@@ -116,3 +116,15 @@ def test_plain_pixels_are_painted_as_they_are(make: Callable) -> None:
 def test_nothing_left_to_see_is_an_error() -> None:
     with pytest.raises(ValueError, match="keeps some of 4 patches"):
         random_masking(1, 4, 0.9)
+
+
+@pytest.mark.parametrize("side", [2, 4, 6])
+def test_the_decoder_places_patches_as_the_encoder_does(side: int, make: Callable) -> None:
+    """A picture of another size covers the area that the network was trained on, its patches centred."""
+    mae = make()
+    mae.decoder, mae.paint = torch.nn.ModuleList(), torch.nn.Identity()
+    n, width = side * side, mae.embed.out_features
+    with torch.no_grad():
+        mae.mask_token.zero_()
+        placed = mae.decode(torch.zeros(1, 1, width), torch.arange(n)[None], (side, side))
+    torch.testing.assert_close(placed[0], sincos_positions(side, side, width, 4 / side))
