@@ -131,14 +131,16 @@ def test_what_stays_by_hand(ratio: float, kept: int) -> None:
             random_masking(1, 4, all_or_nothing)
 
 
-def test_pictures_that_are_not_square(make: Callable) -> None:
-    method, view = make(), torch.randn(1, 3, 16, 32)
+def test_what_is_visible_lies_where_it_was(make: Callable) -> None:
+    method, view = make(), torch.randn(1, 3, 24, 24)
     prediction, mask = method(view)
-    assert (prediction.shape, mask.shape, mask.sum()) == ((1, 8, 192), (1, 8), 6)
-    visible = method.reconstruct(view, torch.arange(8.0)[None])[0]  # the first two patches of eight stay
-    assert torch.equal(visible[..., :8, :16], view[..., :8, :16])
-    assert not visible[..., 8:, :].any()
-    assert not visible[..., :8, 16:].any()
+    assert (prediction.shape, mask.shape, mask.sum()) == ((1, 9, 192), (1, 9), 7)
+    visible = method.reconstruct(view, torch.tensor([[5.0, 1, 6, 7, 3, 8, 9, 2, 4]]))[0]  # patches 1 and 7 of 9 stay
+    assert torch.equal(visible[..., :8, 8:16], view[..., :8, 8:16])
+    assert torch.equal(visible[..., 16:, 8:16], view[..., 16:, 8:16])
+    assert not visible[..., :8].any()
+    assert not visible[..., 8:16, :].any()
+    assert not visible[..., 16:].any()
 
 
 def test_the_start_and_the_views(small: Callable) -> None:
