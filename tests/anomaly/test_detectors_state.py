@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gadkit.anomaly.detectors import KNN, PatchKNN, base
+from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, base
 from gadkit.anomaly.detectors.knn import _turned
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -96,3 +96,8 @@ def test_turns_are_scipy_s_rotations_about_the_middle(turns: int, generator: tor
     for i, turned in enumerate(_turned(x, turns)):
         expected = torch.from_numpy(rotate(x[0].numpy(), 360 * i / turns, axes=(2, 1), reshape=False, order=1))
         torch.testing.assert_close(turned[0, :, inside, inside], expected[:, inside, inside], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("chunk", "images"), [(1, 1), (51, 1), (52, 2), (78, 3)])
+def test_a_chunk_holds_all_tokens_of_an_image(backbone: OpenCLIP, chunk: int, images: int) -> None:
+    assert WinCLIP(backbone, "nut", chunk=chunk)._group() == images  # 5 x 5 patches and the class token
