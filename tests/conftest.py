@@ -3,6 +3,7 @@
 Nothing of gadkit is imported while this file loads: the type-checking import hook must come first.
 """
 
+import inspect
 import os
 import socket
 import subprocess
@@ -44,6 +45,20 @@ def untyped() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def defaults() -> Callable[[Callable], dict[str, object]]:
+    """A function that gives the defaults of a function or class by their arguments' names; those of None are left out.
+
+    A default is a promise: numbers in the book, and in users' files, were computed with it.
+    """
+
+    def promised(call: Callable) -> dict[str, object]:
+        given = {name: argument.default for name, argument in inspect.signature(call).parameters.items()}
+        return {name: v for name, v in given.items() if v is not None and v is not inspect.Parameter.empty}
+
+    return promised
 
 
 @pytest.fixture

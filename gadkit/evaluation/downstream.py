@@ -29,7 +29,7 @@ STRENGTH, RIDGE = 1.0, 1.0  # of the detector's two layers: patches overlap a pa
 
 
 def _check_grid(patches: Float[Tensor, "b n e"], grid: tuple[int, int]) -> None:
-    if not patches.numel() or min(grid) < 1 or grid[0] * grid[1] != patches.shape[1]:
+    if not patches.numel() or grid[0] < 1 or grid[0] * grid[1] != patches.shape[1]:
         raise ValueError(f"patches: expected some images of a grid of {grid}, got {tuple(patches.shape)}")
 
 
@@ -165,7 +165,7 @@ def _targets(truth: Boxes, grid: tuple[int, int], size: tuple[int, int], classes
     low, high = truth.boxes[:, None, :2], truth.boxes[:, None, 2:]  # (m, 1, 2)
     off = (centres - (low + high) / 2).abs()  # (m, n, 2)
     inside = (off <= (high - low) / 4).all(-1)
-    inside |= F.one_hot((off / step).sum(-1).argmin(1), len(centres)).bool()  # a small box owns one patch at least
+    inside |= F.one_hot(off.sum(-1).argmin(1), len(centres)).bool()  # a small box owns one patch at least
     owner = inside.int().argmax(0)  # (n,)
     kind = torch.where(inside.any(0), truth.labels[owner], classes)
     gaps = torch.cat([centres - low[owner, 0], high[owner, 0] - centres], 1) / step.repeat(2)  # (n, 4)

@@ -142,7 +142,7 @@ def kernels(network: nn.Module) -> Float[Tensor, "k 3 p q"]:
 def _rgb_weight(layer: nn.Module) -> Tensor | None:
     if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
         return layer.weight
-    if isinstance(layer, nn.Linear) and layer.in_features % 3 == 0:
+    if isinstance(layer, nn.Linear):
         side = math.isqrt(layer.in_features // 3)
         if 3 * side * side == layer.in_features:
             return layer.weight.unflatten(1, (side, side, 3)).permute(0, 3, 1, 2)  # (k, 3, p, p)

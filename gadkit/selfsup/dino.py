@@ -121,7 +121,7 @@ class DINO(SelfSupervised):
         )
 
     def _student_logits(self, tokens: Float[Tensor, "*n w"]) -> Float[Tensor, "*n k"]:
-        return self.student_head(tokens, still=self.frozen > 0 and float(self.progress) < self.frozen)
+        return self.student_head(tokens, still=float(self.progress) < self.frozen)
 
     def temperature(self) -> float:
         """The teacher's temperature at this point of training."""

@@ -179,3 +179,29 @@ def test_what_cannot_be_measured(root: Path, tmp_path: Path, untyped: None) -> N
     ):
         with pytest.raises(ValueError, match=message):
             list(run(Colours, [case], shots, quiet=True))
+
+
+def test_without_references_one_seed_says_it_all() -> None:
+    case = Case("mesh", "loose", 0, (3, 1, 2), lambda: factory.test_set("mesh"))
+    assert case.cells((0, 4)) == [(3, 0), (3, 4), (1, 4), (2, 4)]
+    assert case.cells((2,)) == [(3, 2), (1, 2), (2, 2)]
+
+
+def test_cases_are_all_products_under_all_seeds() -> None:
+    cases = factory_cases(("mesh", "nut"), variants=2, seeds=(0, 5))
+    assert [(c.category, c.variant, c.seeds) for c in cases[:4]] == [
+        *(("mesh", 0, (0,)), ("mesh", 0, (5,))),
+        *(("mesh", 1, (0,)), ("mesh", 1, (5,))),
+    ]
+    assert (len(cases), {c.data for c in cases}) == (8, {"loose"})
+    for nothing in ((("mesh",), ()), ((), (0,))):
+        with pytest.raises(ValueError, match="expected categories and seeds"):
+            factory_cases(nothing[0], seeds=nothing[1])
+
+
+def test_one_seed_has_no_deviation() -> None:
+    rows = [Result("a", v, 7, "loose", 0, 0.5 + 0.1 * v, 0.5, 0.5, aupro=None if v else 0.25) for v in (0, 1)]
+    assert summarise(rows, "image_auroc") == (pytest.approx(0.55), 0.0)
+    assert summarise(rows, "aupro") == (0.25, 0.0)
+    with pytest.raises(ValueError, match="rows: expected at least one"):
+        table([])

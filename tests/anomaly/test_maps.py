@@ -104,3 +104,30 @@ def test_a_reference_more_never_raises_a_score(untyped: None, generator: torch.G
             association(queries, wrong)
     with pytest.raises(ValueError, match="chunk size"):
         association(queries, references, 0)
+
+
+def test_one_pixel_is_the_least_of_a_map() -> None:
+    assert upsample(torch.full((1, 2, 2), 0.5), (1, 1)).tolist() == [[[0.5]]]
+    for size in ((0, 8), (8, 0)):
+        with pytest.raises(ValueError, match="at least one pixel a side"):
+            upsample(torch.zeros(1, 2, 2), size)
+    with pytest.raises(ValueError, match="maps: expected finite numbers, got 1"):
+        upsample(torch.tensor([[[0.0, torch.nan]]]), (2, 2))
+
+
+def test_windows_of_grids_that_are_not_square() -> None:
+    assert window_indices((1, 3), 1).tolist() == [[0], [1], [2]]
+    assert window_indices((2, 3), 2).tolist() == [[0, 1, 3, 4], [1, 2, 4, 5]]
+    assert spread_windows(torch.tensor([[1.0, 0.5]]), (2, 3), 2)[0, 0].tolist() == pytest.approx([1, 2 / 3, 0.5])
+    for grid in ((1, 3), (3, 1)):
+        with pytest.raises(ValueError, match="a window of 1 to 1 patches, got 2"):
+            window_indices(grid, 2)
+
+
+def test_association_needs_both_sides() -> None:
+    x = torch.eye(2)
+    with pytest.raises(ValueError, match="references: expected some, and queries"):
+        association(x[None], x[:0])
+    with pytest.raises(ValueError, match="references: expected some, and queries"):
+        association(torch.zeros(1, 0, 2), x)
+    assert association(x[None], x[:1]).tolist() == [[0, 0.5]]

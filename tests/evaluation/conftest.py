@@ -1,4 +1,6 @@
-"""A real backbone that is small enough to encode thousands of images in a test."""
+"""A real backbone that is small enough to encode thousands of images in a test, and a linear layer by hand."""
+
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,3 +16,15 @@ def small() -> OpenCLIP:
     return OpenCLIP(
         build_tiny_clip(TinyConfig(image_size=32, width=32, layers=2, head_width=16, embed=24)), tokenizer()
     )
+
+
+@pytest.fixture
+def plain_head() -> Callable:
+    """A function that makes a head of weights (k, d) and k offsets, for features that are not standardised."""
+    from gadkit.evaluation.probes import Linear
+
+    def make(weight: list[list[float]], bias: list[float]) -> Linear:
+        width = len(weight[0])
+        return Linear(torch.zeros(width), torch.ones(width), torch.tensor(weight), torch.tensor(bias))
+
+    return make

@@ -219,3 +219,37 @@ def test_a_dead_feature_says_nothing(clouds: tuple[Tensor, Tensor]) -> None:
     assert head.spread[-1] == 1
     assert head.weight[:, -1].abs().max() < 1e-9
     torch.testing.assert_close(head.weight[:, :-1], fit_linear(x, labels, 4, tolerance=1e-9).weight, atol=1e-6, rtol=0)
+
+
+def test_what_cannot_be_learnt_from_is_named() -> None:
+    x, labels = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    with pytest.raises(ValueError, match=r"at least one row of features, got shape \(0, 2\)"):
+        fit_linear(x[:0], labels[:0], 3)
+    with pytest.raises(ValueError, match="classes from 0 to 2, got -1 to 1"):
+        fit_linear(x, labels - 1, 3)
+    shares = torch.full((6, 3), 1 / 3)
+    fit_linear(x, shares, 3)
+    shares[2, 1] = -0.25
+    with pytest.raises(ValueError, match="targets that are distributions, got -0"):
+        fit_linear(x, shares, 3)
+    for options in ({"strength": 0.0}, {"tolerance": 0.0}):
+        with pytest.raises(ValueError, match="expected a number above 0"):
+            fit_linear(x, labels, 3, **options)
+    for empty in ((x[:0], labels[:0], x, labels), (x, labels, x[:0], labels[:0])):
+        with pytest.raises(ValueError, match="at least one class number from 0"):
+            linear_probe(*empty)
+
+
+def test_a_class_that_only_the_test_has_is_missed() -> None:
+    x = torch.tensor([[-1.0], [-0.9], [0.9], [1.0]])
+    assert linear_probe(x, torch.tensor([0, 0, 1, 1]), x, torch.tensor([0, 0, 1, 3])) == 0.75
+    assert linear_probe(x, torch.tensor([0, 0, 1, 3]), x[:3], torch.tensor([0, 0, 1])) == 1
+
+
+def test_a_share_of_labels_may_be_all_and_not_more() -> None:
+    labels = torch.tensor([0, 1, 0])
+    assert label_subset(labels, 1.0, torch.Generator()).sort().values.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="part: expected a share"):
+        label_subset(labels, 1.01, torch.Generator())
+    with pytest.raises(ValueError, match="labels: expected at least one class number from 0"):
+        label_subset(labels[:0], 0.5, torch.Generator())

@@ -188,3 +188,58 @@ def test_attention_is_what_the_class_token_looks_at() -> None:
 def test_a_backbone_without_attention_is_named() -> None:
     with pytest.raises(ValueError, match="backbone: expected Encoder, got object"):
         attention_maps(object(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_nothing_has_no_rank_and_no_neighbour() -> None:
+    assert effective_rank(torch.zeros(4, 3)) == 0.0
+    for call in (effective_rank, uniformity, lambda x: alignment(x, x), lambda x: fit_colours(x[None])):
+        with pytest.raises(ValueError, match="at least one row of features"):
+            call(torch.zeros(0, 3))
+    assert nearest(torch.zeros(0).long(), torch.eye(4), 3).shape == (0, 3)
+
+
+def test_uniformity_by_hand() -> None:
+    x = torch.tensor([[1.0, 0.0], [0.0, 3.0]])  # their squared distance on the circle is 2
+    assert uniformity(x) == pytest.approx(-4)
+    assert uniformity(x, t=0.5) == pytest.approx(-1)
+    for t in (0.0, -1.0):
+        with pytest.raises(ValueError, match="t: expected a number above 0"):
+            uniformity(x, t)
+
+
+@pytest.mark.parametrize("wrong", [-1, 12])
+def test_rows_that_do_not_exist_are_named(wrong: int, generator: torch.Generator) -> None:
+    x = torch.randn(12, 4, generator=generator)
+    ends = f"{min(3, wrong)} to {max(3, wrong)}"
+    with pytest.raises(ValueError, match=f"queries: expected rows from 0 to 11, got {ends}"):
+        nearest(torch.tensor([3, wrong]), x, 2)
+    with pytest.raises(ValueError, match="k: expected from 1 to 11 neighbours, got 0"):
+        nearest(torch.tensor([3]), x, 0)
+    assert sorted(nearest(torch.tensor([3]), x, 11)[0].tolist()) == [0, 1, 2, *range(4, 12)]
+    assert len(nearest(torch.tensor([0, 11]), x, 1)) == 2
+
+
+def test_a_share_of_the_scores_is_clipped_at_either_end(patches: torch.Tensor) -> None:
+    colours = fit_colours(patches, margin=0.1)
+    scores = ((patches - colours.centre) @ colours.axes.T).flatten(0, 1).numpy()
+    np.testing.assert_allclose(colours.low.numpy(), np.quantile(scores, 0.1, axis=0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(colours.high.numpy(), np.quantile(scores, 0.9, axis=0), rtol=1e-4, atol=1e-4)
+    assert ((scores**3).sum(0) > 0).all()
+    for margin in (-0.01, 0.5):
+        with pytest.raises(ValueError, match="margin: expected a share from 0 to below"):
+            fit_colours(patches, margin)
+    assert pca_colours(patches[..., :3], (3, 4)).shape == (5, 3, 3, 4)
+    with pytest.raises(ValueError, match=r"grid: expected one of 12 patches, got \(3, 5\)"):
+        pca_colours(patches, (3, 5))
+
+
+def test_a_kernel_of_zeros_is_grey_and_layers_that_see_no_rgb_are_passed_over() -> None:
+    linear = nn.Linear(3 * 2 * 2, 5)
+    with torch.no_grad():
+        linear.weight[1] = 0
+    network = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Linear(15, 4), nn.Linear(14, 4), linear)
+    picture = kernels(network)  # 15 is three times 5, which is no square
+    assert picture.shape == (5, 3, 2, 2)
+    assert (picture[-1] == 0.5).all(), "the weakest is the last"
+    assert picture[:-1].amax() <= 1
+    assert picture.amin() >= 0

@@ -177,3 +177,124 @@ def test_real_images_are_halved_by_class(data) -> None:
     assert not torch.equal(sets.halves(whole.labels, 0)[0], learn)
     assert whole.images.amax() > 250
     assert len(whole.classes) == len(whole.labels.unique())
+
+
+def test_seeds_and_draws_are_the_same_for_ever() -> None:
+    """Whatever was measured before was measured on these."""
+    assert sets.seeds("parts/train/gear", 3).tolist() == [8284066566144, 8284066566145, 8284066566146]
+    draw = sets.generator("halves/0")
+    assert torch.randint(1000, (4,), generator=draw).tolist() == [483, 303, 756, 540]
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, make: Callable, *arguments: object) -> tuple[object, list]:
+    """What a set is, and the categories, kinds, severities and sizes that the factory is asked for, with its answer."""
+    render, calls = factory.render, []
+
+    def noted(category: str, seeds: torch.Tensor, variants: torch.Tensor, *more: object, **options: object):
+        shots = render(category, seeds, variants, *more, **options)
+        calls.append((category, more, options, shots))
+        return shots
+
+    monkeypatch.setattr(factory, "render", noted)
+    return inspect.unwrap(make)(*arguments), calls
+
+
+def test_defects_take_turns_and_are_from_half_as_severe_to_nearly_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factory, "split", lambda name: ("gear", "felt"))
+    found, calls = asked(monkeypatch, sets.defects, 0, "test", 3, 16)
+    for category, some in (("gear", calls[:3]), ("felt", calls[3:])):
+        kinds = factory.CATEGORIES[category].defects
+        turn = [kinds.index(more[0]) for _, more, *_ in some]
+        assert turn == [(turn[0] + j) % len(kinds) for j in range(3)]
+        assert [more[1] for _, more, *_ in some] == pytest.approx([1 / 2, 2 / 3, 5 / 6])
+    for mask, (*_, shots) in zip(found.masks, calls, strict=True):
+        assert torch.equal(mask == 2, shots.masks[0])
+        assert torch.equal(mask == 0, ~shots.masks[0] & ~shots.cover[0])
+
+
+def test_plates_are_drawn_alike_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One to four parts, each in a quarter of its own, of two thirds, five sixths or all of a quarter's side."""
+    plates, calls = asked(monkeypatch, sets.plates, 0, "train", 8, 48)
+    expected = [[1, 2], [3, 4, 5], [2, 5], [1, 4], [0, 0, 2, 3], [4, 4], [4], [0, 2]]
+    assert [row.tolist() for row in plates.labels] == expected
+    assert plates.boxes[0].tolist() == [[10, 31, 21, 43], [29, 4, 41, 17]]
+    assert plates.boxes[1].tolist() == [[27, 1, 44, 18], [30, 30, 43, 41], [4, 5, 15, 19]]
+    assert {options["size"] for category, _, options, _ in calls if category in sets.ON_PLATES} == {16, 20, 24}
+    assert {options["size"] for category, _, options, _ in calls if category in sets.PLATES} == {48}
+    with pytest.raises(ValueError, match="size: expected a whole number from 48, got int 47"):
+        sets.plates(0, "train", 1, 47)
+
+
+def test_plates_are_of_four_textures_in_turn() -> None:
+    name, first, second = "plates/test/5", torch.arange(1), torch.arange(2)
+    tables = sets._tables(name, 5, 16)
+    assert tables.shape == (5, 3, 16, 16)
+    for i, (texture, count) in enumerate([("felt", second), ("marble", first), ("brushed_metal", first)]):
+        each = factory.render(
+            texture,
+            sets.seeds(f"{name}/{texture}", 2)[count],
+            sets.seeds(f"{name}/{texture}/products", 2)[count],
+            size=16,
+        )
+        assert torch.equal(each.images, tables[[i, i + 4][: len(count)]])
+    assert len(sets._tables(name, 4, 16)) == 4
+
+
+def test_a_clip_has_two_frames_at_least() -> None:
+    assert sets.clips(3, "test", 1, 2).frames.shape[1] == 2
+    with pytest.raises(ValueError, match="frames: expected a whole number from 2, got int 1"):
+        sets.clips(0, "train", 2, 1)
+
+
+def test_digits_are_the_first_of_each_class_in_bytes() -> None:
+    from sklearn.datasets import load_digits
+
+    few, grey = sets.digits(2), load_digits().images
+    assert few.labels.tolist() == [c for c in range(10) for _ in range(2)]
+    assert few.images.shape == (20, 3, 8, 8)
+    for row, number in ((0, 0), (1, 10), (2, 1)):  # the first ten are 0 to 9 in order
+        expected = torch.from_numpy(grey[number] * 255 / 16).round()
+        assert torch.equal(few.images[row].double(), expected.expand(3, -1, -1))
+    with pytest.raises(ValueError, match="per_class: expected a whole number from 1"):
+        sets.digits(0)
+
+
+def test_the_first_hundred_are_faces() -> None:
+    faces = sets.faces()
+    assert faces.images.shape == (200, 3, 25, 25)
+    assert faces.labels.tolist() == [0] * 100 + [1] * 100
+    assert faces.classes == ("face", "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "row", "column", "top", "left"),
+    [
+        ("coffee", 100, 1, 1, 100, 150 + 25),  # 400 x 600: cells of 100 x 150
+        ("coffee", 100, 3, 2, 300, 300 + 25),
+        ("cell", 137, 1, 2, 165 + 14, 2 * 137),  # 660 x 550: cells of 165 x 137
+        ("page", 47, 2, 3, 94, 3 * 96 + 24),  # 191 x 384: cells of 47 x 96
+    ],
+)
+def test_a_tile_is_the_middle_of_its_cell(name: str, side: int, row: int, column: int, top: int, left: int) -> None:
+    from skimage import data
+
+    picture = torch.from_numpy(getattr(data, name)())
+    cut = picture[top : top + side, left : left + side]
+    expected = cut.permute(2, 0, 1)[:3] if cut.ndim == 3 else cut.expand(3, -1, -1)
+    assert torch.equal(list(sets._tiles(name, side))[4 * row + column], expected)
+
+
+def test_of_an_odd_number_the_larger_half_is_tested_on() -> None:
+    learn, test = sets.halves(torch.tensor([0, 0, 0, 1, 1]), 0)
+    assert sorted(learn.tolist() + test.tolist()) == [0, 1, 2, 3, 4]
+    assert (len(learn), len(test)) == (2, 3)
+    assert sorted((learn > 2).tolist()) == [False, True]
+
+
+def test_sides_go_round_in_four_seeds() -> None:
+    assert sets.sides(16, 3)[0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]
+    for seed in range(4):
+        learn, test = sets.sides(32, seed)
+        assert torch.equal(sets.sides(32, seed + 4)[0], learn)
+        assert learn.tolist() == [*learn[:8].tolist(), *(learn[:8] + 16).tolist()], "each photograph by itself"
+        assert len(test) == 16

@@ -201,3 +201,32 @@ class TestKoLeo:
 def test_a_centre_does_not_leave_what_it_is_the_mean_of(momentum: float) -> None:
     with pytest.raises(ValueError, match="momentum: expected a share"):
         next_centre(torch.zeros(5), [torch.randn(4, 5)], momentum)
+
+
+@pytest.mark.parametrize(("momentum", "expected"), [(0.0, [2.0, 4.0]), (0.75, [8.0, 1.0]), (1.0, [10.0, 0.0])])
+def test_a_centre_keeps_the_share_that_it_is_told(momentum: float, expected: list[float]) -> None:
+    teacher = [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 5.0], [3.0, 5.0]])]
+    assert next_centre(torch.tensor([10.0, 0.0]), teacher, momentum).tolist() == expected
+
+
+def test_koleo_of_two_rows_is_the_log_of_their_distance() -> None:
+    z = torch.tensor([[3.0, 0.0], [0.0, 0.1]])  # on the circle they are the root of 2 apart
+    assert koleo(z).item() == pytest.approx(-math.log(2) / 2)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_no_view_and_no_image_have_no_loss() -> None:
+    none = torch.zeros(0, 4, 6)
+    with pytest.raises(ValueError, match="ibot: expected logits"):
+        ibot_loss(none, none, torch.zeros(0, 4).bool(), torch.zeros(6))
+    for teacher, student in (([], []), ([scores()], []), ([], [scores()])):
+        with pytest.raises(ValueError, match="got one view in all"):
+            dino_loss(teacher, student, torch.zeros(5))
+
+
+def test_a_teacher_s_single_view_is_matched_by_the_others_only() -> None:
+    teacher, student = scores(), [scores(seed=1), scores(seed=2)]
+    target = ((teacher - 0.5) / 0.04).softmax(1)
+    expected = -(target * (student[1] / 0.1).log_softmax(1)).sum(1).mean()
+    found = dino_loss([teacher], student, torch.full((5,), 0.5, dtype=torch.float64))
+    assert torch.allclose(found, expected, rtol=1e-6)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from sklearn.cluster import KMeans as Reference
 
-from gadkit.search.kmeans import assign, centre_distances, kmeans, lloyd, plus_plus
+from gadkit.search import neighbors
+from gadkit.search.kmeans import _draw, assign, centre_distances, kmeans, lloyd, plus_plus
 
 
 @pytest.fixture
@@ -77,3 +78,48 @@ def test_the_whole_is_seeds_and_steps(x: torch.Tensor) -> None:
     assert torch.equal(found.centres, expected.centres)
     with pytest.raises(ValueError, match="k: expected from 1 to the number of rows, 200, got 201"):
         kmeans(x, 201)
+
+
+def test_parts_change_nothing(x: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, whole = assign(x, x[:7]), lloyd(x, x[:5], 3)
+    far = centre_distances(x, x[:7], index)
+    monkeypatch.setattr(neighbors, "CHUNK", 8 * 7 * 33)  # 33 rows at once, of 200
+    assert torch.equal(assign(x, x[:7]), index)
+    torch.testing.assert_close(centre_distances(x, x[:7], index), far)
+    parts = lloyd(x, x[:5], 3)
+    torch.testing.assert_close(parts.centres, whole.centres)
+    assert torch.equal(parts.assignment, whole.assignment)
+
+
+def test_centres_and_rows_that_do_not_fit_are_named(x: torch.Tensor, untyped: None) -> None:
+    with pytest.raises(ValueError, match="expected rows of 7 centres, got -1 to 3"):
+        centre_distances(x[:2], x[:7], torch.tensor([-1, 3]))
+    assert centre_distances(x[:0], x[:7], torch.zeros(0).long()).shape == (0,)
+    with pytest.raises(ValueError, match=r"centres: expected shape \(k, 3\), k at least 1, got \(0, 3\)"):
+        assign(x, x[:0])
+    with pytest.raises(ValueError, match="centres: expected"):
+        assign(x, x[:2, :2])
+    for k in (0, 201):
+        with pytest.raises(ValueError, match=f"k: expected from 1 to the number of rows, 200, got {k}"):
+            plus_plus(x, k)
+    assert len(plus_plus(x[:3], 3).unique(dim=0)) == 3
+    assert torch.equal(plus_plus(x[:1], 1), x[:1])
+
+
+@pytest.mark.parametrize(("dice", "row"), [(0.0, 1), (0.24, 1), (0.25, 3), (0.9999999, 3)])
+def test_a_row_is_drawn_from_where_its_weight_begins(dice: float, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows without weight are never drawn, not even where the dice show 0."""
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.full(shape, dice, dtype=options["dtype"]))
+    x, weights = torch.arange(5.0)[:, None], torch.tensor([0.0, 1.0, 0.0, 3.0, 0.0], dtype=torch.float64)
+    assert _draw(x, weights, None, False).tolist() == [row]
+
+
+def test_it_ends_where_no_centre_moves_further_than_the_tolerance() -> None:
+    rows, centres = torch.tensor([[0.0], [2.0], [4.0], [12.0]]), torch.tensor([[0.0], [2.0]])
+    assert lloyd(rows, centres, tol=4.0).centres.tolist() == [[0], [6]]  # which moved by 4
+    assert lloyd(rows, centres, tol=3.9).centres.tolist() == [[1], [8]]  # which moved by 2 at most
+    assert lloyd(rows, centres).centres.tolist() == [[2], [12]]
+    found = lloyd(rows, centres, 0)
+    assert (found.centres.tolist(), found.assignment.tolist(), found.inertia) == ([[0], [2]], [0, 1, 1, 1], 104)
+    with pytest.raises(ValueError, match="iterations: expected a whole number from 0"):
+        lloyd(rows, centres, -1)

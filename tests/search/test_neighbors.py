@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from gadkit.search.neighbors import k_centre, knn_vote, topk
+from gadkit.search.neighbors import check_features, distances_to, k_centre, knn_vote, topk
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
@@ -83,3 +83,53 @@ def test_votes_by_hand() -> None:
             knn_vote(query, keys, labels, **{"k": 2, **bad})
     with pytest.raises(ValueError, match="labels: expected numbers of classes from 0, got -1"):
         knn_vote(query, keys, labels - 1, k=2)
+
+
+def test_features_are_compared_in_single_precision_at_least(untyped: None) -> None:
+    x = torch.tensor([[1.0, 2.0]])
+    kinds = {torch.float16: torch.float32, torch.float32: torch.float32, torch.float64: torch.float64}
+    assert {kind: check_features(x.to(kind)).dtype for kind in kinds} == kinds
+    for wrong in (x.long(), x[0], x[None], x[:, :0], [[1.0, 2.0]]):
+        with pytest.raises(ValueError, match=r"features: expected floats of shape \(n, d\)"):
+            check_features(wrong)
+    with pytest.raises(ValueError, match="keys: expected finite numbers, got 1"):
+        topk(x, x.where(x > 1, torch.nan), 1)
+
+
+def test_the_ends_of_the_search(untyped: None) -> None:
+    x = torch.eye(4)
+    assert topk(x, x, 4)[1].shape == (4, 4)
+    assert topk(x[:1], x[:1], 1)[0].tolist() == [[1]]
+    for k in (0, 5):
+        with pytest.raises(ValueError, match=f"k: expected from 1 to the number of keys, 4, got {k}"):
+            topk(x, x, k)
+    with pytest.raises(ValueError, match="expected"):
+        topk(x, x[:, :3], 1)
+    with pytest.raises(ValueError, match="chunk: expected a whole number from 1"):
+        topk(x, x, 1, chunk=0)
+    with pytest.raises(ValueError, match="metric: expected one of cosine, l2"):
+        topk(x, x, 1, "manhattan")
+
+
+def test_of_keys_that_are_alike_the_first_is_the_nearest() -> None:
+    keys = torch.tensor([[3.0, 4.0], [0.0, 1.0], [0.0, 1.0]])
+    far, rows = topk(torch.zeros(1, 2), keys, 3, "l2")
+    assert far.tolist() == [[1, 1, 5]]
+    assert sorted(rows[0, :2].tolist()) == [1, 2]
+
+
+def test_of_rows_that_coincide_none_is_chosen_twice() -> None:
+    rows, radii = k_centre(torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]), 3)
+    assert sorted(rows.tolist()) == [0, 1, 2]
+    assert radii.tolist() == [0, 0, 0]
+    line = torch.tensor([[0.0], [1.0], [5.0]])
+    rows, radii = k_centre(line, 3, first=1)
+    assert (rows.tolist(), radii.tolist()) == ([1, 2, 0], [4, 1, 0])
+    assert k_centre(line, 1, first=2)[1].tolist() == [5]
+    assert distances_to(line, line[2]).tolist() == [5, 4, 0]
+
+
+def test_a_vote_for_what_coincides_outweighs_all_others() -> None:
+    keys = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    found = knn_vote(keys[:1], keys, torch.tensor([0, 1]), k=2, weights="distance")
+    torch.testing.assert_close(found, torch.tensor([[1e7, 1.0]]) / (1e7 + 1))

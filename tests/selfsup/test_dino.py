@@ -1,5 +1,6 @@
 """DINO: the centre, the masks, the additions of DINOv2, and the teacher as the product."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -124,3 +125,57 @@ def test_the_student_does_not_see_what_is_masked(make: Callable) -> None:
 def test_another_balance_is_refused(make: Callable) -> None:
     with pytest.raises(ValueError, match="balance: expected one of centre, sinkhorn, got 'whitening'"):
         make(balance="whitening")
+
+
+def test_collapse_by_hand(make: Callable) -> None:
+    plain, more = make(), make(ibot=0.5, koleo=0.1)
+    alike = -math.log(2e-8)  # KoLeo's, of class tokens that coincide
+    assert plain.collapse(8) == pytest.approx(math.log(64))
+    for batch, hidden in ((1, 1), (2, 1 / 2), (3, 1 / 3), (8, 1 / 2)):  # the share of images with hidden patches
+        assert more.collapse(batch) == pytest.approx((1 + 0.5 * hidden) * math.log(64) + 0.2 * alike)
+
+
+def test_the_teacher_follows_at_its_momentum(make: Callable) -> None:
+    method = make(momentum=0.8)
+    with torch.no_grad():
+        method.student.norm.bias.fill_(1.0)
+        method.student_head.direction.add_(1.0)
+    before = method.head.direction.clone()
+    method.after_step(0.0)
+    assert torch.allclose(method.encoder.norm.bias, torch.tensor(0.2))
+    assert torch.allclose(method.head.direction, before + 0.2, atol=1e-6)
+    method.after_step(0.5)  # half a cosine from 0.8 to 1
+    assert torch.allclose(method.encoder.norm.bias, torch.tensor(0.9 * 0.2 + 0.1))
+    method.after_step(1.0)
+    assert torch.allclose(method.encoder.norm.bias, torch.tensor(0.9 * 0.2 + 0.1))
+
+
+def test_a_rise_over_no_time_is_over(make: Callable) -> None:
+    assert make(warmup_temperature=0.02, warmup=0.0).temperature() == pytest.approx(0.04)
+    method = make(warmup_temperature=0.06, warmup=1.0)
+    method.progress.fill_(0.25)
+    assert method.temperature() == pytest.approx(0.055), "it may fall, too"
+
+
+@pytest.mark.parametrize("masked", [(0.0, 0.5), (0.5, 0.1), (0.5, 1.01)])
+def test_shares_that_are_none_are_refused(make: Callable, masked: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="masked: expected two shares"):
+        make(masked=masked)
+    assert make(masked=(1.0, 1.0), ibot=1.0).mask(torch.zeros(2, 3, 32, 32)).sum(1).sort().values.tolist() == [0, 16]
+    for weights in ({"koleo": -0.1}, {"ibot": -0.1}, {"koleo": math.inf}):
+        with pytest.raises(ValueError, match="ibot, koleo: expected weights from 0"):
+            make(**weights)
+
+
+def test_masks_of_small_views(make: Callable) -> None:
+    hidden = make(masked=(0.5, 0.5), ibot=1.0).mask(torch.zeros(4, 3, 16, 16))
+    assert hidden.shape == (4, 4)
+    assert hidden.sum(1).sort().values.tolist() == [0, 0, 2, 2]
+
+
+def test_the_last_layer_learns_once_its_wait_is_over(make: Callable) -> None:
+    for frozen, progress, learns in ((0.25, 0.24, False), (0.25, 0.25, True), (0.0, 0.0, True)):
+        method = make(frozen=frozen)
+        method.progress.fill_(progress)
+        method._student_logits(torch.randn(4, 32)).sum().backward()
+        assert (method.student_head.direction.grad is not None) == learns

@@ -1,5 +1,6 @@
 """MAE: its masks, the whole method, and its pictures."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -128,3 +129,39 @@ def test_the_decoder_places_patches_as_the_encoder_does(side: int, make: Callabl
         mae.mask_token.zero_()
         placed = mae.decode(torch.zeros(1, 1, width), torch.arange(n)[None], (side, side))
     torch.testing.assert_close(placed[0], sincos_positions(side, side, width, 4 / side))
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.75, 1), (0.5, 2), (0.4, 2), (0.25, 3)])
+def test_what_stays_by_hand(ratio: float, kept: int) -> None:
+    noise = torch.tensor([[0.3, 0.1, 0.9, 0.2]])
+    keep, mask, restore = random_masking(1, 4, ratio, noise)
+    assert keep.tolist() == [[1, 3, 0, 2][:kept]]
+    assert restore.tolist() == [[2, 0, 3, 1]]
+    assert mask.tolist() == [[float(place >= kept) for place in (2, 0, 3, 1)]]
+    for all_or_nothing in (0.0, 0.8):
+        with pytest.raises(ValueError, match="keeps some of 4 patches"):
+            random_masking(1, 4, all_or_nothing)
+
+
+def test_what_is_visible_lies_where_it_was(make: Callable) -> None:
+    method, view = make(), torch.randn(1, 3, 24, 24)
+    prediction, mask = method(view)
+    assert (prediction.shape, mask.shape, mask.sum()) == ((1, 9, 192), (1, 9), 7)
+    visible = method.reconstruct(view, torch.tensor([[5.0, 1, 6, 7, 3, 8, 9, 2, 4]]))[0]  # patches 1 and 7 of 9 stay
+    assert torch.equal(visible[..., :8, 8:16], view[..., :8, 8:16])
+    assert torch.equal(visible[..., 16:, 8:16], view[..., 16:, 8:16])
+    assert not visible[..., :8].any()
+    assert not visible[..., 8:16, :].any()
+    assert not visible[..., 16:].any()
+
+
+def test_the_start_and_the_views(small: Callable) -> None:
+    method = MAE(small(), width=4096, depth=0, heads=1)
+    assert float(method.mask_token.detach().std()) == pytest.approx(0.02, rel=0.05)
+    view = MAE(small()).view
+    assert (view.size, view.scale, view.strength) == (32, (0.2, 1.0), 0.0)
+
+
+def test_collapse_is_every_patch_in_its_mean(make: Callable) -> None:
+    assert make().collapse(16) == pytest.approx(191 / 192)  # 3 x 8 x 8 numbers a patch
+    assert math.isnan(make(norm_pix=False).collapse(16))

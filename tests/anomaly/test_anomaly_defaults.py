@@ -1,0 +1,66 @@
+"""What detectors, measures and the benchmark assume where nothing is said."""
+
+from collections.abc import Callable
+
+import pytest
+
+from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
+from gadkit.anomaly.detectors import DETECTORS, DetectorSpec, base, build, knn, winclip
+from gadkit.anomaly.prompts import WINCLIP
+from gadkit.backbones import openclip
+
+DEFAULTS = [  # with where they come from
+    (metrics.aupro, {"limit": 0.3}),  # Bergmann et al. 2020
+    (plain.plain_aupro, {"limit": 0.3, "thresholds": 200}),
+    (plain.random_maps, {"seed": 0}),
+    (thresholds.threshold, {"quantile": 1.0}),  # the highest held-out score
+    (thresholds.held_out, {"quiet": True}),
+    (maps.association, {"chunk": 2048}),
+    (benchmark.factory_cases, {"regime": "loose", "variants": 5, "seeds": (0, 1, 2), "references": 4, "size": 96}),
+    (benchmark.folder_cases, {"seeds": (0, 1, 2), "size": 240}),  # WinCLIP's images are 240 pixels a side
+    (benchmark.run, {"shots": (0, 4), "done": (), "quiet": False}),
+    (knn.distances, {"k": 1}),  # AnomalyDINO and PatchCore: the nearest alone
+    (knn.top_mean, {"share": 0.01}),  # AnomalyDINO, eq. 4
+    (knn.KNN, {"k": 1, "chunk": 16}),
+    (knn.PatchKNN, {"k": 1, "turns": 1, "top": 0.01, "chunk": 16}),
+    (
+        winclip.WinCLIP,
+        {
+            "prompts": WINCLIP,
+            "temperature": 0.07,
+            "scales": (2, 3),  # WinCLIP, sections 4 and 5
+            "text_pooling": "mean",
+            "patch_norm": False,
+            "fusion": "mean",
+            "patch_layer": -1,
+            "image_term": True,
+            "resize": "torch",
+            "precision": "float32",
+            "chunk": openclip.CHUNK,
+        },
+    ),
+    (DetectorSpec, {"zero_shot": "", "few_shot": "", "object_name": False, "backbone": "clip"}),
+    (build, {}),
+]
+
+
+@pytest.mark.parametrize(("call", "expected"), DEFAULTS, ids=[call.__name__ for call, _ in DEFAULTS])
+def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaults: Callable) -> None:
+    assert defaults(call) == expected
+
+
+def test_what_the_table_says() -> None:
+    reads = {name: row.object_name for name, row in DETECTORS.items()}
+    assert reads == {"winclip": True, "patch-knn": False, "knn": False}
+    assert {row.backbone for row in DETECTORS.values()} == {"clip"}
+
+
+@pytest.mark.parametrize("kind", [knn.KNN, knn.PatchKNN, winclip.WinCLIP])
+def test_files_of_detectors_are_of_the_first_version(kind: type[base.Base]) -> None:
+    """Saved states stay readable: whatever changes their layout raises the number, here too."""
+    assert kind.version == 1
+
+
+def test_distances_are_shown_from_a_fifth_to_one() -> None:
+    assert knn.FAR == (0.2, 1.0)
+    assert base.SAME == 0.999
