@@ -72,6 +72,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 RESNET50 = {"architecture": "resnet50"}
 LITE = {"architecture": "tf_efficientnet_lite0", "patch_layers": (2, 3, 4), "classifier": True}  # strides 8, 16 and 32
 REAL = "efficientnet-lite0"
+MINILM = Weights(
+    *("transformers", "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", 90.9),
+    *(f"{HUB}sentence-transformers/all-MiniLM-L6-v2", "1.17 billion pairs of sentences", "sentences"),
+)
 
 ROWS: tuple[Row, ...] = (
     _random("random", (IMAGE,), "representations.md", "vit"),
@@ -177,6 +181,7 @@ ROWS: tuple[Row, ...] = (
         adapter="tiny-timm",
     ),
     _own("swin", 2.6, _timm("timm/swin_base_patch4_window7_224.ms_in1k", "MIT", 353.0), adapter="tiny-timm"),
+    Row("minilm", (TEXT,), MINILM, MINILM),
 )
 _BY_NAME = {row.name: row for row in ROWS}
 
@@ -226,12 +231,12 @@ def find(name: str, under: str | None = None, what: str = "name") -> Weights:
 
 
 def check(names: Sequence[str], preset: str | None = None, what: str = "NAME") -> None:
-    """Whether all names have weights under a preset, without loading any; messages call them `what`.
+    """Whether all names are image encoders with weights under a preset, without loading any; messages say `what`.
 
-    Raises ValueError for an unknown name or preset, `WeightsUnavailable` for a name that has no weights under it.
+    Raises ValueError for another name or preset, `WeightsUnavailable` for a name that has no weights under it.
     """
     for name in names:
-        find(name, preset, what)
+        find(_known(what, name, list(IMAGE)), preset, what)
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -250,13 +255,14 @@ def load(
     gives: str | None = None,
     file: Path | str | None = None,
     cache_dir: Path | str | None = None,
-) -> "gadkit.protocols.Backbone | gadkit.protocols.Method":
+) -> "gadkit.protocols.Backbone | gadkit.protocols.TextEncoder | gadkit.protocols.Method":
     """A trained network, ready for use, on `device` (by default the one that `gadkit.runtime.device` finds).
 
-    By default it is frozen and keeps the contract of `gadkit.protocols.Backbone`.  `gives="method"` loads the whole
-    that was trained, with its heads: the shipped one under every preset, on the CPU unless `device` is given.
-    `file` is a checkpoint to read in place of the usual one, in the same format.  `cache_dir` is where a library looks
-    for published weights, and keeps what it downloads; by default it is the user's own cache.
+    By default it is frozen and keeps the contracts of `gadkit.protocols`: `Backbone`, `TextEncoder` or both.
+    `gives="method"` loads the whole that was trained, with its heads: the shipped one under every preset, on the CPU
+    unless `device` is given.  `file` is a checkpoint to read in place of the usual one, in the same format.
+    `cache_dir` is where a library looks for published weights, and keeps what it downloads; by default it is the user's
+    own cache.
 
     Raises ValueError for an unknown name, preset or device, for something that the name does not give, and for a
     damaged file; FileNotFoundError for a file that is not there; `WeightsUnavailable` for published weights that are
@@ -280,9 +286,9 @@ def load(
         return adapter(source, runtime.device(device), file, cache_dir)
 
 
-def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone]":
-    """The function of `gadkit.backbones` that builds a backbone; imported when one is needed."""
-    from gadkit.backbones import encoder, openclip, timm_models, tiny
+def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.protocols.TextEncoder]":
+    """The function of `gadkit.backbones` that builds a network; imported when one is needed."""
+    from gadkit.backbones import encoder, openclip, sentences, timm_models, tiny
 
     return {
         "vit": encoder.load,
@@ -290,4 +296,5 @@ def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone]":
         "timm": timm_models.load,
         "tiny-clip": tiny.load,
         "open_clip": openclip.load,
+        "sentences": sentences.load,
     }[name]
