@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import jupytext
@@ -60,7 +61,7 @@ def distributions(names: set[str]) -> dict[str, set[str]]:
 def declared(extras: bool = False) -> set[str]:
     """What the package needs, or what its extras bring."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = sum(project["optional-dependencies"].values(), []) if extras else project["dependencies"]
+    lines = chain(*project["optional-dependencies"].values()) if extras else project["dependencies"]
     return {canonical(re.match(r"[\w.-]+", line)[0]) for line in lines}
 
 

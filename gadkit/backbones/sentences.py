@@ -95,7 +95,7 @@ def load(
 
 
 def packaged(source: weights.Weights) -> Path:
-    """The file of weights in the package of the extra `words`.  Raises `WeightsUnavailable` where it isn't installed."""
+    """The file of weights in the package of the extra `words`.  Raises `WeightsUnavailable` where it is not there."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise weights.WeightsUnavailable(
