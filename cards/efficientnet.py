@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from gadkit import weights, zoo
 from gadkit.files import replacing
+from gadkit.multimodal.conse import middle
 from gadkit.protocols import Backbone
 
 NAME = zoo.REAL
@@ -163,13 +164,6 @@ def logits(eyes: Backbone, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b
     """The classifier's answers."""
     pooled = eyes.encode_image(eyes.preprocess(images), ()).pooled
     return eyes.model.get_classifier()(pooled)
-
-
-def middle(image: UInt8[Tensor, "1 3 h w"]) -> UInt8[Tensor, "1 3 s s"]:
-    """The square that the usual evaluation cuts out: seven eighths of the short side, from the middle."""
-    side = int(0.875 * min(image.shape[2:]))
-    top, left = ((length - side) // 2 for length in image.shape[2:])
-    return image[:, :, top : top + side, left : left + side]
 
 
 def answers(eyes: Backbone, cut: bool = False, best: int = 3) -> dict[str, list[str]]:

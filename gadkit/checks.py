@@ -49,6 +49,13 @@ def check_images(images: Any, what: str = "images") -> Tensor:
     return images
 
 
+def check_texts(texts: Any, what: str = "texts") -> list[str]:
+    """Return `texts` as a list if they are a list of at least one text.  Raises ValueError otherwise."""
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{what}: expected a list of at least one text, got {describe(texts)}")
+    return [*texts]
+
+
 def check_finite(values: Tensor, what: str) -> Tensor:
     """Return `values` if none is NaN or infinite.  Raises ValueError with the number of bad entries."""
     bad = int((~torch.isfinite(values)).sum())

@@ -1,4 +1,4 @@
-"""The contracts that the package is built on: what a backbone gives, what a detector answers.
+"""The contracts that the package is built on: what a backbone or a text encoder gives, what a detector answers.
 
 Read this file first.  Everything above it is written against these types, so a chapter can swap a tiny model of our own
 for a published one, or one detector for another, without changing a line.
@@ -54,6 +54,26 @@ class Backbone(Protocol):
 
     def encode_image(self, images: Float[Tensor, "b 3 s s"], layers: Sequence[int] = (-1,)) -> Tokens:
         """Encode preprocessed images; `layers` counts blocks from 0, or from the end when negative."""
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """A frozen text encoder together with its tokenizer.
+
+    Text vectors are compared by their cosine: what their length means differs from encoder to encoder.
+    """
+
+    embed_dim: int  # length of a text vector
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies, and the text vectors with it."""
+
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Encode a list of texts.  Raises ValueError for no text, or anything but texts."""
+
+    def full(self, texts: Sequence[str]) -> int:
+        """How many of the texts fill the encoder's context to its end, so that their last words are not read."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Book: anomaly/winclip
 from gadkit.backbones.encoder import Encoder
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.backbones.preprocess import Preprocess
+from gadkit.backbones.sentences import Sentences
 from gadkit.backbones.timm_models import Timm
 
-__all__ = ["Encoder", "OpenCLIP", "Preprocess", "Timm"]
+__all__ = ["Encoder", "OpenCLIP", "Preprocess", "Sentences", "Timm"]

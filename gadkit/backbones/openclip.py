@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
-from gadkit.checks import checked, describe, whole
+from gadkit.checks import check_texts, checked, describe, whole
 from gadkit.nn.private import version
 from gadkit.protocols import Tokens
 
@@ -158,9 +158,7 @@ class OpenCLIP:
         lets nothing behind that token reach it, so the result is the same and takes a fraction of the time.
         Raises ValueError for no text, or anything but texts.
         """
-        if not isinstance(texts, list | tuple) or not texts or not all(isinstance(t, str) for t in texts):
-            raise ValueError(f"texts: expected a list of at least one text, got {describe(texts)}")
-        tokens = self.tokenizer(list(texts)).to(self.device)
+        tokens = self.tokenizer(check_texts(texts)).to(self.device)
         return torch.cat([self.encode_token_ids(t) for t in tokens.split(TEXTS)]).float()
 
     def full(self, texts: Sequence[str]) -> int:

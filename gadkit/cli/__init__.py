@@ -20,6 +20,7 @@ from gadkit.cli import streams
 COMMANDS = (
     "detect",
     "curate",
+    "search",
     "train",
     "data",
     "evaluate",
@@ -38,6 +39,7 @@ EXAMPLES = f"""examples:
   gadkit detect parts/ --object "metal nut"                    which parts look defective, without any example
   gadkit detect parts/ --object "metal nut" --normal good/     the same with good parts to compare with, and a threshold
   gadkit curate photos/ --keep 500                             a balanced choice, without near-duplicates
+  gadkit search photos/ "a pet animal"                         the photographs that a text describes
   gadkit data export factory/ --split held-out                 procedural parts with defects, in MVTec AD's layout
   gadkit train clip --out clip/                                the recipe of the CLIP that the package ships
   gadkit evaluate simclr random                                what representations are worth, by one protocol

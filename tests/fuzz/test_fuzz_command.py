@@ -34,6 +34,7 @@ PATHS = ("", "nowhere", "photographs/one.png", "photographs/one.png/below", "x" 
 COMMANDS = {
     "detect": ["photographs", "--object", "nut", "--device", "cpu"],
     "curate": ["photographs", "--keep", "1", "--duplicates", "0.9", "--device", "cpu", "--out", "chosen"],
+    "search": ["photographs", "a cat", "--device", "cpu"],
     "data export": ["exported", "--category", "felt", "--per-class", "1", "--size", "16"],
     "train": ["simclr", "--photographs", "0"],
     "evaluate": ["nobody"],  # neither do these two, which would take minutes
