@@ -22,20 +22,26 @@ MEASURES = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def measure(
-    clip: OpenCLIP, split: str, regime: str, variants: int = 5, seeds: tuple[int, ...] = (0, 1, 2), quiet: bool = False
+    clip: OpenCLIP,
+    split: str,
+    regime: str,
+    variants: int = 5,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    shots: tuple[int, ...] = (0, 4),
+    quiet: bool = False,
 ) -> list[Result]:
     """WinCLIP with its defaults on a split, zero-shot and with 4 references."""
     categories = factory.split(split)
     cases = factory_cases(categories, regime, variants, seeds)
-    return list(run(lambda noun: WinCLIP(clip, noun), cases, (0, 4), quiet=quiet))
+    return list(run(lambda noun: WinCLIP(clip, noun), cases, shots, quiet=quiet))
 
 
-def spot_check(clip: OpenCLIP) -> dict[str, float]:
+def spot_check(clip: OpenCLIP, shots: tuple[int, ...] = (0, 4)) -> dict[str, float]:
     """The small fixed sample: one product of each development category, zero-shot and 4-shot."""
-    results = measure(clip, "development", "loose", variants=1, seeds=(0,), quiet=True)
+    results = measure(clip, "development", "loose", variants=1, seeds=(0,), shots=shots, quiet=True)
     return {
         f"{m} at {k} shots": round(summarise([r for r in results if r.shots == k], m)[0], 3)
-        for k in (0, 4)
+        for k in shots
         for m in ("image_auroc", "pixel_auroc")
     }
 

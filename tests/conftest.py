@@ -135,3 +135,16 @@ def cells() -> Callable[[str], list[list[str]]]:
         for index, line in enumerate(text.splitlines())
         if index != 1
     ]
+
+
+@pytest.fixture(scope="session")
+def published() -> "gadkit.backbones.openclip.OpenCLIP":
+    """The published CLIP's architecture, randomly initialised; of its twelve blocks three, which are all alike."""
+    import open_clip
+
+    from gadkit.backbones.openclip import OpenCLIP
+
+    name = "ViT-B-16-plus-240"
+    parts = {part: open_clip.get_model_config(name)[part] | {"layers": 3} for part in ("vision_cfg", "text_cfg")}
+    torch.manual_seed(1)
+    return OpenCLIP(open_clip.create_model(name, load_weights=False, **parts), open_clip.get_tokenizer(name))

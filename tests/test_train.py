@@ -1,5 +1,6 @@
 """The loop learns, resumes where it was killed, and refuses to go on from nonsense."""
 
+import inspect
 import json
 import math
 import re
@@ -181,12 +182,12 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import torch
-sys.path.insert(0, sys.argv[1])
-from test_train import problem
+from torch import nn
 from gadkit.train import Plan, fit
 
+{problem}
 torch.set_num_threads(1)
-folder, where = Path(sys.argv[2]), sys.argv[3]
+folder, where = Path(sys.argv[1]), sys.argv[2]
 model, loss = problem()
 
 
@@ -217,7 +218,8 @@ def test_a_killed_process_ends_where_an_undisturbed_one_does(tmp_path) -> None:
     model, loss = problem()
     watch = lambda average, step: {"value": float(next(average.parameters()).sum())}  # noqa: E731
     fit(model, loss, Plan(steps=40, save_every=10), tmp_path / "whole", watch, watch_every=10)
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "cut")]
+    program = KILLED.replace("{problem}", inspect.getsource(problem))  # to import this file takes longer than the rest
+    command = [sys.executable, "-c", program, str(tmp_path / "cut")]
     for where in ("measuring", "training"):
         with subprocess.Popen([*command, where], stdout=-1, text=True) as process:
             assert process.stdout.readline() == f"{where}\n"

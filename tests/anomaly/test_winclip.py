@@ -186,12 +186,8 @@ def test_it_is_what_the_paper_says(literal: Literal, pictures: Tensor, reference
             assert_near(detector.few_shot_maps(pictures[:2])[name][i], expected)
 
 
-def test_windows_of_the_published_architecture(pictures: Tensor) -> None:
-    import open_clip
-
-    torch.manual_seed(1)
-    model = open_clip.create_model("ViT-B-16-plus-240", load_weights=False)
-    clip = OpenCLIP(model, open_clip.get_tokenizer("ViT-B-16-plus-240"))
+def test_windows_of_the_published_architecture(published: OpenCLIP, pictures: Tensor) -> None:
+    clip = published
     detector = WinCLIP(clip, "metal nut", prompts=FEW, scales=(2, 3)).fit()
     literal = Literal(clip, pictures)
     features = detector.encode(pictures[:1]).features
