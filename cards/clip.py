@@ -1,7 +1,7 @@
-"""The figures on the tiny CLIP's card: one protocol for the trained model and for the same network untrained.
+"""The figures on the cards of the small CLIPs: one protocol for a trained model and for the same network untrained.
 
-`python -m cards.clip [RESULTS.json]` measures them all and prints the card's table; a test repeats the small
-fixed sample and holds the card to it.
+`python -m cards.clip NAME RESULTS.json` measures what the file does not hold yet, a regime at a time, and prints the
+card's table; a test repeats the small fixed sample and holds the card to it.
 
 Book: anomaly/winclip
 """
@@ -9,10 +9,12 @@ Book: anomaly/winclip
 import json
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-from gadkit import factory, runtime, zoo
+from gadkit import factory, runtime, weights, zoo
 from gadkit.anomaly.benchmark import Result, factory_cases, run, summarise, table
 from gadkit.anomaly.detectors import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
@@ -46,29 +48,35 @@ def spot_check(clip: OpenCLIP, shots: tuple[int, ...] = (0, 4)) -> dict[str, flo
     }
 
 
-def main(path: Path | None = None) -> None:
-    """Measure trained and random weights on the held-out split in both regimes; write `path`, print the table."""
-    began, rows, details = time.monotonic(), [], []
-    for name in ("trained", "random"):
-        clip = zoo.load("clip-random" if name == "random" else "clip")
-        for regime in factory.NUISANCE:
-            results = measure(clip, "held-out", regime)
-            for k in (0, 4):
-                some = [r for r in results if r.shots == k]
-                rows.append({"weights": name, "regime": regime, "shots": k} | {m: summarise(some, m) for m in MEASURES})
-                details.append({"weights": name, "regime": regime, "shots": k} | by_category(some))
-    record = {
-        "what": "WinCLIP on the tiny CLIP, held-out split, 5 products a category, 3 data seeds: mean, deviation",
-        "rows": rows,
-        "image_auroc_by_category": details,
-        "sample": spot_check(zoo.load("clip")),
-        "seconds": round(time.monotonic() - began),
-        "seeds": [0, 1, 2],
-    }
-    if path:
-        with replacing(path) as part:
-            part.write_text(json.dumps(record | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(table(rows) + "\n")
+def control(name: str) -> OpenCLIP:
+    """The network of a CLIP as it is before training."""
+    return zoo.load("clip-random", file=weights.ASSETS / f"{name}.safetensors")
+
+
+def main(name: str, path: Path) -> None:
+    """Measure trained and random weights on the held-out split in both regimes; add to `path`, print the table."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": [], "seconds": 0}
+    record["what"] = f"WinCLIP on {name}, held-out split, 5 products a category, 3 data seeds: mean, deviation"
+    done = {(row["weights"], row["regime"]) for row in record["rows"]}
+    for which, regime in product(("trained", "random"), factory.NUISANCE):
+        if (which, regime) in done:
+            continue
+        began = time.monotonic()
+        results = measure(zoo.load(name) if which == "trained" else control(name), "held-out", regime)
+        for k in (0, 4):
+            some = [r for r in results if r.shots == k]
+            key = {"weights": which, "regime": regime, "shots": k}
+            record["rows"].append(key | {m: summarise(some, m) for m in MEASURES})
+            record.setdefault("image_auroc_by_category", []).append(key | by_category(some))
+        record["seconds"] += round(time.monotonic() - began)
+        _write(record, path)
+    _write(record | {"sample": spot_check(zoo.load(name)), "seeds": [0, 1, 2]}, path)
+    sys.stdout.write(table(record["rows"]) + "\n")
+
+
+def _write(record: dict[str, Any], path: Path) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(record | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
 
 
 def by_category(results: list[Result]) -> dict[str, float]:
@@ -78,4 +86,4 @@ def by_category(results: list[Result]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else None)
+    main(sys.argv[1], Path(sys.argv[2]))

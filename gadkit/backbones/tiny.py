@@ -10,7 +10,7 @@ Book: anomaly/winclip
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -199,6 +199,8 @@ def load(
         config = TinyConfig(**json.loads(held["config"]))
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"weights: expected a header with a tiny CLIP's config in {path.name}, got another") from error
+    if untrained and config.stem in EYES:
+        config = replace(config, stem=EYES[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_tiny_clip(config)
