@@ -115,7 +115,7 @@ def _backbones(arguments: argparse.Namespace, preset: str) -> dict[str, str]:
     zoo.check(list(names.values()), preset, "--backbone")
     for name, backbone in names.items():
         if DETECTORS[name].object_name and zoo.TEXT not in zoo.row(backbone).gives:
-            readers = ", ".join(zoo.list(zoo.TEXT))
+            readers = ", ".join(other for other in zoo.list(zoo.TEXT) if zoo.IMAGE in zoo.row(other).gives)
             raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
     return names
 

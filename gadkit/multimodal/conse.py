@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit.backbones import Timm
-from gadkit.checks import check_images, check_texts, checked, whole
+from gadkit.checks import check_finite, check_images, check_texts, checked, whole
 from gadkit.protocols import TextEncoder
 
 BEST = 10  # classes whose vectors are combined: the T of the paper, which found 10 a little better than 1 or 1,000
@@ -58,7 +58,7 @@ def combine(
     if not (total > 0).all():
         raise ValueError("probabilities: expected some above 0 for every image, got an image with none")
     kept = torch.zeros_like(probabilities).scatter(1, classes, p / total)  # (b, c)
-    return F.normalize(kept @ vectors, dim=1)
+    return F.normalize(kept.to(vectors) @ check_finite(vectors, "vectors"), dim=1)
 
 
 class ConSE:

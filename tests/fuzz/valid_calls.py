@@ -18,7 +18,7 @@ from gadkit import factory, zoo
 from gadkit.anomaly.benchmark import Result, factory_cases
 from gadkit.anomaly.detectors.knn import KNN, PatchKNN
 from gadkit.anomaly.detectors.winclip import WinCLIP
-from gadkit.backbones import Encoder
+from gadkit.backbones import Encoder, Timm
 from gadkit.backbones.timm_models import TINY
 from gadkit.curation import hierarchical_kmeans
 from gadkit.curation.longtail import Setting
@@ -69,6 +69,14 @@ def encoder() -> Encoder:
 @cache
 def clip() -> Any:
     return zoo.load("clip-random")
+
+
+@cache
+def classifier() -> Timm:
+    """A network of three classes."""
+    model = tiny_model("vit")
+    model.reset_classifier(3)
+    return Timm(model, TINY, patch_size=8)
 
 
 @cache
@@ -404,6 +412,10 @@ CALLS: dict[str, Arguments] = {
         "plan": Plan(steps=1, batch=2, warmup=0),
         "seed": 0,
     },
+    # pictures and words
+    "ConSE": lambda: {"eyes": classifier(), "reader": clip(), "classes": ["nut", "cap", "pin"], "best": 2},
+    "conse.combine": lambda: {"probabilities": torch.rand(2, 4), "vectors": torch.randn(4, 3), "best": 2},
+    "conse.middle": lambda: {"images": images(), "share": 0.5},
     # pretext
     "adversarial": lambda: {
         "discriminator": nn.Sequential(nn.Flatten(), nn.Linear(192, 1)),

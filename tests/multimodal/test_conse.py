@@ -46,6 +46,14 @@ def test_by_hand() -> None:
     assert combine(p, s, 3)[0] == pytest.approx(torch.tensor([0.9487, 0.3162]), abs=1e-4)  # (3, 1) / sqrt 10
 
 
+def test_half_precision_and_double_meet() -> None:
+    p, s = torch.tensor([[0.6, 0.4]]), torch.eye(2)
+    assert combine(p.half(), s.double(), 1).dtype == torch.float64
+    assert combine(p.double(), s, 2)[0] == pytest.approx(torch.tensor([0.8321, 0.5547]), abs=1e-4)
+    with pytest.raises(ValueError, match="vectors: expected finite numbers, got 1"):
+        combine(p, torch.tensor([[torch.nan], [1.0]]), 1)
+
+
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("p", "best", "message"),
