@@ -13,6 +13,7 @@ Book: intro/run-it
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -103,7 +104,6 @@ class Tiled:
     def encode(self, images: UInt8[Tensor, "b 3 h w"]) -> Encoded:
         """Encode all tiles of each image; features are (b, t, ...)."""
         tiles = [self.detector.encode(torch.cat([*self._cut(image)])) for image in check_images(images)]
-        self._corners(images)
         names = tiles[0].features
         return Encoded({n: torch.stack([t.features[n] for t in tiles]) for n in names}, tuple(images.shape[2:]))
 
@@ -126,7 +126,7 @@ class Tiled:
         counts = list(getattr(self, "counts_", ()))
         if parts is not None:
             ends = [0, *torch.tensor(parts).cumsum(0).tolist()]
-            counts = [sum(counts[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+            counts = [sum(counts[a:b]) for a, b in itertools.pairwise(ends)]
         pieces = self.detector.leave_one_out(_Cut(self, normal), counts or None)
         for batch in batches(normal):
             for image in batch:
@@ -159,15 +159,16 @@ class Tiled:
         held, tensors = dict(state.parameters), dict(state.tensors)
         expected = {"size", "overlap", "detector", "version", "parameters"}
         if set(held) != expected or COUNTS not in tensors:
-            raise ValueError(f"state: expected {', '.join(sorted(expected))} and tensors {COUNTS}, got {', '.join(held)}")
+            wanted = ", ".join(sorted(expected))
+            raise ValueError(f"state: expected {wanted} and tensors named {COUNTS}, got {', '.join(held)}")
         counts = tuple(tensors.pop(COUNTS).tolist())
         other = Tiled(self.detector, held["size"], held["overlap"])
         self.detector.load_state(DetectorState(held["detector"], held["version"], held["parameters"], tensors))
         self.size, self.overlap, self.counts_ = other.size, other.overlap, counts
         return self
 
-    def _corners(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Window]:
-        height, width = images.shape[-2:]
+    def _corners(self, image: UInt8[Tensor, "3 h w"]) -> list[Window]:
+        height, width = image.shape[1:]
         if min(height, width) < self.size:
             raise ValueError(
                 f"images: expected at least the {self.size} x {self.size} pixels of a tile, got {height} x {width}"

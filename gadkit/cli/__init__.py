@@ -19,6 +19,7 @@ from gadkit.cli import streams
 
 COMMANDS = (
     "detect",
+    "fit",
     "curate",
     "train",
     "data",
@@ -37,6 +38,7 @@ CODES = """exit codes:
 EXAMPLES = f"""examples:
   gadkit detect parts/ --object "metal nut"                    which parts look defective, without any example
   gadkit detect parts/ --object "metal nut" --normal good/     the same with good parts to compare with, and a threshold
+  gadkit fit --normal good/ --object bolt --out bolt.gad       keep a detector: gadkit detect new/ --fitted bolt.gad
   gadkit curate photos/ --keep 500                             a balanced choice, without near-duplicates
   gadkit data export factory/ --split held-out                 procedural parts with defects, in MVTec AD's layout
   gadkit train clip --out clip/                                the recipe of the CLIP that the package ships

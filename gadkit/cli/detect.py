@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   gadkit detect one.jpg two.png --object capsule --json | jq 'select(.score > 0.5) | .path'
   gadkit detect parts/ --object carpet --normal good/ --threshold-quantile 0.95 --maps maps/
   gadkit detect parts/ --detector patch-knn --normal good/
+  gadkit fit --normal good/ --object bolt --out bolt.gad && gadkit detect new/ --fitted bolt.gad
 
 detectors:
 {detectors}
@@ -54,15 +55,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         EXAMPLES.replace("{detectors}", "\n".join(_described())),
         parents.images("IMAGES", "folders and files, also a category of a data set, as MVTec AD or VisA"),
         parents.bits(),
+        parents.pixels(),
+        parents.detector(f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"),
         parents.model(),
         parents.out("write report.html and scores.csv there"),
     )
-    command.add_argument("--object", metavar="NAME", help='what the images show, as in "metal nut"')
-    command.add_argument(
-        "--normal", type=Path, metavar="DIR", help="images of good parts; two or more give a threshold"
-    )
-    command.add_argument(
-        "--detector", metavar="NAME", default=DEFAULT, help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"
+    good = command.add_mutually_exclusive_group()
+    good.add_argument("--normal", type=Path, metavar="DIR", help="images of good parts; two or more give a threshold")
+    good.add_argument(
+        "--fitted", type=Path, metavar="FILE", help="a detector that `gadkit fit` has kept, with its good parts"
     )
     line = command.add_mutually_exclusive_group()
     line.add_argument("--threshold", type=float, metavar="X", help="call images above X anomalous")
@@ -120,8 +121,7 @@ def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detec
     root, reading = sources.common_root(arguments.images), True
     page = nullcontext()
     if arguments.out is not None:
-        maps = None if task.normal is None else task.normal.maps
-        page = closing(Report(maps, Scale(*detector.map_range)))
+        page = closing(Report(task.fitting.usual, Scale(*detector.map_range)))
     with page as report:
         for row, path, image, heat in task.score(detector):
             if arguments.json and reading:
@@ -147,7 +147,7 @@ def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detec
         with attempt(task.failed):
             streams.results(*outputs.table(task.rows))
     streams.remark(*words.after(task, arguments.out))
-    return 1 if task.skipped or task.failed else 0
+    return 1 if task.skipped.lines or task.failed else 0
 
 
 def _keep(arguments: argparse.Namespace, task: "Inspection") -> None:

@@ -6,10 +6,12 @@ Book: intro/run-it
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from gadkit.cli.outputs import count
@@ -202,9 +204,24 @@ def common_root(given: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in given]))
 
 
-def run_of(files: Sequence[Path], bits: int | None = None) -> FileRun:
-    """The depth that all files of a run share, and remarks; ask once, for all files that will be compared."""
-    return examine(progress(files, "files"), bits)
+def run_of(files: Sequence[Path], bits: int | None = None, most: int | None = None) -> FileRun:
+    """The depth that all files of a run share, and remarks; ask once, for all files that will be compared.
+
+    Of files of more than `most` pixels only the header is read.
+    """
+    with up_to(most):
+        return examine(progress(files, "files"), bits, most)
+
+
+@contextmanager
+def up_to(most: int | None) -> Iterator[None]:
+    """Let Pillow read photographs of so many pixels, where that is more than it takes for a trap by itself."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if most is None or before is None else max(before, most)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def read(
@@ -214,14 +231,21 @@ def read(
     size: int | None = None,
     *,
     depth: Depth,
+    refuse: Callable[[Path], str | None] = lambda _: None,
+    check: Callable[[Tensor], str | None] = lambda _: None,
 ) -> Iterator[tuple[Path, UInt8[Tensor, "3 h w"]]]:
     """Read one file after the other behind a progress bar, resized to a square of `size` if given.
 
     `skip` is told the path of each file that can't be read, and why.  `depth` is that of the whole run (`run_of`).
+    `refuse` gives the reason why a file shall not be opened, `check` why an image can't be used.
     """
     for path in progress(files, what):
         try:
+            if reason := refuse(path):
+                raise BrokenImage(path, reason)
             image = read_image(path, depth)
+            if reason := check(image):
+                raise BrokenImage(path, reason)
         except BrokenImage as error:
             skip(path, error.reason)
         else:

@@ -17,7 +17,7 @@ from gadkit.viz.pictures import (
     show_windows,
 )
 from gadkit.viz.plots import plot_bars, plot_curves, plot_scatter, plot_scores, plot_shots
-from gadkit.viz.scale import Scale, anomaly_scale
+from gadkit.viz.scale import Scale, anomaly_scale, extremes, scale_beyond
 from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "as_images",
     "colour_fields",
     "contact_sheet",
+    "extremes",
     "overlay",
     "plot_bars",
     "plot_curves",
@@ -37,6 +38,7 @@ __all__ = [
     "plot_scatter",
     "plot_scores",
     "plot_shots",
+    "scale_beyond",
     "show_clusters",
     "show_comparison",
     "show_detections",

@@ -68,10 +68,10 @@ def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good
 def test_another_detector(run: Run, parts: Path, good: Path, tmp_path: Path, name: str, kind: type) -> None:
     code, out, err = run("detect", parts, "--detector", name, "--normal", good, "--json", "--out", tmp_path / "out")
     found = [json.loads(line) for line in out.splitlines()]
-    clip = zoo.load("clip")
-    normal = load_images(good, clip.image_size)
-    expected = kind(clip).fit(normal).score(load_images([row["path"] for row in found]))
-    alone = [kind(clip).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)]
+    eyes = zoo.load(DETECTORS[name].backbone)
+    normal = load_images(good, eyes.image_size)
+    expected = kind(eyes).fit(normal).score(load_images([row["path"] for row in found]))
+    alone = [kind(eyes).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)]
     assert code == 0
     np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-4)
     assert [row["threshold"] for row in found] == pytest.approx([max(alone)] * 4, abs=1e-4)

@@ -24,6 +24,7 @@ class Row:
     `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
     `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
+    `bank` is for those whose memory of good parts can be bounded: they take `bank`, in megabytes.
     """
 
     module: str
@@ -33,6 +34,7 @@ class Row:
     few_shot: str = ""
     object_name: bool = False
     backbone: str = "clip"
+    bank: bool = False
 
 
 DETECTORS = {
@@ -48,6 +50,7 @@ DETECTORS = {
         "compares each patch with the most similar patch of the good parts",
         few_shot="Nearest patches",
         backbone="efficientnet-lite0",
+        bank=True,
     ),
     "knn": Row(
         *("knn", "KNN"),
