@@ -50,8 +50,8 @@ class Report:
     """
 
     def __init__(self, usual: tuple[float, float] | None, fixed: Scale) -> None:
-        self.on_normal = usual is not None and usual[0] < usual[1]
-        self.scale = scale_beyond(*usual, fixed.high) if self.on_normal else fixed
+        self.scale = colours_of(usual, fixed)
+        self.on_normal = self.scale is not fixed
         self._rows: list[tuple[float, str, int, int]] = []
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the report
 
@@ -91,6 +91,11 @@ class Report:
         photo, heat = self._spool.read(size).decode().split("\n")
         verdict = "" if threshold is None else "anomalous" if score > threshold else "normal"
         return {"path": path, "score": score, "photo": photo, "heat": heat, "verdict": verdict}
+
+
+def colours_of(usual: tuple[float, float] | None, fixed: Scale) -> Scale:
+    """The scale of all pictures of a run: by what is usual in good parts, where that is known and varies."""
+    return fixed if usual is None or usual[0] == usual[1] else scale_beyond(*usual, fixed.high)
 
 
 def _template() -> Template:

@@ -22,6 +22,7 @@ from gadkit.anomaly.tiles import Tiled
 from gadkit.checks import share
 from gadkit.cli import good_parts, outputs, sources
 from gadkit.cli.good_parts import Question, Skipped
+from gadkit.cli.known import Known
 from gadkit.data.folders import Depth, FileRun
 from gadkit.protocols import Detector, DetectorState
 
@@ -39,7 +40,7 @@ class Inspection:
     normal_files: list[Path]
     run: FileRun  # what the files and the normal ones have in common
     skipped: Skipped  # files that are passed over
-    labels: dict[Path, int]  # of `files`, as far as a data set's layout knows them
+    known: Known  # labels and masks of `files`, as far as a data set's layout has them
     line: float | None  # the threshold, given or drawn
     quantile: float | None  # of the held-out scores, to draw the threshold at; None where it is given
     left_out: int = 0  # of the images asked for: those that are among the normal ones
@@ -89,6 +90,7 @@ class Inspection:
                 result = detector.score(images)
                 for path, image, heat, score in zip(paths, images, result.maps, result.scores.tolist(), strict=True):
                     self.rows.append(outputs.Row(str(path), score, self.line))
+                    self.known.add(path, heat)
                     yield self.rows[-1], path, image, heat
 
 
@@ -139,7 +141,7 @@ def planned(arguments: argparse.Namespace) -> Inspection:
         normal_files=normal,
         run=run,
         skipped=Skipped(run, arguments.max_pixels),
-        labels=sources.labels(arguments.images),
+        known=Known(arguments.images),
         line=arguments.threshold,
         quantile=None if arguments.threshold is not None else arguments.threshold_quantile or 1.0,
         left_out=len(files) - len(new),

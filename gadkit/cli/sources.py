@@ -51,7 +51,7 @@ def files_to_score(given: Sequence[Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for source in _without_masks_in(given):
-        entries = _entries(source)
+        entries = entries_of(source)
         for entry in [e for e in entries if e.split not in ("train", "validation")] or entries:
             found.setdefault(os.path.abspath(entry.path), entry.path)
     return list(found.values())
@@ -180,7 +180,7 @@ def normal_files(source: Path) -> list[Path]:
         )
     if is_mask(source):
         raise ValueError(f"--normal: expected images of good parts, got {source}: it holds masks of defects")
-    entries = _not_defective(_entries(source))
+    entries = _not_defective(entries_of(source))
     if any(e.label is not None for e in entries):
         entries = tuple(e for e in entries if e.label == 0 or os.path.isdir(e.path))  # a closed folder is to be named
     if not any(e.label != 1 and not os.path.isdir(e.path) for e in entries):
@@ -192,11 +192,6 @@ def _not_defective(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Without those that lie in a folder which the data set around it calls defective."""
     bad = {place: defect_of(place) is not None for place in {entry.path.parent for entry in entries}}
     return tuple(entry for entry in entries if entry.label is not None or not bad[entry.path.parent])
-
-
-def labels(given: Sequence[Path]) -> dict[Path, int]:
-    """The labels that the layout of a data set gives its images: 0 for normal, 1 for anomalous."""
-    return {e.path: e.label for source in given for e in _entries(source) if e.label is not None}
 
 
 def common_root(given: Sequence[Path]) -> Path:
@@ -268,7 +263,8 @@ def batches(
         yield paths, torch.stack(images)
 
 
-def _entries(source: Path) -> tuple[Entry, ...]:
+def entries_of(source: Path) -> tuple[Entry, ...]:
+    """The images of a folder or a single file.  Raises ValueError for a data set of several kinds of objects."""
     folder = ImageFolder(source)
     if len(folder.categories) > 1:
         some = ", ".join(folder.categories[:5]) + (", ..." if len(folder.categories) > 5 else "")

@@ -6,12 +6,9 @@ Book: intro/run-it
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 import gadkit
 from gadkit.anomaly.detectors import DETECTORS
 from gadkit.anomaly.fitted import Fitting
-from gadkit.anomaly.metrics import auroc
 from gadkit.anomaly.thresholds import false_alarm_rate
 from gadkit.cli.inspection import Inspection
 from gadkit.cli.outputs import REPORT, count
@@ -52,10 +49,7 @@ def after(run: Inspection, out: Path | None) -> Iterator[str]:
     yield verdict(run)
     if run.line is not None and run.scores is not None:
         yield where_from(run)
-    known = [(row.score, run.labels[path]) for row in run.rows if (path := Path(row.path)) in run.labels]
-    if {0, 1} <= {label for _, label in known}:
-        value = auroc(*(np.array(values) for values in zip(*known, strict=True)))
-        yield f"image AUROC {value:.3f}, by the folder's own labels"
+    yield from run.known.lines(run.rows, run.line)
     if run.skipped.lines:
         yield f"{count(len(run.skipped.lines), 'file')} could not be read"
     if run.failed:
@@ -85,9 +79,8 @@ def where_from(run: Inspection) -> str:
 def how(fitting: Fitting) -> str:
     """The detector's name in a report, and how many good parts it has."""
     row = DETECTORS[fitting.detector]
-    return (
-        f"{row.few_shot} with {count(fitting.parts, 'good part')}" if fitting.parts else f"{row.zero_shot}, zero-shot"
-    )
+    few = f"{row.few_shot} with {count(fitting.parts, 'good part')}"
+    return few if fitting.parts else f"{row.zero_shot}, zero-shot"
 
 
 def facts(run: Inspection) -> Facts:
@@ -116,4 +109,5 @@ def notes(run: Inspection) -> list[tuple[str, str]]:
         line = where_from(run)[0].upper() + where_from(run)[1:] + "."
     if run.line is not None and run.scores is None:
         line = "Given by hand."
-    return [("Score", score), ("Threshold", line), ("Heat", colour)]
+    labels = ". ".join(text[:1].upper() + text[1:] for text in run.known.lines(run.rows, run.line))
+    return [("Score", score), ("Threshold", line), ("Heat", colour)] + [("Labels", f"{labels}.")] * bool(labels)

@@ -7,6 +7,7 @@ Book: intro/run-it
 """
 
 from gadkit.viz.clusters import plot_points, show_clusters, show_tree
+from gadkit.viz.contour import outlined
 from gadkit.viz.features import as_images, colour_fields, show_fields, show_rows
 from gadkit.viz.pictures import (
     contact_sheet,
@@ -31,6 +32,7 @@ __all__ = [
     "colour_fields",
     "contact_sheet",
     "extremes",
+    "outlined",
     "overlay",
     "plot_bars",
     "plot_curves",
