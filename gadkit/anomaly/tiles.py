@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.anomaly.detectors.base import batches
+from gadkit.anomaly.detectors.parts import batches
 from gadkit.checks import check_images, checked, share, whole
 from gadkit.protocols import AnomalyResult, Detector, DetectorState, Encoded
 

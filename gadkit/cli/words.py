@@ -72,7 +72,7 @@ def where_from(run: Inspection) -> str:
     kind = "given by hand"
     if run.quantile is not None:
         kind = "the highest score" if run.quantile == 1 else f"the {run.quantile:g} quantile of the scores"
-        kind += f" of {k} good parts, each compared with the other {k - 1}"
+        kind += f" of {k} good parts, each scored as if it were new"
     return f"the threshold is {kind}; expect about {rate:.0%} of good parts above it"
 
 

@@ -58,7 +58,7 @@ def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good
         assert row["verdict"] == ("anomalous" if row["score"] > row["threshold"] else "normal")
     assert found[Path("b/0.png")]["verdict"] == "anomalous"
     assert max(found, key=lambda path: found[path]["score"]) == Path("b/0.png")
-    assert "the highest score of 4 good parts, each compared with the other 3; expect about 20% of good parts" in err
+    assert "the highest score of 4 good parts, each scored as if it were new; expect about 20% of good parts" in err
 
     _, out, _ = run("detect", parts, "--object", "nut", "--normal", good, "--json", "--threshold-quantile", "0.5")
     assert json.loads(out.splitlines()[0])["threshold"] == pytest.approx(sorted(alone)[2], abs=1e-4)

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.anomaly.detectors.bank import Bank
-from gadkit.anomaly.detectors.base import Base, by_part, check_backbone, shares, without
+from gadkit.anomaly.detectors.base import Base, check_backbone
+from gadkit.anomaly.detectors.parts import by_part, shares, without
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import positive, share, whole
 from gadkit.protocols import AnomalyResult, Backbone
@@ -146,6 +147,15 @@ class PatchKNN(Base):
         """How the scores came about."""
         return f"Each spot of an image was compared with {_good(self.shots)}"
 
+    def remarks(self) -> Sequence[str]:
+        """Whether the memory of good parts has been thinned."""
+        if not self.shots or len(self.bank_) == self._every():
+            return ()
+        return (
+            f"the memory keeps {len(self.bank_)} of the {self._every()} patches of good parts, spread out; held out, "
+            f"good parts are compared with others of them, {FOLDS - 1} in {FOLDS} at least",
+        )
+
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
         bank = self._empty()
         for some in _needed(normal, self):
@@ -158,8 +168,7 @@ class PatchKNN(Base):
         That takes long, so at most `FOLDS` banks are made.  More parts share them: every bank lacks a fold of the
         parts, and scores those.
         """
-        rows, columns = self.backbone.grid
-        if self.thin is None and len(self.bank_) == self.shots * rows * columns * self.turns:
+        if self.thin is None and len(self.bank_) == self._every():
             for first, last in shares(counts):
                 yield self._with(bank_=self._enough(without(self.bank_, first, last, self.shots)))
             return
@@ -180,6 +189,11 @@ class PatchKNN(Base):
         """The rows that each of a few images adds to the bank: the patches of all its turns."""
         turns = _turned(self._prepared(images), self.turns)
         return torch.cat([self._patches(turn).flatten(1, 2) for turn in turns], 1)
+
+    def _every(self) -> int:
+        """How many patches the good parts have."""
+        rows, columns = self.backbone.grid
+        return self.shots * rows * columns * self.turns
 
     def _empty(self) -> Bank:
         return Bank(None if self.bank is None else int(self.bank * 1e6), self.thin)

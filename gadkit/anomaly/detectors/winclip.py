@@ -17,7 +17,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from gadkit.anomaly.detectors.base import Base, shares, without
+from gadkit.anomaly.detectors.base import Base
+from gadkit.anomaly.detectors.parts import shares, without
 from gadkit.anomaly.maps import association, harmonic_mean, spread_windows, upsample, window_indices
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
 from gadkit.backbones.openclip import CHUNK, OpenCLIP
