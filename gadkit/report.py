@@ -23,8 +23,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 from torch import Tensor
 
-from gadkit.checks import check_finite
-from gadkit.viz import ANOMALY, Scale, anomaly_scale, overlay
+from gadkit.viz import ANOMALY, Scale, overlay, scale_beyond
 
 SIDE, LIMIT = 384, 1000
 TEMPLATES = Path(__file__).parent / "assets"
@@ -45,14 +44,14 @@ class Facts:
 class Report:
     """Takes images one by one, keeps their pictures on disk, and gives the page piece by piece.
 
-    `normal_maps` are those of normal images that the detector was not given: they set the colours, so that good parts
-    stay clear, and `fixed` only says how far the colours reach at least.  Without them, or where they are all one
-    value, colours stand for `fixed` values.
+    `usual` are the median and the extreme (`viz.extremes`) of maps of normal images that the detector was not given:
+    they set the colours, so that good parts stay clear, and `fixed` only says how far the colours reach at least.
+    Without them, or where they are one value, as with copies, colours stand for `fixed` values.
     """
 
-    def __init__(self, normal_maps: Float[Tensor, "k h w"] | None, fixed: Scale) -> None:
-        self.on_normal = normal_maps is not None and _varies(normal_maps)
-        self.scale = anomaly_scale(normal_maps, top=fixed.high) if self.on_normal else fixed
+    def __init__(self, usual: tuple[float, float] | None, fixed: Scale) -> None:
+        self.scale = colours_of(usual, fixed)
+        self.on_normal = self.scale is not fixed
         self._rows: list[tuple[float, str, int, int]] = []
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the report
 
@@ -94,11 +93,9 @@ class Report:
         return {"path": path, "score": score, "photo": photo, "heat": heat, "verdict": verdict}
 
 
-def _varies(maps: Float[Tensor, "k h w"]) -> bool:
-    """Whether maps have a median and an extreme: those of copies, or with a score for each image, may not."""
-    values = check_finite(maps, "normal_maps").detach().float().cpu().numpy()
-    low, high = np.quantile(values, [0.5, 0.995])
-    return bool(low < high)
+def colours_of(usual: tuple[float, float] | None, fixed: Scale) -> Scale:
+    """The scale of all pictures of a run: by what is usual in good parts, where that is known and varies."""
+    return fixed if usual is None or usual[0] == usual[1] else scale_beyond(*usual, fixed.high)
 
 
 def _template() -> Template:

@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   gadkit detect one.jpg two.png --object capsule --json | jq 'select(.score > 0.5) | .path'
   gadkit detect parts/ --object carpet --normal good/ --threshold-quantile 0.95 --maps maps/
   gadkit detect parts/ --detector patch-knn --normal good/
+  gadkit fit --normal good/ --object bolt --out bolt.gad && gadkit detect new/ --fitted bolt.gad
 
 detectors:
 {detectors}
@@ -54,15 +55,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         EXAMPLES.replace("{detectors}", "\n".join(_described())),
         parents.images("IMAGES", "folders and files, also a category of a data set, as MVTec AD or VisA"),
         parents.bits(),
+        parents.pixels(),
+        parents.detector(f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"),
         parents.model(),
         parents.out("write report.html and scores.csv there"),
     )
-    command.add_argument("--object", metavar="NAME", help='what the images show, as in "metal nut"')
-    command.add_argument(
-        "--normal", type=Path, metavar="DIR", help="images of good parts; two or more give a threshold"
-    )
-    command.add_argument(
-        "--detector", metavar="NAME", default=DEFAULT, help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"
+    good = command.add_mutually_exclusive_group()
+    good.add_argument("--normal", type=Path, metavar="DIR", help="images of good parts; two or more give a threshold")
+    good.add_argument(
+        "--fitted", type=Path, metavar="FILE", help="a detector that `gadkit fit` has kept, with its good parts"
     )
     line = command.add_mutually_exclusive_group()
     line.add_argument("--threshold", type=float, metavar="X", help="call images above X anomalous")
@@ -77,6 +78,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument(
         "--maps", type=Path, metavar="DIR", help="write each map there, float32 .npy at the image's size"
+    )
+    command.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="write two PNG of each image there: NAME.heat.png, its map over it, and NAME.outline.png, with lines "
+        "around what is stranger than anything in a good part (or above --threshold, where no good parts are known)",
     )
     command.set_defaults(run=run)
 
@@ -97,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     task = inspection.planned(arguments)
     with ExitStack() as folders:
-        for folder, option in ((arguments.out, "--out"), (arguments.maps, "--maps")):
+        for folder, option in _folders(arguments):
             if folder is not None:
                 folders.enter_context(claimed(folder, option))
         streams.remark(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
@@ -110,28 +118,36 @@ def run(arguments: argparse.Namespace) -> int:
             raise
 
 
+def _folders(arguments: argparse.Namespace) -> tuple[tuple[Path | None, str], ...]:
+    """The folders to write to, each with its option."""
+    return (arguments.out, "--out"), (arguments.maps, "--maps"), (arguments.pictures, "--pictures")
+
+
 def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detector") -> int:
     """Score one image after the other, and write all that was asked for.  An output that fails is named."""
     from gadkit.cli import outputs, sources, streams, words
     from gadkit.cli.outputs import attempt
-    from gadkit.report import Report
+    from gadkit.report import Report, colours_of
     from gadkit.viz import Scale
 
     root, reading = sources.common_root(arguments.images), True
-    page = nullcontext()
-    if arguments.out is not None:
-        maps = None if task.normal is None else task.normal.maps
-        page = closing(Report(maps, Scale(*detector.map_range)))
+    others = [folder for folder, _ in _folders(arguments) if folder is not None]
+    usual, fixed = task.fitting.usual, Scale(*detector.map_range)
+    colours = colours_of(usual, fixed)
+    page = nullcontext() if arguments.out is None else closing(Report(usual, fixed))
     with page as report:
         for row, path, image, heat in task.score(detector):
             if arguments.json and reading:
                 with attempt(task.failed):
                     reading = streams.results(row.json())
-                if not reading and arguments.out is arguments.maps is None:
+                if not reading and not others:
                     return 0  # the reader has seen enough, and nothing else was asked for
             if arguments.maps is not None:
                 with attempt(task.failed):
                     outputs.write_map(arguments.maps, path, root, heat.cpu().numpy())
+            if arguments.pictures is not None:
+                with attempt(task.failed):
+                    outputs.write_pictures(arguments.pictures, path, root, image, heat, colours, task.contour)
             if report is not None:
                 with attempt(task.failed):
                     report.add(row.path, image, heat, row.score)
@@ -147,7 +163,7 @@ def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detec
         with attempt(task.failed):
             streams.results(*outputs.table(task.rows))
     streams.remark(*words.after(task, arguments.out))
-    return 1 if task.skipped or task.failed else 0
+    return 1 if task.skipped.lines or task.failed else 0
 
 
 def _keep(arguments: argparse.Namespace, task: "Inspection") -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
 
+from gadkit import viz
 from gadkit.cli.streams import printable, remark
 from gadkit.files import explain, replacing
 
@@ -125,14 +128,42 @@ def write_map(folder: Path, image: Path, root: Path, heat: Float[np.ndarray, "h 
     So `a/1.png`, `a/1.jpg` and `b/1.png` give three files.  Raises ValueError for a name that leads out of `folder`,
     and where a file of that name holds no map.
     """
-    path = folder / (os.path.relpath(image, root) + ".npy")
+    with atomic(_beside(folder, image, root, ".npy"), "wb") as file:
+        np.save(file, heat.astype(np.float32), allow_pickle=False)
+
+
+def write_pictures(
+    folder: Path,
+    image: Path,
+    root: Path,
+    photo: UInt8[Tensor, "3 h w"],
+    heat: Float[Tensor, "h w"],
+    scale: viz.Scale,
+    contour: float | None,
+) -> None:
+    """Save a photograph with its map over it, and one with lines around what lies above `contour`, if there is one.
+
+    Both are PNG at the photograph's size, named as `write_map` does it, with `.heat.png` and `.outline.png` behind.
+    Raises ValueError for a name that leads out of `folder`.
+    """
+    photos, maps = photo[None].cpu(), heat[None].cpu()
+    pictures = {"heat": viz.overlay(photos, maps, scale)}
+    if contour is not None:
+        pictures["outline"] = viz.outlined(photos, maps > contour)
+    for kind, picture in pictures.items():
+        with atomic(_beside(folder, image, root, f".{kind}.png"), "wb") as file:
+            Image.fromarray(picture[0].permute(1, 2, 0).numpy()).save(file, "PNG")
+
+
+def _beside(folder: Path, image: Path, root: Path, ending: str) -> Path:
+    """The image's own name below `root`, in `folder` and with an ending.  Raises ValueError for one that leads out."""
+    path = folder / (os.path.relpath(image, root) + ending)
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path}: expected the name of a map below {folder}, got one outside")
     if os.path.lexists(path) and not _is_map(path):
         raise ValueError(f"{path}: expected a map of an earlier run in this place, or none, got yours")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path, "wb") as file:
-        np.save(file, heat.astype(np.float32), allow_pickle=False)
+    return path
 
 
 def _is_map(path: Path) -> bool:

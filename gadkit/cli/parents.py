@@ -56,6 +56,60 @@ def bits() -> argparse.ArgumentParser:
     return options
 
 
+def pixels() -> argparse.ArgumentParser:
+    """How large a photograph may be: `--max-pixels`."""
+    options = _options()
+    options.add_argument(
+        "--max-pixels",
+        type=lambda text: _whole(text, 4, 2**40),
+        metavar="N",
+        help="pass over photographs of more than N pixels, by name (default: what Pillow takes for a trap, some 179 "
+        "million)",
+    )
+    return options
+
+
+def detector(detectors: str) -> argparse.ArgumentParser:
+    """The detector, its backbone and its tiles; `detectors` lists the former and says which is the default."""
+    options = _options()
+    group = options.add_argument_group("the detector")
+    group.add_argument("--detector", metavar="NAME", help=detectors)
+    group.add_argument("--object", metavar="NAME", help='what the images show, as in "metal nut"')
+    group.add_argument("--backbone", metavar="NAME", help="its representation (default: the detector's own)")
+    group.add_argument(
+        "--weights", type=Path, metavar="FILE", help="a checkpoint to read in place of the backbone's own"
+    )
+    group.add_argument(
+        "--tiles",
+        type=_tiles,
+        metavar="N",
+        help="cut photographs into overlapping tiles of N x N pixels, and score each; none: squash photographs; auto, "
+        "the default: tiles of the network's input where the shorter side of all good parts (without any, of all "
+        "images) is over twice that",
+    )
+    group.add_argument(
+        "--bank",
+        type=_megabytes,
+        metavar="MB",
+        help="megabytes that the memory of good parts may take; beyond them it is thinned (default: 32)",
+    )
+    return options
+
+
+def _tiles(text: str) -> str | int:
+    return text if text in ("auto", "none") else _whole(text, 8, 2**16)
+
+
+def _megabytes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of megabytes above 0, got {text!r}")
+    return value
+
+
 def model() -> argparse.ArgumentParser:
     """Which weights compute, and where: `--preset` and `--device`."""
     options = _options()

@@ -6,10 +6,12 @@ Book: intro/run-it
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from gadkit.cli.outputs import count
@@ -49,7 +51,7 @@ def files_to_score(given: Sequence[Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for source in _without_masks_in(given):
-        entries = _entries(source)
+        entries = entries_of(source)
         for entry in [e for e in entries if e.split not in ("train", "validation")] or entries:
             found.setdefault(os.path.abspath(entry.path), entry.path)
     return list(found.values())
@@ -178,7 +180,7 @@ def normal_files(source: Path) -> list[Path]:
         )
     if is_mask(source):
         raise ValueError(f"--normal: expected images of good parts, got {source}: it holds masks of defects")
-    entries = _not_defective(_entries(source))
+    entries = _not_defective(entries_of(source))
     if any(e.label is not None for e in entries):
         entries = tuple(e for e in entries if e.label == 0 or os.path.isdir(e.path))  # a closed folder is to be named
     if entries and all(os.path.isdir(e.path) for e in entries):
@@ -194,19 +196,29 @@ def _not_defective(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(entry for entry in entries if entry.label is not None or not bad[entry.path.parent])
 
 
-def labels(given: Sequence[Path]) -> dict[Path, int]:
-    """The labels that the layout of a data set gives its images: 0 for normal, 1 for anomalous."""
-    return {e.path: e.label for source in given for e in _entries(source) if e.label is not None}
-
-
 def common_root(given: Sequence[Path]) -> Path:
     """The folder that all sources lie in."""
     return Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in given]))
 
 
-def run_of(files: Sequence[Path], bits: int | None = None) -> FileRun:
-    """The depth that all files of a run share, and remarks; ask once, for all files that will be compared."""
-    return examine(progress(files, "files"), bits)
+def run_of(files: Sequence[Path], bits: int | None = None, most: int | None = None) -> FileRun:
+    """The depth that all files of a run share, and remarks; ask once, for all files that will be compared.
+
+    Of files of more than `most` pixels only the header is read.
+    """
+    with up_to(most):
+        return examine(progress(files, "files"), bits, most)
+
+
+@contextmanager
+def up_to(most: int | None) -> Iterator[None]:
+    """Let Pillow read photographs of so many pixels, where that is more than it takes for a trap by itself."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if most is None or before is None else max(before, most)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def read(
@@ -216,14 +228,21 @@ def read(
     size: int | None = None,
     *,
     depth: Depth,
+    refuse: Callable[[Path], str | None] = lambda _: None,
+    check: Callable[[Tensor], str | None] = lambda _: None,
 ) -> Iterator[tuple[Path, UInt8[Tensor, "3 h w"]]]:
     """Read one file after the other behind a progress bar, resized to a square of `size` if given.
 
     `skip` is told the path of each file that can't be read, and why.  `depth` is that of the whole run (`run_of`).
+    `refuse` gives the reason why a file shall not be opened, `check` why an image can't be used.
     """
     for path in progress(files, what):
         try:
+            if reason := refuse(path):
+                raise BrokenImage(path, reason)
             image = read_image(path, depth)
+            if reason := check(image):
+                raise BrokenImage(path, reason)
         except BrokenImage as error:
             skip(path, error.reason)
         else:
@@ -246,7 +265,8 @@ def batches(
         yield paths, torch.stack(images)
 
 
-def _entries(source: Path) -> tuple[Entry, ...]:
+def entries_of(source: Path) -> tuple[Entry, ...]:
+    """The images of a folder or a single file.  Raises ValueError for a data set of several kinds of objects."""
     folder = ImageFolder(source)
     if len(folder.categories) > 1:
         some = ", ".join(folder.categories[:5]) + (", ..." if len(folder.categories) > 5 else "")

@@ -7,6 +7,7 @@ Book: intro/run-it
 """
 
 from gadkit.viz.clusters import plot_points, show_clusters, show_tree
+from gadkit.viz.contour import outlined
 from gadkit.viz.features import as_images, colour_fields, show_fields, show_rows
 from gadkit.viz.pictures import (
     contact_sheet,
@@ -17,7 +18,7 @@ from gadkit.viz.pictures import (
     show_windows,
 )
 from gadkit.viz.plots import plot_bars, plot_curves, plot_scatter, plot_scores, plot_shots
-from gadkit.viz.scale import Scale, anomaly_scale
+from gadkit.viz.scale import Scale, anomaly_scale, extremes, scale_beyond
 from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "as_images",
     "colour_fields",
     "contact_sheet",
+    "extremes",
+    "outlined",
     "overlay",
     "plot_bars",
     "plot_curves",
@@ -37,6 +40,7 @@ __all__ = [
     "plot_scatter",
     "plot_scores",
     "plot_shots",
+    "scale_beyond",
     "show_clusters",
     "show_comparison",
     "show_detections",

@@ -49,12 +49,22 @@ def anomaly_scale(normal_maps: Float[Tensor, "b h w"], quantile: float = 0.995, 
 
     Raises ValueError for no maps, NaN, or maps that are all one value.
     """
+    return scale_beyond(*extremes(normal_maps, quantile), top)
+
+
+def extremes(normal_maps: Float[Tensor, "..."], quantile: float = 0.995) -> tuple[float, float]:
+    """The median and the `quantile` of all pixels of normal maps.  Raises ValueError for no maps, and NaN."""
     if normal_maps.numel() == 0:
         raise ValueError(f"normal_maps: expected at least one map, got shape {tuple(normal_maps.shape)}")
     if not 0.5 < quantile <= 1:
         raise ValueError(f"quantile: expected a number in (0.5, 1], got {quantile}")
     values = check_finite(normal_maps, "normal_maps").detach().float().cpu().numpy()
     median, extreme = map(float, np.quantile(values, [0.5, quantile]))
+    return median, extreme
+
+
+def scale_beyond(median: float, extreme: float, top: float | None = None) -> Scale:
+    """`anomaly_scale` from the median and the extreme of normal maps.  Raises ValueError where they are one value."""
     if median == extreme:
         raise ValueError(f"normal_maps: expected maps that vary, got {median:.4g} everywhere")
     twice = 2 * extreme - median

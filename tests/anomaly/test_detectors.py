@@ -174,6 +174,50 @@ def test_leaving_one_out_of_a_bank_of_another_kind(make: Make, pictures: Tensor,
         same(found, make("patch-knn", **parameters).fit(others).score(pictures[i : i + 1]))
 
 
+@few_shot
+def test_good_parts_in_batches_of_any_size(make: Make, pictures: Tensor, name: str) -> None:
+    batches = [pictures[:1], pictures[1:4], pictures[4:6, :, :33]]
+    detector = make(name).fit(batches)
+    assert detector.shots == 6
+    whole = make(name).fit(pictures[:4]).score(pictures[4:])
+    same(make(name).fit(iter([pictures[:1], pictures[1:4]])).score(pictures[4:]), whole)
+    found = list(detector.leave_one_out(batches, [2, 1, 3]))
+    assert [len(result.scores) for result in found] == [1, 1, 1, 1, 2], "no result holds two parts"
+    others = [[pictures[2:4], batches[2]], [pictures[:2], pictures[3:4], batches[2]], [pictures[:3]]]
+    for part, image, result in ((0, pictures[:1], found[0]), (0, pictures[1:2], found[1]), (2, batches[2], found[4])):
+        same(result, make(name).fit(others[part]).score(image))
+
+
+@pytest.mark.usefixtures("untyped")
+@few_shot
+def test_batches_that_do_not_fit_are_named(make: Make, pictures: Tensor, name: str) -> None:
+    detector = make(name).fit([pictures[:2], pictures[2:4]])
+    with pytest.raises(ValueError, match="expected at least one, got none"):
+        make(name).fit([])
+    with pytest.raises(ValueError, match="read more than once, got an iterator"):
+        next(detector.leave_one_out(iter([pictures[:4]])))
+    for batches, words in (([pictures[:3]], "got fewer"), ([pictures[:3], pictures[:2]], "got more")):
+        with pytest.raises(ValueError, match=f"expected the 4 that the detector was fitted on, {words}"):
+            list(detector.leave_one_out(batches))
+    with pytest.raises(ValueError, match="expected the 4 that the detector was fitted on, got 3"):
+        next(detector.leave_one_out([pictures[:4]], [1, 2]))
+    with pytest.raises(ValueError, match="parts: expected a whole number from 1, got int 0"):
+        next(detector.leave_one_out([pictures[:4]], [4, 0]))
+
+
+def test_a_bank_within_a_bound(make: Make, pictures: Tensor) -> None:
+    """Left out are folds: each bank is that of the other folds' parts, and none is larger than the bound."""
+    bound = 30 * 32 * 4 / 1e6  # 30 of the 225 patches
+    detector = make("patch-knn", bank=bound).fit(pictures[:9])
+    assert detector.bank_.shape == (30, 32)
+    assert (detector.score(pictures).maps >= make("patch-knn").fit(pictures[:9]).score(pictures).maps - 1e-6).all()
+    for i, found in enumerate(detector.leave_one_out(pictures[:9])):
+        others = pictures[[j for j in range(9) if j % 5 != i % 5]]
+        same(found, make("patch-knn", bank=bound).fit(others.split(1)).score(pictures[i : i + 1]))
+    large = make("patch-knn", bank=1.0).fit(pictures[:4])
+    assert identical(large.score(pictures[4:]), make("patch-knn").fit(pictures[:4]).score(pictures[4:]))
+
+
 @every
 def test_words_and_colours(make: Make, pictures: Tensor, name: str) -> None:
     for normal in fits(name, pictures):

@@ -15,7 +15,7 @@ from photographs import Run
 from PIL import Image
 
 from gadkit.report import SIDE, Facts, Report
-from gadkit.viz import Scale
+from gadkit.viz import Scale, extremes
 
 ZERO_SHOT, FEW_SHOT = Scale(0.4, 1.0), Scale(0.2, 0.55)
 
@@ -110,7 +110,7 @@ def test_pictures_are_bounded_and_the_page_says_what_it_leaves_out(monkeypatch: 
 
 def test_good_parts_stay_clear() -> None:
     maps, grey = torch.rand(5, 20, 20) / 10 + 0.3, torch.full((3, 20, 20), 200, dtype=torch.uint8)
-    with closing(Report(maps, ZERO_SHOT)) as report:
+    with closing(Report(extremes(maps), ZERO_SHOT)) as report:
         assert report.scale.low == pytest.approx(float(maps.median()), abs=1e-3)
         report.add("good.png", grey, maps[0], 0.1)
         report.add("bad.png", grey, torch.full((20, 20), 0.6), 0.9)
@@ -129,11 +129,11 @@ def test_without_good_parts_the_colours_stand_for_fixed_values() -> None:
 
 def test_good_parts_that_are_copies_leave_the_fixed_colours() -> None:
     """Held out, a copy finds itself: all its map is 0, which is no scale."""
-    with closing(Report(torch.zeros(2, 8, 8), FEW_SHOT)) as report:
+    with closing(Report(extremes(torch.zeros(2, 8, 8)), FEW_SHOT)) as report:
         assert report.scale == FEW_SHOT
         assert "to 0.550, fixed" in "".join(report.pages(Facts("", "", [])))
     with pytest.raises(ValueError, match="1 NaN"):
-        Report(torch.tensor([[[0.0, float("nan")]]]), FEW_SHOT)
+        extremes(torch.tensor([[[0.0, float("nan")]]]))
 
 
 NASTY = [

@@ -24,6 +24,7 @@ class DetectorSpec:
     `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
     `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
+    `bank` is for those whose memory of good parts can be bounded: they take `bank`, in megabytes.
     """
 
     module: str
@@ -33,6 +34,7 @@ class DetectorSpec:
     few_shot: str = ""
     object_name: bool = False
     backbone: str = "clip"
+    bank: bool = False
 
 
 DETECTORS = {
@@ -47,6 +49,8 @@ DETECTORS = {
         *("knn", "PatchKNN"),
         "compares each patch with the most similar patch of the good parts",
         few_shot="Nearest patches",
+        backbone="efficientnet-lite0",
+        bank=True,
     ),
     "knn": DetectorSpec(
         *("knn", "KNN"),
@@ -70,6 +74,23 @@ def build(name: str, backbone: "Backbone", object_name: str | None = None, **par
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
     kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
     return kind(backbone, *([object_name] if row.object_name else []), **parameters)
+
+
+def backbone_of(name: str, asked: str | None = None, preset: str | None = None) -> str:
+    """The name of the backbone for a detector of the table: `asked`, by default the one of its row.
+
+    Raises ValueError for an unknown name and for a backbone without a text tower where the detector reads;
+    `WeightsUnavailable` for one that has no weights under `preset`.
+    """
+    from gadkit import zoo
+
+    row = DETECTORS[name]
+    backbone = asked or row.backbone
+    zoo.check([backbone], preset, "--backbone")
+    if row.object_name and zoo.TEXT not in zoo.row(backbone).gives:
+        readers = ", ".join(other for other in zoo.list(zoo.TEXT) if zoo.IMAGE in zoo.row(other).gives)
+        raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
+    return backbone
 
 
 def __getattr__(name: str) -> Any:

@@ -44,11 +44,12 @@ class Photo:
 class Header:
     """The header of a file, before its pixels are read.
 
-    `pixels` is their number; `deep` means more than eight bits a value; `alpha` that some may be transparent; `frames`
-    counts pages and frames, and `dropped` the bands, of which only colours and transparency are read.
+    `size` is height and width as stored, before the EXIF tag turns the picture; `deep` means more than eight bits a
+    value; `alpha` that some may be transparent; `frames` counts pages and frames, and `dropped` the bands, of which
+    only colours and transparency are read.
     """
 
-    pixels: int
+    size: tuple[int, int]
     deep: bool
     alpha: bool
     frames: int
@@ -87,7 +88,7 @@ def read_header(path: Path) -> Header:
         extra = tags.get(BANDS, 1) - COLOURS.get(tags.get(PHOTOMETRIC), 1)
         deep = is_deep(image)
         return Header(
-            pixels=image.width * image.height,
+            size=(image.height, image.width),
             deep=deep,
             alpha=alpha,
             frames=_frames(image),

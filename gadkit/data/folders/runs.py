@@ -3,6 +3,7 @@
 Book: intro/run-it
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,20 +22,21 @@ Number = TypeVar("Number", int, float)
 class FileRun:
     """The files that are compared with one another: one `depth` for all, and `remarks` on what is not as it seems.
 
-    `pixels` has the number of pixels of each file that can be opened, as it is stored.
+    Of each file that can be opened, as it is stored, `sizes` has height and width and `pixels` their product.
     """
 
     depth: Depth
     remarks: list[str] = field(default_factory=list)
     pixels: dict[Path, int] = field(default_factory=dict)
+    sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
 
-def examine(files: Iterable[Path], bits: int | None = None) -> FileRun:
+def examine(files: Iterable[Path], bits: int | None = None, most: int | None = None) -> FileRun:
     """Look at all files of a run before it: at their headers, and at the pixels of those with more than eight bits.
 
     Of these, white is the highest value of 8, 10, 12, 14 or 16 bits that holds nine in ten files, each but for one
-    pixel in a thousand, unless `bits` says it.  Files that cannot be read are passed over: reading names them.
-    Raises ValueError for `bits` outside 8 to 16.
+    pixel in a thousand, unless `bits` says it.  Files that cannot be read are passed over: reading names them.  Of
+    those with more than `most` pixels only the header is read.  Raises ValueError for `bits` outside 8 to 16.
     """
     run = FileRun(Depth(bits))
     whole: dict[Path, int] = {}
@@ -43,7 +45,9 @@ def examine(files: Iterable[Path], bits: int | None = None) -> FileRun:
     for path in files:
         try:
             header = read_header(path)
-            run.pixels[path] = header.pixels
+            run.sizes[path], run.pixels[path] = header.size, math.prod(header.size)
+            if most is not None and run.pixels[path] > most:
+                continue
             if header.deep:
                 deep = read_deep(path)
                 (floats if deep.floats else whole)[path] = deep.white() if deep.floats else deep.bits()
