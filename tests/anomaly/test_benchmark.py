@@ -179,3 +179,12 @@ def test_what_cannot_be_measured(root: Path, tmp_path: Path, untyped: None) -> N
     ):
         with pytest.raises(ValueError, match=message):
             list(run(Colours, [case], shots, quiet=True))
+
+
+def test_faults_of_the_whole_are_a_protocol_of_their_own() -> None:
+    local, everywhere = (factory_cases(("mesh",), "fixture", 1, (0,), 2, 32, *word)[0] for word in ((), ("global",)))
+    assert (local.data, everywhere.data) == ("fixture", "fixture, global")
+    assert set(everywhere.load().defects) == {"good", *factory.GLOBAL}
+    assert torch.equal(local.load().references, everywhere.load().references)
+    with pytest.raises(ValueError, match="defects: expected one of local, global, got 'both'"):
+        factory_cases(("mesh",), defects="both")
