@@ -6,7 +6,7 @@ for a published one, or one detector for another, without changing a line.
 Book: anomaly/winclip
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -167,8 +167,11 @@ class Detector(Protocol):
         Below the first all is usual; at the second the detector is sure.
         """
 
-    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> "Detector":
-        """Learn from k normal images; None asks for zero-shot detection, and is a ValueError where there is none."""
+    def fit(self, normal: UInt8[Tensor, "k 3 h w"] | Iterable[Tensor] | None = None) -> "Detector":
+        """Learn from k normal images: one batch, or batches, each of any size, that are read once and not kept.
+
+        None asks for zero-shot detection, and is a ValueError where there is none.
+        """
 
     def encode(self, images: UInt8[Tensor, "b 3 h w"]) -> Encoded:
         """Do what is expensive, once; the result can be scored after any `fit`, and needs none."""
@@ -176,10 +179,15 @@ class Detector(Protocol):
     def score(self, images: UInt8[Tensor, "b 3 h w"] | Encoded) -> AnomalyResult:
         """Score images, or what `encode` made of them, and every pixel.  Raises RuntimeError before `fit`."""
 
-    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
-        """The k normal images of `fit`, one after the other, each scored as if only the other k - 1 had been given.
+    def leave_one_out(
+        self, normal: UInt8[Tensor, "k 3 h w"] | Iterable[Tensor], parts: Sequence[int] | None = None
+    ) -> Iterator[AnomalyResult]:
+        """The normal images of `fit` in their order, each scored as if it had not been given; the detector stays.
 
-        The detector stays as it is.  Raises ValueError for fewer than two images or another number than `shots`.
+        `normal` is what `fit` was given; batches are read more than once.  `parts` says how many images in a row show
+        one part: these are left out together, and a result then holds some images of one part.  Without it each image
+        is a part, and a result holds one image.  Raises ValueError for fewer than two parts, or another number of
+        images than `shots`.
         """
 
     def explain(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS
+from gadkit.anomaly.detectors import DEFAULT, DETECTORS, backbone_of
 from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     shots = _checked(arguments)
     preset, device = zoo.preset(arguments.preset), runtime.device(arguments.device)
-    names = _backbones(arguments, preset)
+    names = {name: backbone_of(name, arguments.backbone, preset) for name in arguments.detectors}
     cases, rows, asked = _cases(arguments), _earlier(arguments.out), []
     fixed = {"preset": preset, "size": _size(arguments), "bits": arguments.bits}
     fixed |= {"references": _references(arguments)}
@@ -105,19 +105,6 @@ def _checked(arguments: argparse.Namespace) -> dict[str, list[int]]:
         if left := sorted(set(arguments.shots) - set(shots[name])):
             streams.remark(f"{name} is left out at {' and '.join(map(str, left))} shots, which it cannot do")
     return shots
-
-
-def _backbones(arguments: argparse.Namespace, preset: str) -> dict[str, str]:
-    """The backbone of each detector.  Raises ValueError for an unknown one, and for a missing text encoder."""
-    from gadkit import zoo
-
-    names = {name: arguments.backbone or DETECTORS[name].backbone for name in arguments.detectors}
-    zoo.check(list(names.values()), preset, "--backbone")
-    for name, backbone in names.items():
-        if DETECTORS[name].object_name and zoo.TEXT not in zoo.row(backbone).gives:
-            readers = ", ".join(zoo.list(zoo.TEXT))
-            raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
-    return names
 
 
 def _cases(arguments: argparse.Namespace) -> list["Case"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gadkit.checks import check_finite, checked, describe, one_of, positive, whole
 from gadkit.nn.private import linear
+from gadkit.runtime import progress
 
 METRICS = ("cosine", "l2")
 CHUNK = 1 << 22  # similarities held at once: 16 MB, which a processor keeps close; a GPU has room for more
@@ -114,13 +115,14 @@ def knn_vote(
 
 @checked
 def k_centre(
-    x: Float[Tensor, "n d"], count: int, first: int = 0
+    x: Float[Tensor, "n d"], count: int, first: int = 0, quiet: bool = True
 ) -> tuple[Int[Tensor, "count"], Float[Tensor, "count"]]:
     """Greedy k-centre: start with row `first`, then again and again the row farthest from all chosen ones.
 
     Returns the chosen rows in their order and, beside each, the radius that was left when it had been chosen: the
     largest distance of any row to the nearest chosen one.  Radii never rise, and the last is at most twice the best
-    possible (Gonzalez 1985).  Raises ValueError for a count or a first row that does not exist.
+    possible (Gonzalez 1985).  `quiet` hides the progress bar.  Raises ValueError for a count or a first row that does
+    not exist.
     """
     x = check_features(x)
     if not 1 <= count <= len(x) or not 0 <= first < len(x):
@@ -130,7 +132,7 @@ def k_centre(
     nearest = torch.full_like(x[:, 0], torch.inf)  # distance to the nearest chosen row
     chosen, radii = torch.empty(count, dtype=torch.long, device=x.device), torch.empty_like(nearest[:count])
     pick = torch.tensor(first, device=x.device)
-    for i in range(count):
+    for i in progress(range(count), "k-centre", quiet=quiet):
         chosen[i] = pick
         nearest = torch.minimum(nearest, distances_to(x, x[pick]))
         nearest[pick] = -1  # where rows coincide, none is chosen twice

@@ -47,6 +47,7 @@ DETECTORS = {
         *("knn", "PatchKNN"),
         "compares each patch with the most similar patch of the good parts",
         few_shot="Nearest patches",
+        backbone="efficientnet-lite0",
     ),
     "knn": Row(
         *("knn", "KNN"),
@@ -70,6 +71,23 @@ def build(name: str, backbone: "Backbone", object_name: str | None = None, **par
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
     kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
     return kind(backbone, *([object_name] if row.object_name else []), **parameters)
+
+
+def backbone_of(name: str, asked: str | None = None, preset: str | None = None) -> str:
+    """The name of the backbone for a detector of the table: `asked`, by default the one of its row.
+
+    Raises ValueError for an unknown name and for a backbone without a text tower where the detector reads;
+    `WeightsUnavailable` for one that has no weights under `preset`.
+    """
+    from gadkit import zoo
+
+    row = DETECTORS[name]
+    backbone = asked or row.backbone
+    zoo.check([backbone], preset, "--backbone")
+    if row.object_name and zoo.TEXT not in zoo.row(backbone).gives:
+        readers = ", ".join(zoo.list(zoo.TEXT))
+        raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
+    return backbone
 
 
 def __getattr__(name: str) -> Any:

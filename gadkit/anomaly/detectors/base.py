@@ -9,7 +9,7 @@ Book: anomaly/winclip
 import copy
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_finite, check_images, describe
+from gadkit.checks import check_finite, check_images, describe, whole
 from gadkit.protocols import AnomalyResult, Backbone, DetectorState, Encoded
 
 D = TypeVar("D")  # the detector's own class
@@ -47,15 +47,22 @@ class Base:
         return getattr(self, "shots_", 0)
 
     @torch.no_grad()
-    def fit(self: D, normal: UInt8[Tensor, "k 3 h w"] | None = None) -> D:
-        """Learn from k normal images, or from none where the detector can do without.
+    def fit(self: D, normal: UInt8[Tensor, "k 3 h w"] | Iterable[Tensor] | None = None) -> D:
+        """Learn from k normal images, a batch or batches of any size each, or from none where that is possible.
 
-        Raises ValueError for anything but uint8 RGB images, and for None where normal images are needed.
+        Batches are read once, a few images at a time, and not kept.  Raises ValueError for anything but uint8 RGB
+        images, for no images at all, and for None where normal images are needed.
         """
-        if normal is not None:
-            check_images(normal, "normal images")
-        self._fit(normal)
-        self.shots_ = 0 if normal is None else len(normal)
+        count = 0
+
+        def groups(given: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
+            nonlocal count
+            for batch in batches(given):
+                count += len(batch)
+                yield from batch.split(self._group())
+
+        self._fit(None if normal is None else groups(normal))
+        self.shots_ = count
         return self
 
     @torch.no_grad()
@@ -86,15 +93,17 @@ class Base:
         found = [self._score(features, size) for features in parts]
         return AnomalyResult(*(torch.cat([getattr(f, what) for f in found]).to(where) for what in ("maps", "scores")))
 
-    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
-        """The normal images of `fit`, each scored as if only the others had been given: here by fitting k times.
-
-        Raises ValueError for fewer than two images, or another number than the detector was fitted on.
-        """
-        count = self._check_left_out(normal)
-        for index in range(count):
-            others = torch.cat([normal[:index], normal[index + 1 :]])
-            yield copy.copy(self).fit(others).score(normal[index : index + 1])
+    def leave_one_out(
+        self, normal: UInt8[Tensor, "k 3 h w"] | Iterable[Tensor], parts: Sequence[int] | None = None
+    ) -> Iterator[AnomalyResult]:
+        """The normal images of `fit`, each scored as if its part had not been given; see `protocols.Detector`."""
+        counts = self._check_left_out(normal, parts)
+        others, last, other = self._others(normal, counts), -1, self
+        for part, images in by_part(normal, counts):
+            if part != last:
+                other, last = next(others), part
+            for some in images.split(self._group()):
+                yield other.score(some)
 
     def remarks(self) -> Sequence[str]:
         """Remarks for the user, to be read before the scores are trusted."""
@@ -144,9 +153,17 @@ class Base:
         """Features of a few images on the backbone's device; without `full` only those that `_score` needs now."""
         raise NotImplementedError
 
-    def _fit(self, normal: UInt8[Tensor, "k 3 h w"] | None) -> None:
-        """Set everything that `learnt` names.  Raises ValueError for None where normal images are needed."""
+    def _fit(self, normal: Iterator[Tensor] | None) -> None:
+        """Set everything that `learnt` names, from normal images of which a few come at a time.
+
+        Raises ValueError for None where normal images are needed.
+        """
         raise NotImplementedError
+
+    def _others(self: D, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator[D]:
+        """For each part the detector as it would be without that part's images: here fitted once more."""
+        for first, last in shares(counts):
+            yield copy.copy(self).fit(_except(normal, first, last))
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
         """Maps and scores of a few images."""
@@ -225,15 +242,61 @@ class Base:
             raise ValueError("encoded: expected at least one image, got none")
         return next(iter(encoded.features.values()))
 
-    def _check_left_out(self, normal: Any) -> int:
-        """The number of normal images, if they can be those of `fit`."""
+    def _check_left_out(self, normal: Any, parts: Sequence[int] | None) -> list[int]:
+        """How many normal images each part has, if they can be those of `fit`."""
         self._check_fitted()
-        count = len(check_images(normal, "normal images"))
-        if count < 2:
-            raise ValueError("normal images: expected at least 2, to compare each with the others, got 1")
-        if count != self.shots:
-            raise ValueError(f"normal images: expected the {self.shots} that the detector was fitted on, got {count}")
-        return count
+        if isinstance(normal, Iterator):  # a generator would be empty when it is read again
+            raise ValueError("normal images: expected batches that can be read more than once, got an iterator")
+        given = len(check_images(normal, "normal images")) if isinstance(normal, Tensor) else self.shots
+        counts = [1] * given if parts is None else [whole("parts", count) for count in parts]
+        if len(counts) < 2:
+            raise ValueError(f"normal images: expected at least 2, to compare each with the others, got {len(counts)}")
+        if given != self.shots or sum(counts) != self.shots:
+            other = given if given != self.shots else sum(counts)
+            raise ValueError(f"normal images: expected the {self.shots} that the detector was fitted on, got {other}")
+        return counts
+
+
+def batches(normal: Any) -> Iterator[UInt8[Tensor, "b 3 h w"]]:
+    """Normal images, given as one batch or as several.  Raises ValueError for what is no batch, and for none."""
+    if isinstance(normal, Tensor | str) or not isinstance(normal, Iterable):
+        yield check_images(normal, "normal images")
+        return
+    empty = True
+    for batch in normal:
+        empty = False
+        yield check_images(batch, "normal images")
+    if empty:
+        raise ValueError("normal images: expected at least one, got none")
+
+
+def by_part(normal: Any, counts: Sequence[int]) -> Iterator[tuple[int, UInt8[Tensor, "b 3 h w"]]]:
+    """Normal images piece by piece, each with the number of its part: no piece holds images of two parts.
+
+    Part i has counts[i] images.  Raises ValueError where there are more or fewer images than that.
+    """
+    ends, part, room, total = iter(counts), -1, 0, sum(counts)
+    for batch in batches(normal):
+        while len(batch):
+            if not room:
+                part, room = part + 1, next(ends, 0)
+            if not room:
+                raise ValueError(f"normal images: expected the {total} that the detector was fitted on, got more")
+            piece, batch = batch[:room], batch[room:]
+            room -= len(piece)
+            yield part, piece
+    if room or part + 1 < len(counts):
+        raise ValueError(f"normal images: expected the {total} that the detector was fitted on, got fewer")
+
+
+def _except(normal: Any, first: int, last: int) -> Iterator[UInt8[Tensor, "b 3 h w"]]:
+    """Normal images without those from number `first` to before `last`."""
+    at = 0
+    for batch in batches(normal):
+        numbers = torch.arange(at, at + len(batch))
+        at += len(batch)
+        if (kept := (numbers < first) | (numbers >= last)).any():
+            yield batch[kept]
 
 
 def check_backbone(backbone: Any) -> None:
@@ -242,7 +305,15 @@ def check_backbone(backbone: Any) -> None:
         raise ValueError(f"backbone: expected one with preprocess and encode_image, got {describe(backbone)}")
 
 
-def without(bank: Float[Tensor, "m e"], index: int, count: int) -> Float[Tensor, "n e"]:
-    """A memory bank without the share of image `index`, of `count` images with equally many rows."""
-    images = bank.unflatten(0, (count, -1))  # (k, m / k, e)
-    return torch.cat([images[:index], images[index + 1 :]]).flatten(0, 1)
+def without(bank: Float[Tensor, "m e"], first: int, last: int, count: int) -> Float[Tensor, "n e"]:
+    """A memory bank of `count` images with equally many rows, without the rows of images `first` to before `last`."""
+    rows = len(bank) // count
+    return torch.cat([bank[: first * rows], bank[last * rows :]])
+
+
+def shares(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The numbers of each part's images, from the first to before the last; part i has counts[i]."""
+    first = 0
+    for count in counts:
+        yield first, first + count
+        first += count

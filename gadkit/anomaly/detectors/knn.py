@@ -9,20 +9,22 @@ Book: anomaly/representations
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
-from gadkit.anomaly.detectors.base import Base, check_backbone, without
+from gadkit.anomaly.detectors.bank import Bank
+from gadkit.anomaly.detectors.base import Base, by_part, check_backbone, shares, without
 from gadkit.anomaly.maps import upsample
-from gadkit.checks import share, whole
+from gadkit.checks import positive, share, whole
 from gadkit.protocols import AnomalyResult, Backbone
-from gadkit.search.neighbors import k_centre, topk
+from gadkit.search.neighbors import topk
 
 CHUNK = 16  # images encoded at once
+FOLDS = 5  # of the good parts, where a thinned bank has to be made once more for each
 FAR = (0.2, 1.0)  # of 1 - cos: good parts stay below; at 1 nothing is shared
 
 
@@ -70,17 +72,16 @@ class KNN(Base):
         """How the scores came about."""
         return f"Each image was compared as a whole with {_good(self.shots)}"
 
-    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
-        """As the base class has it, but encodes every image once."""
-        count, encoded = self._check_left_out(normal), self.encode(normal)
-        for i in range(count):
-            yield self._with(bank_=without(self.bank_, i, count)).score(encoded[i : i + 1])
+    def _fit(self, normal: Iterator[Tensor] | None) -> None:
+        bank = torch.cat([self._encode(some, full=True)["vectors"] for some in _needed(normal, self)])
+        if len(bank) < self.k:
+            raise ValueError(f"normal images: expected at least k = {self.k}, got {len(bank)}")
+        self.bank_ = bank
 
-    def _fit(self, normal: Tensor | None) -> None:
-        images = _needed(normal, self)
-        if len(images) < self.k:
-            raise ValueError(f"normal images: expected at least k = {self.k}, got {len(images)}")
-        self.bank_ = torch.cat([self._encode(some, full=True)["vectors"] for some in images.split(self.chunk)])
+    def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["KNN"]:
+        """As the base class has it, but from what `fit` has encoded."""
+        for first, last in shares(counts):
+            yield self._with(bank_=without(self.bank_, first, last, self.shots))
 
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
         prepared = self.backbone.preprocess(images.to(self.backbone.device))
@@ -104,6 +105,7 @@ class PatchKNN(Base):
               with equal weight; None takes the backbone's `patch_layers`.
     `k`       neighbours that count for a patch.
     `thin`    share of the bank to keep, spread out by k-centre greedy; None keeps it all.
+    `bank`    megabytes that the bank may take: beyond them it is thinned while it is filled (`bank.Bank`).
     `turns`   how many rotations of each normal image enter the bank, at equal angles (AnomalyDINO takes 8).
     `top`     share of an image's patches, the most distant ones, whose mean is its score.
     `chunk`   images encoded at once: bounds the memory, changes no result.
@@ -121,6 +123,7 @@ class PatchKNN(Base):
         *,
         k: int = 1,
         thin: float | None = None,
+        bank: float | None = None,
         turns: int = 1,
         top: float = 0.01,
         chunk: int = CHUNK,
@@ -132,6 +135,7 @@ class PatchKNN(Base):
         self.backbone, self.layers = backbone, tuple(layers)
         self.k, self.turns, self.chunk = whole("k", k), whole("turns", turns), whole("chunk", chunk)
         self.thin, self.top = None if thin is None else share("thin", thin), share("top", top)
+        self.bank = None if bank is None else positive("bank", bank)
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -142,29 +146,45 @@ class PatchKNN(Base):
         """How the scores came about."""
         return f"Each spot of an image was compared with {_good(self.shots)}"
 
-    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
-        """As the base class has it, but encodes every image once; a thin bank is thinned anew for each."""
-        count, encoded = self._check_left_out(normal), self.encode(normal)
-        full = self.bank_ if self.thin is None else self._rows(normal).flatten(0, 1)
-        for i in range(count):
-            yield self._with(bank_=self._thinned(without(full, i, count))).score(encoded[i : i + 1])
+    def _fit(self, normal: Iterator[Tensor] | None) -> None:
+        bank = self._empty()
+        for some in _needed(normal, self):
+            bank.add(self._rows(some).flatten(0, 1))
+        self.bank_ = self._enough(bank.rows())
 
-    def _fit(self, normal: Tensor | None) -> None:
-        self.bank_ = self._thinned(self._rows(_needed(normal, self)).flatten(0, 1))
+    def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["PatchKNN"]:
+        """As the base class has it, but from what `fit` has encoded; a bank that was thinned is made anew.
+
+        That takes long, so at most `FOLDS` banks are made.  More parts share them: every bank lacks a fold of the
+        parts, and scores those.
+        """
+        rows, columns = self.backbone.grid
+        if self.thin is None and len(self.bank_) == self.shots * rows * columns * self.turns:
+            for first, last in shares(counts):
+                yield self._with(bank_=self._enough(without(self.bank_, first, last, self.shots)))
+            return
+        folds = min(FOLDS, len(counts))
+        banks = [self._empty() for _ in range(folds)]
+        for part, images in by_part(normal, counts):
+            for some in images.split(self.chunk):
+                found = self._rows(some).flatten(0, 1)
+                for fold, bank in enumerate(banks):
+                    if fold != part % folds:
+                        bank.add(found)
+        kept = [self._enough(bank.rows()) for bank in banks]
+        for part in range(len(counts)):
+            yield self._with(bank_=kept[part % folds])
 
     @torch.no_grad()
     def _rows(self, images: Tensor) -> Float[Tensor, "k m e"]:
-        """The rows that each image adds to the bank: the patches of all its turns."""
-        return torch.cat(
-            [
-                torch.cat([self._patches(turn).flatten(1, 2) for turn in _turned(self._prepared(some), self.turns)], 1)
-                for some in images.split(self.chunk)
-            ]
-        )
+        """The rows that each of a few images adds to the bank: the patches of all its turns."""
+        turns = _turned(self._prepared(images), self.turns)
+        return torch.cat([self._patches(turn).flatten(1, 2) for turn in turns], 1)
 
-    def _thinned(self, bank: Float[Tensor, "m e"]) -> Float[Tensor, "n e"]:
-        if self.thin is not None:
-            bank = bank[k_centre(bank, math.ceil(self.thin * len(bank)))[0]]
+    def _empty(self) -> Bank:
+        return Bank(None if self.bank is None else int(self.bank * 1e6), self.thin)
+
+    def _enough(self, bank: Float[Tensor, "m e"]) -> Float[Tensor, "m e"]:
         if len(bank) < self.k:
             raise ValueError(f"bank: expected at least k = {self.k} normal patches, got {len(bank)}")
         return bank
@@ -207,7 +227,7 @@ def _turned(x: Float[Tensor, "b 3 s s"], turns: int) -> Iterator[Float[Tensor, "
         yield F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def _needed(normal: Tensor | None, detector: Base) -> Tensor:
+def _needed(normal: Iterator[Tensor] | None, detector: Base) -> Iterator[Tensor]:
     if normal is None:
         raise ValueError(f"normal images: {type(detector).__name__} compares with normal images, so it needs some")
     return normal

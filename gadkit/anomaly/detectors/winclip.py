@@ -7,7 +7,7 @@ Source: Jeong et al., WinCLIP: Zero-/Few-Shot Anomaly Classification and Segment
 Book: anomaly/winclip
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from gadkit.anomaly.detectors.base import Base, without
+from gadkit.anomaly.detectors.base import Base, shares, without
 from gadkit.anomaly.maps import association, harmonic_mean, spread_windows, upsample, window_indices
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
 from gadkit.backbones.openclip import CHUNK, OpenCLIP
@@ -92,16 +92,6 @@ class WinCLIP(Base):
         """Zero-shot the probability of damage, undecided at 0.5; with references half of it is a distance."""
         return (0.2, 0.55) if self.shots else (0.4, 1.0)
 
-    def leave_one_out(self, normal: UInt8[Tensor, "k 3 h w"]) -> Iterator[AnomalyResult]:
-        """As the base class has it, but compares with what `fit` has encoded: no slower than `score`."""
-        count = self._check_left_out(normal)
-        for i in range(count):
-            other = self._with(
-                reference_patches_=without(self.reference_patches_, i, count),
-                reference_windows_={s: without(bank, i, count) for s, bank in self.reference_windows_.items()},
-            )
-            yield other.score(normal[i : i + 1])
-
     def explain(self) -> str:
         """How the scores came about."""
         words = f"Each image was compared with descriptions of a good and of a damaged {self.object_name.strip()}"
@@ -138,8 +128,8 @@ class WinCLIP(Base):
             raise RuntimeError("few_shot_maps: fit(normal) first, with normal images to compare with")
         return _join([self._few_shot(self._encode(some, full=True)) for some in self._split(images)])
 
-    def _fit(self, normal: Tensor | None) -> None:
-        parts = [] if normal is None else [self._encode(some, full=True) for some in self._split(normal)]
+    def _fit(self, normal: Iterator[Tensor] | None) -> None:
+        parts = [] if normal is None else [self._encode(some, full=True) for some in normal]
         self.text_vectors_ = torch.stack([self._pool(texts) for texts in self.prompts.texts(self.object_name)])
         self.reference_windows_ = self.reference_patches_ = None
         if parts:
@@ -147,6 +137,16 @@ class WinCLIP(Base):
             self.reference_windows_ = {
                 s: torch.cat([part[f"windows/{s}"].flatten(0, 1) for part in parts]) for s in self.scales
             }
+
+    def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["WinCLIP"]:
+        """As the base class has it, but from what `fit` has encoded."""
+        for first, last in shares(counts):
+            yield self._with(
+                reference_patches_=without(self.reference_patches_, first, last, self.shots),
+                reference_windows_={
+                    s: without(bank, first, last, self.shots) for s, bank in self.reference_windows_.items()
+                },
+            )
 
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
         clip, how = self.backbone, {"precision": self.precision, "chunk": self.chunk}
