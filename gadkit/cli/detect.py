@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS
+from gadkit.anomaly.detectors import DETECTORS, default
 from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
@@ -18,8 +18,9 @@ if TYPE_CHECKING:  # --help does not wait for torch
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
 With only a name for the part (--object) the default detector compares each image with descriptions of good and of
-damaged parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) it also compares each spot with
-those (WinCLIP+), and gives a threshold: the highest score among the good parts, each scored as if it were new.
+damaged parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) the default detector compares each
+spot, and the whole, with those, and needs no name.  It gives a threshold: the highest score among the good parts, each
+scored as if it were new.
 """
 
 EXAMPLES = """examples:
@@ -62,7 +63,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--normal", type=Path, metavar="DIR", help="images of good parts; two or more give a threshold"
     )
     command.add_argument(
-        "--detector", metavar="NAME", default=DEFAULT, help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"
+        "--detector",
+        metavar="NAME",
+        help=f"one of {', '.join(DETECTORS)} (default: {default(normal=False)}; with --normal {default(normal=True)})",
     )
     line = command.add_mutually_exclusive_group()
     line.add_argument("--threshold", type=float, metavar="X", help="call images above X anomalous")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gadkit import runtime, zoo
-from gadkit.anomaly.detectors import DETECTORS, build
+from gadkit.anomaly.detectors import DETECTORS, build, default
 from gadkit.anomaly.thresholds import held_out, threshold
 from gadkit.checks import one_of, share
 from gadkit.cli import outputs, sources, streams
@@ -97,17 +97,16 @@ def planned(arguments: argparse.Namespace) -> Inspection:
         raise ValueError("--threshold-quantile: expected --normal with it: the scores are those of normal images")
     if arguments.threshold is not None and not math.isfinite(arguments.threshold):
         raise ValueError(f"--threshold: expected a finite number, got {arguments.threshold}")
-    row = DETECTORS[one_of("--detector", arguments.detector, DETECTORS)]
+    method = arguments.detector or default(normal=arguments.normal is not None)
+    row = DETECTORS[one_of("--detector", method, DETECTORS)]
     name = arguments.object
     if (row.object_name and name is None) or (name is not None and not name.strip()):
         came = "nothing" if name is None else repr(name)
         raise ValueError(f'--object: expected a text such as "metal nut", got {came}')
     if arguments.normal is not None and not row.few_shot:
-        raise ValueError(f"--normal: expected nothing, for {arguments.detector} compares with no good parts")
+        raise ValueError(f"--normal: expected nothing, for {method} compares with no good parts")
     if arguments.normal is None and not row.zero_shot:
-        raise ValueError(
-            f"--normal: expected images of good parts, for {arguments.detector} compares with them, got nothing"
-        )
+        raise ValueError(f"--normal: expected images of good parts, for {method} compares with them, got nothing")
     files = sources.files_to_score(arguments.images)
     normal = [] if arguments.normal is None else sources.normal_files(arguments.normal)
     known = {os.path.realpath(path) for path in normal}  # through links, too
@@ -117,7 +116,7 @@ def planned(arguments: argparse.Namespace) -> Inspection:
     if arguments.out is not None:
         outputs.check_own(arguments.out, outputs.SCORES, outputs.HEADER, outputs.REPORT)
     return Inspection(
-        method=arguments.detector,
+        method=method,
         object_name=None if name is None else name.strip(),
         preset=zoo.preset(arguments.preset),
         device=runtime.device(arguments.device),

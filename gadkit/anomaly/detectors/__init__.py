@@ -10,7 +10,8 @@ Book: anomaly/winclip
 """
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait for torch
@@ -24,6 +25,7 @@ class Row:
     `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
     `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
+    `parameters` are those of the class that were settled on development, where they differ from its defaults.
     """
 
     module: str
@@ -33,6 +35,7 @@ class Row:
     few_shot: str = ""
     object_name: bool = False
     backbone: str = "clip"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 DETECTORS = {
@@ -45,21 +48,30 @@ DETECTORS = {
     ),
     "patch-knn": Row(
         *("knn", "PatchKNN"),
-        "compares each patch with the most similar patch of the good parts",
+        "compares each patch, and the whole, with the most similar of the good parts",
         few_shot="Nearest patches",
         backbone="efficientnet-lite0",
+        parameters={"extent": 1.0},
     ),
     "knn": Row(
         *("knn", "KNN"),
         "compares each image as a whole with the most similar good part",
         few_shot="Nearest images",
+        backbone="efficientnet-lite0",
     ),
 }
-DEFAULT = "winclip"
+
+
+def default(normal: bool) -> str:
+    """The name of the detector that does best on the development categories, with `normal` images or without.
+
+    `python -m experiments.scores detectors` measures which one that is.
+    """
+    return "patch-knn" if normal else "winclip"
 
 
 def build(name: str, backbone: "Backbone", object_name: str | None = None, **parameters: Any) -> "Detector":
-    """The detector of that name on a backbone, not fitted; `parameters` go to its class.
+    """The detector of that name on a backbone, not fitted; `parameters` go to its class, and over those of its row.
 
     `object_name` says what the images show; detectors that do not read ignore it.  Raises ValueError for an unknown
     name, for a missing object name, and as the class does.
@@ -70,7 +82,7 @@ def build(name: str, backbone: "Backbone", object_name: str | None = None, **par
     if row.object_name and object_name is None:
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
     kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
-    return kind(backbone, *([object_name] if row.object_name else []), **parameters)
+    return kind(backbone, *([object_name] if row.object_name else []), **{**row.parameters, **parameters})
 
 
 def backbone_of(name: str, asked: str | None = None, preset: str | None = None) -> str:
