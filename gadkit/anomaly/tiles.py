@@ -159,9 +159,7 @@ class Tiled:
         held, tensors = dict(state.parameters), dict(state.tensors)
         expected = {"size", "overlap", "detector", "version", "parameters"}
         if set(held) != expected or COUNTS not in tensors:
-            raise ValueError(
-                f"state: expected {', '.join(sorted(expected))} and tensors {COUNTS}, got {', '.join(held)}"
-            )
+            raise ValueError(f"state: expected {', '.join(sorted(expected))} and tensors {COUNTS}, got {', '.join(held)}")
         counts = tuple(tensors.pop(COUNTS).tolist())
         other = Tiled(self.detector, held["size"], held["overlap"])
         self.detector.load_state(DetectorState(held["detector"], held["version"], held["parameters"], tensors))

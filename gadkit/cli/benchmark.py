@@ -46,6 +46,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     where.add_argument("--split", metavar="NAME", help="of the factory: held-out (default), development, seen")
     command.add_argument("--regime", default="loose", metavar="NAME", help="of the factory: loose (default), fixture")
+    command.add_argument(
+        "--defects", default="local", metavar="KIND", help="of the factory: local (default), global (of the whole part)"
+    )
     command.add_argument("--products", type=int, default=5, metavar="N", help="of each category (default: 5)")
     command.add_argument("--categories", nargs="+", metavar="NAME", help="only these (default: all)")
     command.add_argument(
@@ -123,7 +126,7 @@ def _cases(arguments: argparse.Namespace) -> list["Case"]:
     if unknown := [name for name in arguments.categories or () if name not in there]:
         raise ValueError(f"--categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
     categories, references = arguments.categories or there, _references(arguments)
-    return factory_cases(categories, arguments.regime, arguments.products, seeds, references, size)
+    return factory_cases(categories, arguments.regime, arguments.products, seeds, references, size, arguments.defects)
 
 
 def _size(arguments: argparse.Namespace) -> int:

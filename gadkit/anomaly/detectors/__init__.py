@@ -65,7 +65,8 @@ DETECTORS = {
 def default(normal: bool) -> str:
     """The name of the detector that does best on the development categories, with `normal` images or without.
 
-    `python -m experiments.scores detectors` measures which one that is.
+    `gadkit benchmark --split development --products 1 --detectors winclip patch-knn --shots 0 1 4 16` measures it, with
+    `--regime` and `--defects` for the conditions.
     """
     return "patch-knn" if normal else "winclip"
 
