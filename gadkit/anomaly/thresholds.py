@@ -14,7 +14,7 @@ Held-out scores come from memories of k - 1 images, so they are a little high, a
 It ends where new parts are not like the known ones: under another lamp, for example.
 
 Source: Clopper and Pearson 1934 (interval); Vovk et al. 2005, Algorithmic Learning in a Random World (p-values).
-Book: anomaly/measuring
+Book: anomaly/thresholds, anomaly/measuring
 """
 
 import math
@@ -155,8 +155,9 @@ def doubts(scores: Float[Tensor, " k"], line: float) -> list[str]:
 
     Too few: the false-alarm rate may exceed 20 %, by the upper end of its 95 % interval.  The highest of 17 scores is
     the first that passes.  Too unlike: a held-out score lies more than 6 robust standard deviations (1.4826 times
-    the median deviation) above the median, so that the line hangs on a single part.  Raises ValueError as
-    `false_alarm_rate` does.
+    the median deviation) above the median, so that the line hangs on a single part.  On 36 development products with
+    16 good parts each this was so for 2, and for a third of those in which one part was defective.  Raises ValueError
+    as `false_alarm_rate` does.
     """
     rate, k, found = promised(scores, line), len(scores), []
     if rate.high > TOO_MANY:

@@ -4,7 +4,7 @@ None of them has a place, so a detector that looks for the worst spot can miss t
 photographs of the loosest regime show: their white balance varies by 4 %, their zoom within a texture's range, and
 their focus not at all.  They are a protocol of their own, beside the kinds of damage in `defects`.
 
-Book: intro/factory
+Book: anomaly/thresholds, intro/factory
 """
 
 import math
