@@ -22,6 +22,7 @@ from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
 from gadkit.checks import checked, describe, one_of, whole
 from gadkit.data.folders import Depth, ImageFolder
 from gadkit.data.testsets import folder_sets
+from gadkit.factory.sets import PROTOCOLS
 from gadkit.protocols import AnomalyResult, Detector, TestSet
 from gadkit.runtime import progress
 
@@ -40,8 +41,8 @@ MEASURES = tuple(LABELS)
 class Result:
     """One detector on one product under one seed; `shots` 0 is zero-shot.
 
-    `data` is where the images come from: a regime of the factory, or a folder.  Measures of pixels are None where no
-    defect has a mask.
+    `data` is where the images come from: a folder, or a regime of the factory ("loose, global" for faults of the
+    whole).  Measures of pixels are None where no defect has a mask.
     """
 
     category: str
@@ -83,16 +84,20 @@ def factory_cases(
     seeds: Sequence[int] = (0, 1, 2),
     references: int = 4,
     size: int = 96,
+    defects: str = "local",
 ) -> list[Case]:
     """`variants` products of each category under each data seed; `references` bounds the shots.
 
-    Raises ValueError for no categories or seeds.
+    `defects` are "local" or "global", as in `factory.test_set`.  Raises ValueError for no categories or seeds, and for
+    another word.
     """
-    whole("variants", variants)
+    whole("variants", variants), one_of("defects", defects, PROTOCOLS)
+    data = regime if defects == "local" else f"{regime}, {defects}"
+    options = {"references": references, "size": size, "defects": defects}
     if not categories or not seeds:
         raise ValueError(f"benchmark: expected categories and seeds, got {tuple(categories)} and {tuple(seeds)}")
     return [
-        Case(c, regime, v, (s,), partial(factory.test_set, c, v, s, regime, references=references, size=size))
+        Case(c, data, v, (s,), partial(factory.test_set, c, v, s, regime, **options))
         for c in categories
         for v in range(variants)
         for s in seeds

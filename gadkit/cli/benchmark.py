@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS, backbone_of
+from gadkit.anomaly.detectors import DETECTORS, backbone_of, default
 from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
@@ -46,9 +46,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     where.add_argument("--split", metavar="NAME", help="of the factory: held-out (default), development, seen")
     command.add_argument("--regime", default="loose", metavar="NAME", help="of the factory: loose (default), fixture")
+    command.add_argument(
+        "--defects", default="local", metavar="KIND", help="of the factory: local (default), global (of the whole part)"
+    )
     command.add_argument("--products", type=int, default=5, metavar="N", help="of each category (default: 5)")
     command.add_argument("--categories", nargs="+", metavar="NAME", help="only these (default: all)")
-    command.add_argument("--detectors", nargs="+", default=[DEFAULT], metavar="NAME", help=", ".join(DETECTORS))
+    command.add_argument(
+        "--detectors", nargs="+", default=[default(normal=False)], metavar="NAME", help=", ".join(DETECTORS)
+    )
     command.add_argument("--backbone", metavar="NAME", help="their representation (default: each detector's own)")
     command.add_argument(
         "--shots", type=int, nargs="+", default=[0, 4], metavar="N", help="good parts to compare with (default: 0 4)"
@@ -121,7 +126,7 @@ def _cases(arguments: argparse.Namespace) -> list["Case"]:
     if unknown := [name for name in arguments.categories or () if name not in there]:
         raise ValueError(f"--categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
     categories, references = arguments.categories or there, _references(arguments)
-    return factory_cases(categories, arguments.regime, arguments.products, seeds, references, size)
+    return factory_cases(categories, arguments.regime, arguments.products, seeds, references, size, arguments.defects)
 
 
 def _size(arguments: argparse.Namespace) -> int:

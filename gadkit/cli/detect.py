@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS
+from gadkit.anomaly.detectors import DETECTORS, default
 from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
@@ -18,17 +18,18 @@ if TYPE_CHECKING:  # --help does not wait for torch
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
 With only a name for the part (--object) the default detector compares each image with descriptions of good and of
-damaged parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) it also compares each spot with
-those (WinCLIP+), and gives a threshold: the highest score among the good parts, each scored as if it were new.
+damaged parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) the default detector compares each
+spot, and the whole, with those, and needs no name.  It gives a threshold: the highest score among the good parts, each
+scored as if it were new.
 """
 
 EXAMPLES = """examples:
   gadkit detect parts/ --object "metal nut"
-  gadkit detect parts/ --object "metal nut" --normal good/ --out report
+  gadkit detect parts/ --normal good/ --out report
   gadkit detect one.jpg two.png --object capsule --json | jq 'select(.score > 0.5) | .path'
-  gadkit detect parts/ --object carpet --normal good/ --threshold-quantile 0.95 --maps maps/
-  gadkit detect parts/ --detector patch-knn --normal good/
-  gadkit fit --normal good/ --object bolt --out bolt.gad && gadkit detect new/ --fitted bolt.gad
+  gadkit detect parts/ --normal good/ --threshold-quantile 0.95 --maps maps/
+  gadkit detect parts/ --detector winclip --object carpet --normal good/
+  gadkit fit --normal good/ --out bolt.gad && gadkit detect new/ --fitted bolt.gad
 
 detectors:
 {detectors}
@@ -56,7 +57,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         parents.images("IMAGES", "folders and files, also a category of a data set, as MVTec AD or VisA"),
         parents.bits(),
         parents.pixels(),
-        parents.detector(f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"),
+        parents.detector(
+            f"one of {', '.join(DETECTORS)} (default: {default(normal=False)}, and "
+            f"{default(normal=True)} with --normal)"
+        ),
         parents.model(),
         parents.out("write report.html and scores.csv there"),
     )

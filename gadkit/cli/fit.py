@@ -6,7 +6,7 @@ Book: intro/run-it
 import argparse
 from pathlib import Path
 
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS
+from gadkit.anomaly.detectors import DETECTORS, default
 from gadkit.cli import parents
 
 DESCRIPTION = """Show a detector photographs of good parts, and keep what it has learnt in one file.
@@ -17,7 +17,7 @@ DESCRIPTION = """Show a detector photographs of good parts, and keep what it has
 
 EXAMPLES = """examples:
   gadkit fit --normal good/ --object bolt --out bolt.gad
-  gadkit fit --normal good/ --detector patch-knn --out bolt.gad
+  gadkit fit --normal good/ --out bolt.gad
   gadkit detect new/ --fitted bolt.gad --out report
 
 The file is safetensors with a header in JSON; nothing in it is code.  It holds no photographs, and no backbone: it
@@ -35,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         EXAMPLES,
         parents.bits(),
         parents.pixels(),
-        parents.detector(f"one of {', '.join(DETECTORS)} (default: {DEFAULT})"),
+        parents.detector(f"one of {', '.join(DETECTORS)} (default: {default(normal=True)})"),
         parents.model(),
     )
     command.add_argument("--normal", type=Path, metavar="DIR", required=True, help="images of good parts")

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit import runtime, viz, zoo
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS, backbone_of, build
+from gadkit.anomaly.detectors import DETECTORS, backbone_of, build, default
 from gadkit.anomaly.fitted import Fitting
 from gadkit.anomaly.tiles import Tiled
 from gadkit.checks import one_of
@@ -57,7 +57,7 @@ class Question:
 
 def asked(arguments: argparse.Namespace) -> Question:
     """The question, if it makes sense.  Raises ValueError, and `WeightsUnavailable` for a backbone without weights."""
-    name = one_of("--detector", arguments.detector or DEFAULT, DETECTORS)
+    name = one_of("--detector", arguments.detector or default(arguments.normal is not None), DETECTORS)
     row, noun, preset = DETECTORS[name], arguments.object, zoo.preset(arguments.preset)
     if (row.object_name and noun is None) or (noun is not None and not noun.strip()):
         came = "nothing" if noun is None else repr(noun)

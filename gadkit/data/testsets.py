@@ -6,8 +6,12 @@
 Book: intro/run-it
 """
 
+import importlib.util
 import logging
+import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +24,7 @@ from gadkit.data.folders import BrokenImage, Depth, Entry, ImageFolder, Photo, r
 from gadkit.protocols import TestSet
 
 log = logging.getLogger(__name__)
+TEXTILES = "conformal_clip_data"  # the package; its project on PyPI is conformal-clip-data
 
 
 def folder_sets(
@@ -89,3 +94,38 @@ def _read(
         mask = torch.zeros(photo.image.shape[1:], dtype=torch.bool) if photo.mask is None else photo.mask
         small = F.interpolate(mask[None, None].float(), (size, size), mode="nearest-exact")[0, 0].bool()
         yield photo, resize(photo.image, size), small
+
+
+def textile_sets(source: str | Path | None = None, size: int = 224, each: int | None = None) -> tuple[TestSet, TestSet]:
+    """Simulated textiles of PyPI's conformal-clip-data (MIT): "local" faults of a few pixels, and "global" ones.
+
+    `source` is its wheel or the folder with `nominal`, `local` and `global`; None takes the installed package.  The two
+    sets share references and normal images; of every kind the first `each` are tested, or all.  There are no masks.
+    Raises ValueError where the images are not there.
+    """
+    if source is None:
+        spec = importlib.util.find_spec(TEXTILES)
+        if spec is None:
+            raise ValueError(
+                "textiles: expected `pip install conformal-clip-data`, or its wheel or folder, got neither"
+            )
+        source = Path(spec.origin).parent
+    source = Path(source)
+    if source.suffix == ".whl" and source.is_file():
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(source) as wheel:
+            wheel.extractall(folder, [name for name in wheel.namelist() if name.endswith((".jpg", ".png"))])
+            return textile_sets(folder, size, each)
+    root = next((found.parent for found in sorted(source.rglob("nominal")) if found.is_dir()), source)
+    (data,) = folder_sets(root, size)
+    return _of_kind(data, "local", each), _of_kind(data, "global", each)
+
+
+def _of_kind(data: TestSet, kind: str, each: int | None) -> TestSet:
+    """The normal images and those of one defect, the first `each` of both."""
+    rows = [i for name in ("good", kind) for i in [i for i, defect in enumerate(data.defects) if defect == name][:each]]
+    if not any(data.defects[i] == kind for i in rows):
+        raise ValueError(f"textiles: expected a folder {kind} beside nominal, got {', '.join(sorted({*data.defects}))}")
+    chosen = replace(
+        data, images=data.images[rows], masks=data.masks[rows], defects=tuple(data.defects[i] for i in rows)
+    )
+    return replace(chosen, category=f"textiles, {kind}", noun="woven textile")

@@ -8,6 +8,7 @@ Book: intro/factory
 
 from gadkit.factory.captions import Caption, agrees, caption
 from gadkit.factory.catalogue import CATEGORIES, Category, split
+from gadkit.factory.everywhere import GLOBAL
 from gadkit.factory.mvtec import export
 from gadkit.factory.parts import (  # noqa: F401 - importing registers their categories
     electric,
@@ -23,6 +24,7 @@ from gadkit.factory.sets import TestSet, test_set
 
 __all__ = [
     "CATEGORIES",
+    "GLOBAL",
     "GRADES",
     "NUISANCE",
     "Caption",

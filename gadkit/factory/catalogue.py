@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gadkit.checks import checked, one_of
+from gadkit.factory.everywhere import GLOBAL, TEXTURES_ONLY
 from gadkit.factory.scene import Scene
 
 SPLITS = ("seen", "development", "held-out", "randomised")
@@ -22,6 +23,11 @@ class Category:
     defects: tuple[str, ...]
     nouns: tuple[str, ...]
     draw: Callable[[Scene], None]
+
+    @property
+    def everywhere(self) -> tuple[str, ...]:
+        """The faults of the whole part or photograph that it can have."""
+        return tuple(kind for kind in GLOBAL if self.kind == "texture" or kind not in TEXTURES_ONLY)
 
 
 CATEGORIES: dict[str, Category] = {}

@@ -2,6 +2,7 @@
 
 A defective photograph and its sound twin share every random number, so the mask is not drawn but found: the pixels at
 which the part itself (its colour, relief, outline or gloss) differs between the two, before light and sensor noise.
+Faults of the whole part or photograph (`everywhere`) need no such search.
 
 Book: intro/factory
 """
@@ -18,7 +19,8 @@ from gadkit.checks import checked, one_of, share, whole
 from gadkit.factory.catalogue import lookup
 from gadkit.factory.defects import PAINTED, damage, structural_fault
 from gadkit.factory.draw import Number
-from gadkit.factory.scene import Canvas, Scene, light
+from gadkit.factory.everywhere import GLOBAL, photographed, reach, remade
+from gadkit.factory.scene import Canvas, Fault, Scene, light
 
 NUISANCE = {"loose": 1.0, "fixture": 0.15}
 GRADES = {"slight": 0.15, "moderate": 0.5, "severe": 0.85}
@@ -68,38 +70,41 @@ def _tidy(mask: Bool[Tensor, "b s s"]) -> Bool[Tensor, "b s s"]:
     return (-F.max_pool2d(-grown, 3, 1, 1))[:, 0] > 0.5
 
 
-def _expose(scene: Scene, canvas: Canvas, noise: float) -> UInt8[Tensor, "b 3 s s"]:
-    image = light(scene, canvas)
+def _expose(scene: Scene, canvas: Canvas, fault: Fault, noise: float) -> UInt8[Tensor, "b 3 s s"]:
+    image = photographed(light(scene, canvas), scene, fault)
     image = image + noise * scene.photo.gaussian("sensor", *image.shape[1:])
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _draw(
     name: str, defect: str | None, size: int, nuisance: Number, seeds, variants, severity
-) -> tuple[Scene, Canvas]:
-    """A sound scene, and the canvas that takes its place when there is a defect (else the scene itself)."""
+) -> tuple[Scene, Canvas, Fault]:
+    """A sound scene, the canvas that takes its place when there is a defect (else the scene itself), and the fault."""
     category = lookup(name)
     scene = Scene(seeds, variants, size, nuisance)
     category.draw(scene)
-    if defect is None:
-        return scene, scene
+    if defect is None or defect in ("cast", "blur"):
+        return scene, scene, Fault(defect, severity)
     if defect in PAINTED:
-        return scene, damage(scene, defect, severity)
+        return scene, damage(scene, defect, severity), Fault(defect, severity)
+    if defect == "material":
+        return scene, remade(scene, severity), Fault(defect, severity)
     fault = structural_fault(scene, defect, severity, category.kind == "texture")
     canvas = Scene(seeds, variants, size, nuisance, fault)
     category.draw(canvas)
-    return scene, canvas
+    return scene, canvas, fault
 
 
-def _shoot(scene: Scene, canvas: Canvas, noise: float) -> Shots:
-    twins, cover = _expose(scene, scene, noise), scene.cover > 0.5
-    if canvas is scene:
+def _shoot(scene: Scene, canvas: Canvas, fault: Fault, noise: float) -> Shots:
+    twins, cover = _expose(scene, scene, Fault(), noise), scene.cover > 0.5
+    if fault.kind is None:
         return Shots(twins, twins, torch.zeros_like(cover), cover)
-    return Shots(_expose(scene, canvas, noise), twins, _tidy(_changed(canvas, scene, scene.pixel)), cover)
+    changed = reach(scene, fault.kind) if fault.kind in GLOBAL else _tidy(_changed(canvas, scene, scene.pixel))
+    return Shots(_expose(scene, canvas, fault, noise), twins, changed, cover)
 
 
-def _measure(scene: Scene, canvas: Canvas, noise: float) -> Surfaces:
-    return Surfaces(_expose(scene, canvas, noise), canvas.height, canvas.cover, canvas.gloss)
+def _measure(scene: Scene, canvas: Canvas, fault: Fault, noise: float) -> Surfaces:
+    return Surfaces(_expose(scene, canvas, fault, noise), canvas.height, canvas.cover, canvas.gloss)
 
 
 @checked
@@ -142,9 +147,9 @@ def survey(
 
 def _each(result, what, category, seeds, variants, defect, severity, size, nuisance, noise):
     """Check the order, then draw it a chunk at a time and put the chunks together."""
-    kinds = lookup(category).defects
+    kind = lookup(category)
     if defect is not None:
-        one_of("defect", defect, kinds)
+        one_of("defect", defect, kind.defects + kind.everywhere)
     whole("size", size, 16, 2048)
     share("nuisance", nuisance, zero=True)
     if not 0 <= noise < math.inf:

@@ -54,7 +54,7 @@ class Canvas:
 class Fault:
     """A change to how the part itself is made, for the defects that no paint can imitate; None leaves it sound."""
 
-    kind: str | None = None  # "missing", "misplaced", "misprint" or "bent"
+    kind: str | None = None  # "missing", "misplaced", "misprint" or "bent"; or one of `everywhere.GLOBAL`
     severity: Float[Tensor, "b 1 1"] | Number = 0.5
     push: tuple[Scalar, Scalar, Scalar, Scalar, Scalar] | None = None  # bent: centre x, y, displacement x, y, reach
 
@@ -145,6 +145,9 @@ class Scene(Canvas):
     def pose(self, turn: Number = math.pi, scale: Range = (0.72, 0.82), shift: Number = 0.06) -> tuple[Plane, Plane]:
         """Coordinates fixed to the part, which fits the unit disc.  `turn` bounds the rotation, in radians."""
         zoom = self.vary("zoom", *scale)
+        if self.fault.kind == "scale":  # beyond the largest or the smallest that a sound piece shows
+            by = 1.15 + 0.6 * self.fault.severity
+            zoom = torch.where(self.photo.chance("scale up") > 0, scale[1] * by, scale[0] / by)
         X, Y = self.X, self.Y
         if self.fault.push is not None:
             cx, cy, dx, dy, reach = self.fault.push

@@ -17,6 +17,7 @@ from gadkit.factory.render import GRADES, NUISANCE, render
 from gadkit.factory.seeds import FIRST_TEST
 from gadkit.protocols import TestSet
 
+PROTOCOLS = ("local", "global")
 LEAST_PIXELS = 8 / 96**2  # share of the image that a defect has to cover to count as one
 
 
@@ -35,13 +36,15 @@ def test_set(
     per_defect: int = 3,
     references: int = 4,
     size: int = 96,
+    defects: str = "local",
 ) -> TestSet:
     """Photographs of one product variant: `normal` sound ones and `per_defect` of each defect, its grades in turn.
 
-    A defect that would show on fewer than 8 pixels of a 96-pixel image is drawn again.  Raises ValueError for an
-    unknown category or regime.
+    `defects` are the "local" ones, each at a place of the part, or the "global" ones of `everywhere`, which change all
+    of it; the sound photographs are the same.  A defect that would show on fewer than 8 pixels of a 96-pixel image is
+    drawn again.  Raises ValueError for an unknown category, regime or word for `defects`.
     """
-    one_of("regime", regime, NUISANCE)
+    one_of("regime", regime, NUISANCE), one_of("defects", defects, PROTOCOLS)
     if normal < 1 or references < 0 or per_defect < 1:
         raise ValueError(
             f"test set: expected normal and per_defect from 1 and references from 0, "
@@ -51,12 +54,12 @@ def test_set(
     sound = _seeds(category, variant, seed, "good", references + normal)
     good = render(category, sound, product, size=size, nuisance=nuisance)
     images, masks, names = [good.images[references:]], [good.masks[references:]], ["good"] * normal
-    for defect in lookup(category).defects:
+    kind = lookup(category)
+    for defect in kind.defects if defects == "local" else kind.everywhere:
         bad, mask = _defective(category, product, defect, per_defect, size, nuisance, (variant, seed))
         images.append(bad)
         masks.append(mask)
         names += [defect] * len(bad)
-    kind = lookup(category)
     return TestSet(category, good.images[:references], torch.cat(images), torch.cat(masks), tuple(names), kind.nouns[0])
 
 

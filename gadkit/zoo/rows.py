@@ -63,7 +63,7 @@ def _timm(
 OLD = "what its authors published, if anything, is for networks and libraries of their day"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 RESNET50 = {"architecture": "resnet50"}
-LITE = {"architecture": "tf_efficientnet_lite0", "patch_layers": (2, 3, 4), "classifier": True}  # strides 8, 16 and 32
+LITE = {"architecture": "tf_efficientnet_lite0", "patch_layers": (1, 2, 3, 4), "classifier": True}  # strides 4 to 32
 REAL = "efficientnet-lite0"
 MINILM = Weights(
     *("transformers", "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", 90.9),

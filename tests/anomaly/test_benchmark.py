@@ -205,3 +205,12 @@ def test_one_seed_has_no_deviation() -> None:
     assert summarise(rows, "aupro") == (0.25, 0.0)
     with pytest.raises(ValueError, match="rows: expected at least one"):
         table([])
+
+
+def test_faults_of_the_whole_are_a_protocol_of_their_own() -> None:
+    local, everywhere = (factory_cases(("mesh",), "fixture", 1, (0,), 2, 32, *word)[0] for word in ((), ("global",)))
+    assert (local.data, everywhere.data) == ("fixture", "fixture, global")
+    assert set(everywhere.load().defects) == {"good", *factory.GLOBAL}
+    assert torch.equal(local.load().references, everywhere.load().references)
+    with pytest.raises(ValueError, match="defects: expected one of local, global, got 'both'"):
+        factory_cases(("mesh",), defects="both")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gadkit import runtime
 from gadkit.anomaly import detectors
-from gadkit.anomaly.detectors import DEFAULT, DETECTORS, build
+from gadkit.anomaly.detectors import DETECTORS, build, default
 from gadkit.anomaly.thresholds import held_out
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -346,7 +346,8 @@ def test_the_table_is_read_without_torch() -> None:
 
 
 def test_names_that_lead_nowhere(backbone: OpenCLIP) -> None:
-    assert DEFAULT in DETECTORS
+    assert DETECTORS[default(normal=True)].few_shot
+    assert DETECTORS[default(normal=False)].zero_shot
     with pytest.raises(ValueError, match=f"detector: expected one of {', '.join(DETECTORS)}, got 'oracle'"):
         build("oracle", backbone)
     with pytest.raises(ValueError, match='winclip reads, so it expects an object name such as "metal nut", got none'):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gadkit import factory, zoo
 from gadkit.anomaly import benchmark
-from gadkit.anomaly.detectors.knn import KNN, PatchKNN, _turned, distances, top_mean
+from gadkit.anomaly.detectors import build, default
+from gadkit.anomaly.detectors.knn import KNN, PatchKNN, _turned, distances, patch_vectors, top_mean
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -222,3 +223,64 @@ def test_bad_images_are_named(backbone: OpenCLIP, pictures: Tensor, kind: type) 
 def test_a_block_that_does_not_exist_is_named(backbone: OpenCLIP, pictures: Tensor) -> None:
     with pytest.raises(ValueError, match="from -3 to 2"):
         PatchKNN(backbone, (7,)).fit(pictures)
+
+
+def test_the_image_finds_a_change_everywhere_and_the_worst_patch_a_spot(backbone: OpenCLIP, pictures: Tensor) -> None:
+    plain, both = (PatchKNN(backbone, extent=extent).fit(pictures[:5]) for extent in (0.0, 0.7))
+    whole = KNN(backbone).fit(pictures[:5]).score(pictures[5:])
+    one, two = plain.score(pictures[5:]), both.score(pictures[5:])
+    torch.testing.assert_close(two.scores, one.scores + 0.7 * whole.scores, atol=1e-5, rtol=0)
+    assert torch.equal(one.maps, two.maps)
+    for i, found in enumerate(both.leave_one_out(pictures[:5])):
+        others = pictures[[j for j in range(5) if j != i]]
+        expected = PatchKNN(backbone, extent=0.7).fit(others).score(pictures[i : i + 1])
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
+    assert "and the image as a whole" in both.explain()
+    assert "whole" not in plain.explain()
+
+
+@pytest.mark.parametrize("thin", [None, 0.4])
+def test_a_thinned_bank_leaves_the_image_out_too(backbone: OpenCLIP, pictures: Tensor, thin: float | None) -> None:
+    detector = PatchKNN(backbone, thin=thin, extent=50.0).fit(pictures[:6])
+    whole = list(KNN(backbone).fit(pictures[:6]).leave_one_out(pictures[:6]))
+    for found, image in zip(detector.leave_one_out(pictures[:6]), whole, strict=True):
+        assert float(found.scores - 50 * image.scores) < 2.001, "the rest is a patch's distance"
+
+
+def test_finer_layers_are_averaged_within_a_patch_or_joined() -> None:
+    eyes = zoo.load("efficientnet-lite0")
+    images = factory.render("gear", torch.arange(2)).images
+    x = eyes.preprocess(images)
+    _, maps = eyes.model.forward_intermediates(x, indices=[1, 2, 3, 4], output_fmt="NCHW")
+    on_grid = [F.interpolate(m, (14, 14), mode="bilinear") if m.shape[2] < 14 else m for m in maps]
+    averaged = [F.normalize(F.adaptive_avg_pool2d(m, 14), dim=1) for m in on_grid]
+    expected = (torch.cat(averaged, 1) / 2).permute(0, 2, 3, 1)
+    found = PatchKNN(eyes, (1, 2, 3, 4)).encode(images).features["patches"]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    joined = PatchKNN(eyes, (1, 2, 3, 4), finer="join").encode(images).features["patches"]
+    assert joined.shape[-1] == 24 * 16 + 40 * 4 + 112 + 320
+    torch.testing.assert_close(joined.norm(dim=-1), torch.ones(2, 14, 14))
+    ramp = torch.arange(8.0).view(1, 1, 8)  # two channels of 2 x 2
+    torch.testing.assert_close(patch_vectors([ramp], [2])[0, 0], F.normalize(torch.tensor([1.5, 5.5]), dim=0))
+
+
+def test_the_detector_of_the_table_has_what_was_settled_and_the_caller_the_last_word(backbone: OpenCLIP) -> None:
+    assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
+    assert build("patch-knn", backbone).extent == 1
+    assert build("patch-knn", backbone, extent=0.25).extent == 0.25
+    assert PatchKNN(backbone).extent == 0
+    assert PatchKNN(backbone).finer == "average"
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"extent": -0.1}, "extent: expected a weight from 0, got -0.1"),
+        ({"extent": float("nan")}, "extent: expected a weight from 0, got nan"),
+        ({"finer": "max"}, "finer: expected one of join, average, got 'max'"),
+    ],
+)
+def test_what_makes_no_score(backbone: OpenCLIP, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PatchKNN(backbone, **arguments)

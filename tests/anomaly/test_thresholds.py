@@ -4,9 +4,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from gadkit.anomaly.detectors import WinCLIP
-from gadkit.anomaly.thresholds import false_alarm_rate, held_out, threshold
+from gadkit.anomaly.thresholds import (
+    counted,
+    doubts,
+    false_alarm_rate,
+    held_out,
+    p_values,
+    parts_needed,
+    promised,
+    threshold,
+)
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
@@ -110,3 +120,104 @@ def test_what_gives_no_threshold(scores: torch.Tensor, quantile: float, message:
 def test_what_gives_no_rate(scores: torch.Tensor, line: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         false_alarm_rate(scores, line)
+
+
+def test_a_line_promises_a_rate_of_false_alarms() -> None:
+    scores = torch.arange(1.0, 20.0)  # 19 good parts: every step is 5 %
+    assert [threshold(scores, alarms=a) for a in (0.05, 0.06, 0.1, 0.5, 1.0)] == [19, 19, 18, 10, 1]
+    assert threshold(scores, alarms=0.05) == threshold(scores), "the default promises all that can be promised"
+    assert [parts_needed(a) for a in (0.05, 0.1, 0.01, 0.3, 1.0)] == [19, 9, 99, 3, 0]
+    with pytest.raises(
+        ValueError, match=r"at least 1 / 20 = 0.05, .* 19 good parts can promise, got 0.01; it takes 99"
+    ):
+        threshold(scores, alarms=0.01)
+    with pytest.raises(ValueError, match="quantile or alarms, got both"):
+        threshold(scores, 0.9, alarms=0.1)
+    with pytest.raises(ValueError, match=r"alarms: expected a share in \(0, 1\], got float 0.0"):
+        threshold(scores, alarms=0.0)
+
+
+@given(st.integers(2, 40), st.floats(0.03, 1))
+def test_the_promise_is_kept_and_no_lower_score_would_keep_it(count: int, alarms: float) -> None:
+    scores = torch.arange(float(count))
+    if alarms < 1 / (count + 1):
+        with pytest.raises(ValueError, match="alarms: expected at least"):
+            threshold(scores, alarms=alarms)
+        return
+    line = threshold(scores, alarms=alarms)
+    assert false_alarm_rate(scores, line) <= alarms + 1e-9
+    assert line == 0 or false_alarm_rate(scores, line - 1) > alarms - 1e-9
+
+
+def test_new_good_parts_exceed_the_line_as_often_as_promised() -> None:
+    draw = torch.Generator().manual_seed(0)
+    known, new = torch.rand(4000, 9, generator=draw), torch.rand(4000, generator=draw)
+    for alarms in (0.1, 0.3):
+        lines = torch.tensor([threshold(scores, alarms=alarms) for scores in known])
+        assert float((new > lines).float().mean()) == pytest.approx(alarms, abs=0.02)
+    rates = [promised(scores, float(scores.max())) for scores in known[:200]]
+    low, high = torch.tensor([(rate.low, rate.high) for rate in rates]).T
+    real = 1 - known[:200].amax(1)  # of uniform scores
+    assert ((real >= low) & (real <= high)).float().mean() == pytest.approx(0.95, abs=0.04)
+
+
+def test_the_interval_of_the_highest_of_k_scores_has_a_closed_form() -> None:
+    for k in (2, 16, 17, 200):
+        scores = torch.rand(k, generator=torch.Generator().manual_seed(k))
+        rate = promised(scores, float(scores.max()))
+        assert rate.expected == pytest.approx(1 / (k + 1))
+        assert (rate.low, rate.high) == pytest.approx((1 - 0.975 ** (1 / k), 1 - 0.025 ** (1 / k)))
+    below = promised(torch.rand(10), -1.0)
+    assert (below.expected, below.low, below.high) == pytest.approx((1, 0.025**0.1, 1))
+    assert str(promised(torch.arange(19.0), 18.0)) == "5.0% (0.1% to 17.6%, with 95% confidence)"
+
+
+@pytest.mark.parametrize(
+    ("alarms", "parts", "low", "high"),  # R 4.3: binom.test(alarms, parts)$conf.int
+    [(3, 20, 0.03207094, 0.37892683), (0, 10, 0, 0.3084971), (10, 10, 0.6915029, 1), (5, 10, 0.187086, 0.812914)],
+)
+def test_counted_alarms_have_the_interval_of_clopper_and_pearson(
+    alarms: int, parts: int, low: float, high: float
+) -> None:
+    rate = counted(alarms, parts)
+    assert (rate.expected, rate.low, rate.high) == pytest.approx((alarms / parts, low, high), abs=1e-6)
+    theirs = binomtest(alarms, parts).proportion_ci(0.9, method="exact")
+    assert (counted(alarms, parts, 0.9).low, counted(alarms, parts, 0.9).high) == pytest.approx(tuple(theirs))
+
+
+def test_p_values_count_the_normal_scores_that_are_as_high() -> None:
+    normal = torch.tensor([0.3, 0.1, 0.3, 0.5])
+    found = p_values(torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), normal)
+    assert found.tolist() == pytest.approx([1, 1, 4 / 5, 4 / 5, 2 / 5, 2 / 5, 1 / 5])
+    for bad in (torch.tensor([]), torch.tensor([float("nan")])):
+        with pytest.raises(ValueError, match="scores: expected"):
+            p_values(bad, normal)
+
+
+def test_doubts_are_about_too_few_parts_and_parts_unlike_the_others() -> None:
+    scores = torch.linspace(0.2, 0.3, 17)
+    assert doubts(scores, threshold(scores)) == []
+    (few,) = doubts(scores[:16], threshold(scores[:16]))
+    assert few == "with 16 good parts the rate of false alarms is about 6%, but may be 21%: give more"
+    (again,) = doubts(scores, 0.28)
+    assert "about 28%, but may be 50%" in again
+    stray = torch.cat([scores, torch.tensor([0.6])])
+    (unlike,) = doubts(stray, threshold(stray))
+    assert unlike.startswith("good parts are unlike one another: number 18 scores far above the rest")
+    assert doubts(scores * 0 + 0.25, 0.25) == [], "copies are not unlike"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: counted(5, 4), "alarms: expected a whole number from 0 to the number of parts, got 5 of 4"),
+        (lambda: counted(0, 0), "got 0 of 0"),
+        (lambda: counted(1, 4, 1.0), r"confidence: expected a share in \(0, 1\), got 1.0"),
+        (lambda: promised(torch.rand(4), 0.5, 0.0), "confidence: expected"),
+        (lambda: promised(torch.rand(4), float("nan")), "line: expected a number"),
+        (lambda: parts_needed(0.0), "alarms: expected a share"),
+    ],
+)
+def test_what_gives_no_interval(call, message: str, untyped: None) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -76,7 +76,7 @@ def test_the_backbone_gives_what_timms_network_gives(network: torch.nn.Module) -
         else:
             assert grid.shape[1] == own.shape[1] == 320  # the stage itself, not the head's 1,280
     assert (eyes.image_size, eyes.patch_size, eyes.grid) == (224, 16, (14, 14))
-    assert (eyes.strides, eyes.patch_layers, eyes.embed_dim, eyes.depth) == ((2, 4, 8, 16, 32), (2, 3, 4), 1280, 5)
+    assert (eyes.strides, eyes.patch_layers, eyes.embed_dim, eyes.depth) == ((2, 4, 8, 16, 32), (1, 2, 3, 4), 1280, 5)
     assert eyes.preprocess.mean == eyes.preprocess.std == (0.5,) * 3
 
 

@@ -15,7 +15,7 @@ import torch
 from photographs import Run, photograph, written
 
 from gadkit import zoo
-from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP
+from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP, build
 from gadkit.cli import main
 from gadkit.data.folders import load_images
 
@@ -45,12 +45,13 @@ def test_one_json_object_an_image_and_nothing_else(run: Run, parts: Path) -> Non
 
 
 def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good: Path) -> None:
-    code, out, err = run("detect", parts, "--object", "nut", "--normal", good, "--json")
+    code, out, err = run("detect", parts, "--normal", good, "--json")
     found = {Path(row["path"]).relative_to(parts): row for row in map(json.loads, out.splitlines())}
-    clip = zoo.load("clip")
-    normal = load_images(good, clip.image_size)
+    eyes = zoo.load(DETECTORS["patch-knn"].backbone)
+    normal = load_images(good, eyes.image_size)
     alone = [
-        WinCLIP(clip, "nut").fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)
+        build("patch-knn", eyes).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item()
+        for i in range(4)
     ]
     assert code == 0
     for row in found.values():
@@ -60,18 +61,21 @@ def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good
     assert max(found, key=lambda path: found[path]["score"]) == Path("b/0.png")
     assert "the highest score of 4 good parts, each scored as if it were new; expect about 20% of good parts" in err
 
-    _, out, _ = run("detect", parts, "--object", "nut", "--normal", good, "--json", "--threshold-quantile", "0.5")
+    _, out, _ = run("detect", parts, "--normal", good, "--json", "--threshold-quantile", "0.5")
     assert json.loads(out.splitlines()[0])["threshold"] == pytest.approx(sorted(alone)[2], abs=1e-4)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("patch-knn", PatchKNN), ("knn", KNN)])
 def test_another_detector(run: Run, parts: Path, good: Path, tmp_path: Path, name: str, kind: type) -> None:
+    assert DETECTORS[name].kind == kind.__name__
     code, out, err = run("detect", parts, "--detector", name, "--normal", good, "--json", "--out", tmp_path / "out")
     found = [json.loads(line) for line in out.splitlines()]
     eyes = zoo.load(DETECTORS[name].backbone)
     normal = load_images(good, eyes.image_size)
-    expected = kind(eyes).fit(normal).score(load_images([row["path"] for row in found]))
-    alone = [kind(eyes).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)]
+    expected = build(name, eyes).fit(normal).score(load_images([row["path"] for row in found]))
+    alone = [
+        build(name, eyes).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)
+    ]
     assert code == 0
     np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-4)
     assert [row["threshold"] for row in found] == pytest.approx([max(alone)] * 4, abs=1e-4)
@@ -95,7 +99,7 @@ def test_good_parts_for_a_detector_that_takes_none(
     run: Run, parts: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(DETECTORS, "winclip", replace(DETECTORS["winclip"], few_shot=""))
-    code, out, err = run("detect", parts, "--object", "nut", "--normal", good)
+    code, out, err = run("detect", parts, "--detector", "winclip", "--object", "nut", "--normal", good)
     assert (code, out) == (2, "")
     assert "--normal: expected nothing, for winclip compares with no good parts" in err
 

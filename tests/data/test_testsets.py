@@ -1,6 +1,8 @@
 """Folders with labels as test sets, read from files."""
 
 import logging
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gadkit.data.folders import read_image, resize
-from gadkit.data.testsets import folder_sets
+from gadkit.data.folders import ImageFolder, read_image, resize
+from gadkit.data.testsets import folder_sets, textile_sets
 from gadkit.factory.mvtec import export
 from gadkit.factory.sets import test_set
 from gadkit.protocols import TestSet
@@ -122,3 +124,48 @@ def test_folders_that_are_no_test_sets(tmp_path: Path) -> None:
         next(folder_sets(tmp_path / "good", 16))
     with pytest.raises(ValueError, match="size: expected a whole number from 2"):
         folder_sets(tmp_path / "good", 1)
+
+
+@pytest.fixture
+def textiles(tmp_path: Path) -> Path:
+    """A folder laid out as that of conformal-clip-data, with few and small images."""
+    root = tmp_path / "conformal_clip_data" / "data" / "textile_images" / "simulated"
+    draw = np.random.default_rng(0)
+    for kind, count in (("nominal", 6), ("local", 3), ("global", 2)):
+        (root / kind).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(draw.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(
+                root / kind / f"textile_{i:04}.png"
+            )
+    return root
+
+
+def test_textiles_are_two_sets_with_the_same_good_ones(textiles: Path, tmp_path: Path) -> None:
+    local, everywhere = textile_sets(textiles, 16)
+    assert (local.category, everywhere.category) == ("textiles, local", "textiles, global")
+    assert local.defects == ("good",) * 3 + ("local",) * 3
+    assert everywhere.defects == ("good",) * 3 + ("global",) * 2
+    assert len(local.references) == 3
+    assert torch.equal(local.references, everywhere.references)
+    assert torch.equal(local.images[:3], everywhere.images[:3])
+    few, _ = textile_sets(textiles, 16, each=1)
+    assert few.defects == ("good", "local")
+    wheel = tmp_path / "conformal_clip_data-0.1.4-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path in sorted(tmp_path.rglob("*.png")):
+            archive.write(path, path.relative_to(tmp_path))
+    assert torch.equal(textile_sets(wheel, 16)[0].images, local.images)
+
+
+def test_textiles_that_are_not_there(textiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gadkit.data.testsets.TEXTILES", "no_such_package")
+    with pytest.raises(ValueError, match="expected `pip install conformal-clip-data`, or its wheel or folder"):
+        textile_sets()
+    shutil.rmtree(textiles / "global")
+    with pytest.raises(ValueError, match="expected a folder global beside nominal, got good, local"):
+        textile_sets(textiles, 16)
+
+
+def test_the_benchmark_knows_their_folder(textiles: Path) -> None:
+    assert ImageFolder(textiles).categories == ("simulated",)
+    assert {entry.defect for entry in ImageFolder(textiles).entries} == {"good", "local", "global"}

@@ -10,7 +10,8 @@ Book: anomaly/winclip
 """
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait for torch
@@ -25,6 +26,7 @@ class DetectorSpec:
     `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
     `bank` is for those whose memory of good parts can be bounded: they take `bank`, in megabytes.
+    `parameters` are those of the class that were settled on development, where they differ from its defaults.
     """
 
     module: str
@@ -35,6 +37,7 @@ class DetectorSpec:
     object_name: bool = False
     backbone: str = "clip"
     bank: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 DETECTORS = {
@@ -47,22 +50,32 @@ DETECTORS = {
     ),
     "patch-knn": DetectorSpec(
         *("knn", "PatchKNN"),
-        "compares each patch with the most similar patch of the good parts",
+        "compares each patch, and the whole, with the most similar of the good parts",
         few_shot="Nearest patches",
         backbone="efficientnet-lite0",
         bank=True,
+        parameters={"extent": 1.0},
     ),
     "knn": DetectorSpec(
         *("knn", "KNN"),
         "compares each image as a whole with the most similar good part",
         few_shot="Nearest images",
+        backbone="efficientnet-lite0",
     ),
 }
-DEFAULT = "winclip"
+
+
+def default(normal: bool) -> str:
+    """The name of the detector that does best on the development categories, with `normal` images or without.
+
+    `gadkit benchmark --split development --products 1 --detectors winclip patch-knn --shots 0 1 4 16` measures it, with
+    `--regime` and `--defects` for the conditions.
+    """
+    return "patch-knn" if normal else "winclip"
 
 
 def build(name: str, backbone: "Backbone", object_name: str | None = None, **parameters: Any) -> "Detector":
-    """The detector of that name on a backbone, not fitted; `parameters` go to its class.
+    """The detector of that name on a backbone, not fitted; `parameters` go to its class, and over those of its row.
 
     `object_name` says what the images show; detectors that do not read ignore it.  Raises ValueError for an unknown
     name, for a missing object name, and as the class does.
@@ -73,7 +86,7 @@ def build(name: str, backbone: "Backbone", object_name: str | None = None, **par
     if row.object_name and object_name is None:
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
     kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
-    return kind(backbone, *([object_name] if row.object_name else []), **parameters)
+    return kind(backbone, *([object_name] if row.object_name else []), **{**row.parameters, **parameters})
 
 
 def backbone_of(name: str, asked: str | None = None, preset: str | None = None) -> str:

@@ -20,7 +20,7 @@ from gadkit.anomaly.detectors.bank import Bank
 from gadkit.anomaly.detectors.base import Base, check_backbone
 from gadkit.anomaly.detectors.parts import by_part, shares, without
 from gadkit.anomaly.maps import upsample
-from gadkit.checks import positive, share, whole
+from gadkit.checks import one_of, positive, share, whole
 from gadkit.protocols import AnomalyResult, Backbone
 from gadkit.search.neighbors import topk
 
@@ -46,6 +46,17 @@ def top_mean(scores: Float[Tensor, "b n"], share: float = 0.01) -> Float[Tensor,
     AnomalyDINO's image score, eq. 4, with the largest entry where 1 % of the patches is less than one.
     """
     return scores.topk(max(1, int(share * scores.shape[1])), dim=1).values.mean(1)
+
+
+def patch_vectors(layers: Sequence[Float[Tensor, "b n _"]], joined: Sequence[int]) -> Float[Tensor, "b n e"]:
+    """Unit vectors of patches from several layers, so that the cosine of two is the layers' mean cosine.
+
+    Of each layer a backbone has joined f x f vectors in a patch; `joined` says for which f to take their mean, and 1
+    takes the patch as it is.
+    """
+    # channels lie by place in the patch, as pixel unshuffle has them
+    means = [x.float().unflatten(-1, (-1, f * f)).mean(-1) for x, f in zip(layers, joined, strict=True)]
+    return torch.cat([F.normalize(x, dim=-1) for x in means], -1) / math.sqrt(len(means))
 
 
 class KNN(Base):
@@ -109,13 +120,21 @@ class PatchKNN(Base):
     `bank`    megabytes that the bank may take: beyond them it is thinned while it is filled (`bank.Bank`).
     `turns`   how many rotations of each normal image enter the bank, at equal angles (AnomalyDINO takes 8).
     `top`     share of an image's patches, the most distant ones, whose mean is its score.
+    `finer`   what describes a patch in a layer that has several vectors there: their "average", or "join" for all.
+    `extent`  weight of a second distance, added to the score: of the image vector from the nearest normal one.  The
+              worst patch finds a spot, the image vector a change everywhere; 0 leaves it out.
     `chunk`   images encoded at once: bounds the memory, changes no result.
 
-    Learnt by `fit`: `bank_` (m, e), unit vectors.  Encoded are `patches` (b, rows, columns, e), unit vectors; maps are
-    bilinear between them.  Raises ValueError for arguments outside these.
+    Averages, every layer of the real eyes but the first, and an extent of 1 (which `build` sets) were settled on the
+    development categories, where `python -m experiments.scores` measures them beside what else was tried.
+
+    Learnt by `fit`: `bank_` (m, e) and, of images, `vectors_` (k, d).  Encoded are `patches` (b, rows, columns, e) and
+    `vectors` (b, d).  All are unit vectors; maps are bilinear between patches.  Raises ValueError for arguments outside
+    these.
     """
 
-    learnt = ("bank_",)
+    version = 2
+    learnt = ("bank_", "vectors_")
 
     def __init__(
         self,
@@ -127,6 +146,8 @@ class PatchKNN(Base):
         bank: float | None = None,
         turns: int = 1,
         top: float = 0.01,
+        finer: str = "average",
+        extent: float = 0.0,
         chunk: int = CHUNK,
     ) -> None:
         check_backbone(backbone)
@@ -137,6 +158,9 @@ class PatchKNN(Base):
         self.k, self.turns, self.chunk = whole("k", k), whole("turns", turns), whole("chunk", chunk)
         self.thin, self.top = None if thin is None else share("thin", thin), share("top", top)
         self.bank = None if bank is None else positive("bank", bank)
+        if not 0 <= extent < math.inf:
+            raise ValueError(f"extent: expected a weight from 0, got {extent}")
+        self.finer, self.extent = one_of("finer", finer, ("join", "average")), extent
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -145,7 +169,8 @@ class PatchKNN(Base):
 
     def explain(self) -> str:
         """How the scores came about."""
-        return f"Each spot of an image was compared with {_good(self.shots)}"
+        whole = ", and the image as a whole" * (self.extent > 0)
+        return f"Each spot of an image{whole} was compared with {_good(self.shots)}"
 
     def remarks(self) -> Sequence[str]:
         """Whether the memory of good parts has been thinned."""
@@ -157,10 +182,12 @@ class PatchKNN(Base):
         )
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        bank = self._empty()
+        bank, vectors = self._empty(), []
         for some in _needed(normal, self):
-            bank.add(self._rows(some).flatten(0, 1))
-        self.bank_ = self._enough(bank.rows())
+            rows, whole = self._rows(some)
+            bank.add(rows.flatten(0, 1))
+            vectors.append(whole)
+        self.bank_, self.vectors_ = self._enough(bank.rows()), torch.cat(vectors)
 
     def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["PatchKNN"]:
         """As the base class has it, but from what `fit` has encoded; a bank that was thinned is made anew.
@@ -168,27 +195,29 @@ class PatchKNN(Base):
         That takes long, so at most `FOLDS` banks are made.  More parts share them: every bank lacks a fold of the
         parts, and scores those.
         """
+        vectors = (without(self.vectors_, first, last, self.shots) for first, last in shares(counts))
         if self.thin is None and len(self.bank_) == self._every():
-            for first, last in shares(counts):
-                yield self._with(bank_=self._enough(without(self.bank_, first, last, self.shots)))
+            for (first, last), others in zip(shares(counts), vectors, strict=True):
+                bank = self._enough(without(self.bank_, first, last, self.shots))
+                yield self._with(bank_=bank, vectors_=others)
             return
         folds = min(FOLDS, len(counts))
         banks = [self._empty() for _ in range(folds)]
         for part, images in by_part(normal, counts):
             for some in images.split(self.chunk):
-                found = self._rows(some).flatten(0, 1)
+                found = self._rows(some)[0].flatten(0, 1)
                 for fold, bank in enumerate(banks):
                     if fold != part % folds:
                         bank.add(found)
         kept = [self._enough(bank.rows()) for bank in banks]
-        for part in range(len(counts)):
-            yield self._with(bank_=kept[part % folds])
+        for part, others in enumerate(vectors):
+            yield self._with(bank_=kept[part % folds], vectors_=others)
 
     @torch.no_grad()
-    def _rows(self, images: Tensor) -> Float[Tensor, "k m e"]:
-        """The rows that each of a few images adds to the bank: the patches of all its turns."""
-        turns = _turned(self._prepared(images), self.turns)
-        return torch.cat([self._patches(turn).flatten(1, 2) for turn in turns], 1)
+    def _rows(self, images: Tensor) -> tuple[Float[Tensor, "k m e"], Float[Tensor, "k d"]]:
+        """The rows that each of a few images adds to the bank, the patches of all its turns; and its own vector."""
+        turns = [self._features(turn) for turn in _turned(self._prepared(images), self.turns)]
+        return torch.cat([patches.flatten(1, 2) for patches, _ in turns], 1), turns[0][1]
 
     def _every(self) -> int:
         """How many patches the good parts have."""
@@ -204,15 +233,18 @@ class PatchKNN(Base):
         return bank
 
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
-        return {"patches": self._patches(self._prepared(images))}
+        return dict(zip(("patches", "vectors"), self._features(self._prepared(images)), strict=True))
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
         patches = features["patches"]  # (b, r, c, e)
         far = distances(patches.flatten(0, 2), self.bank_, self.k).view(patches.shape[:3])
-        return AnomalyResult(upsample(far, size), top_mean(far.flatten(1), self.top))
+        score = top_mean(far.flatten(1), self.top)
+        if self.extent:
+            score = score + self.extent * distances(features["vectors"], self.vectors_)
+        return AnomalyResult(upsample(far, size), score)
 
     def _names(self) -> tuple[str, ...]:
-        return ("patches",)
+        return ("patches", "vectors")
 
     def _group(self) -> int:
         return self.chunk
@@ -220,11 +252,12 @@ class PatchKNN(Base):
     def _prepared(self, images: Tensor) -> Tensor:
         return self.backbone.preprocess(images.to(self.backbone.device))
 
-    def _patches(self, x: Tensor) -> Float[Tensor, "b r c e"]:
-        """Unit vectors of prepared images: the cosine of two is the layers' mean cosine."""
+    def _features(self, x: Tensor) -> tuple[Float[Tensor, "b r c e"], Float[Tensor, "b d"]]:
+        """Unit vectors of prepared images' patches, whose cosine is the layers' mean cosine, and of the images."""
         tokens = self.backbone.encode_image(x, self.layers)
-        joined = torch.cat([F.normalize(p.float(), dim=-1) for p in tokens.patches], -1)
-        return (joined / math.sqrt(len(self.layers))).unflatten(1, tokens.grid)
+        side = self.backbone.patch_size if self.finer == "average" else 1
+        vectors = patch_vectors(tokens.patches, [math.ceil(side / self.backbone.strides[i]) for i in self.layers])
+        return vectors.unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
 
 
 def _turned(x: Float[Tensor, "b 3 s s"], turns: int) -> Iterator[Float[Tensor, "b 3 s s"]]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from gadkit.data.folders.listing import folders_in
 from gadkit.data.folders.masks import is_mask_folder
 
-GOOD = ("good", "ok", "normal", "io", "pass")  # in any case, as all names here
+GOOD = ("good", "ok", "normal", "nominal", "io", "pass")  # in any case, as all names here
 BAD = ("bad", "ko", "ng", "nok", "nio", "fail", "anomaly", "anomalous", "abnormal", "defect", "defects", "defective")
+BAD += ("local", "global")  # the textiles of conformal-clip-data
 SPLITS = {
     "train": "train",
     "training": "train",
