@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any hub library is imported: a test never waits for a network
@@ -55,8 +56,11 @@ def defaults() -> Callable[[Callable], dict[str, object]]:
     """
 
     def promised(call: Callable) -> dict[str, object]:
-        given = {name: argument.default for name, argument in inspect.signature(call).parameters.items()}
-        return {name: v for name, v in given.items() if v is not None and v is not inspect.Parameter.empty}
+        if is_dataclass(call):  # whose factories are no values
+            given = {field.name: field.default for field in fields(call)}
+        else:
+            given = {name: argument.default for name, argument in inspect.signature(call).parameters.items()}
+        return {name: v for name, v in given.items() if v not in (None, MISSING, inspect.Parameter.empty)}
 
     return promised
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
-from gadkit.anomaly.detectors import DETECTORS, DetectorSpec, base, build, knn, winclip
+from gadkit.anomaly.detectors import DETECTORS, DetectorSpec, base, build, default, knn, winclip
 from gadkit.anomaly.prompts import WINCLIP
 from gadkit.backbones import openclip
 
@@ -16,13 +16,16 @@ DEFAULTS = [  # with where they come from
     (thresholds.threshold, {"quantile": 1.0}),  # the highest held-out score
     (thresholds.held_out, {"quiet": True}),
     (maps.association, {"chunk": 2048}),
-    (benchmark.factory_cases, {"regime": "loose", "variants": 5, "seeds": (0, 1, 2), "references": 4, "size": 96}),
+    (
+        benchmark.factory_cases,
+        {"regime": "loose", "variants": 5, "seeds": (0, 1, 2), "references": 4, "size": 96, "defects": "local"},
+    ),
     (benchmark.folder_cases, {"seeds": (0, 1, 2), "size": 240}),  # WinCLIP's images are 240 pixels a side
     (benchmark.run, {"shots": (0, 4), "done": (), "quiet": False}),
     (knn.distances, {"k": 1}),  # AnomalyDINO and PatchCore: the nearest alone
     (knn.top_mean, {"share": 0.01}),  # AnomalyDINO, eq. 4
     (knn.KNN, {"k": 1, "chunk": 16}),
-    (knn.PatchKNN, {"k": 1, "turns": 1, "top": 0.01, "chunk": 16}),
+    (knn.PatchKNN, {"k": 1, "turns": 1, "top": 0.01, "finer": "average", "extent": 0.0, "chunk": 16}),
     (
         winclip.WinCLIP,
         {
@@ -39,7 +42,7 @@ DEFAULTS = [  # with where they come from
             "chunk": openclip.CHUNK,
         },
     ),
-    (DetectorSpec, {"zero_shot": "", "few_shot": "", "object_name": False, "backbone": "clip"}),
+    (DetectorSpec, {"zero_shot": "", "few_shot": "", "object_name": False, "backbone": "clip", "bank": False}),
     (build, {}),
 ]
 
@@ -52,13 +55,21 @@ def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaul
 def test_what_the_table_says() -> None:
     reads = {name: row.object_name for name, row in DETECTORS.items()}
     assert reads == {"winclip": True, "patch-knn": False, "knn": False}
-    assert {row.backbone for row in DETECTORS.values()} == {"clip"}
+    assert {name: row.backbone for name, row in DETECTORS.items()} == {
+        "winclip": "clip",
+        "patch-knn": "efficientnet-lite0",
+        "knn": "efficientnet-lite0",
+    }
+    assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
+        "patch-knn": {"extent": 1.0}  # settled on development: experiments.scores
+    }
+    assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
 
 
 @pytest.mark.parametrize("kind", [knn.KNN, knn.PatchKNN, winclip.WinCLIP])
-def test_files_of_detectors_are_of_the_first_version(kind: type[base.Base]) -> None:
+def test_files_of_detectors_have_a_version(kind: type[base.Base]) -> None:
     """Saved states stay readable: whatever changes their layout raises the number, here too."""
-    assert kind.version == 1
+    assert kind.version == (2 if kind is knn.PatchKNN else 1)
 
 
 def test_distances_are_shown_from_a_fifth_to_one() -> None:

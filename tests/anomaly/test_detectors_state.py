@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, base
+from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, parts
 from gadkit.anomaly.detectors.knn import _turned
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -64,8 +64,9 @@ def test_two_images_can_be_left_out_and_one_cannot(backbone: OpenCLIP, pictures:
 
 def test_a_bank_without_an_image_s_rows() -> None:
     bank = torch.arange(6.0)[:, None]
-    assert base.without(bank, 1, 3)[:, 0].tolist() == [0, 1, 4, 5]
-    assert base.without(bank, 0, 6)[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert parts.without(bank, 1, 2, 3)[:, 0].tolist() == [0, 1, 4, 5]
+    assert parts.without(bank, 0, 1, 6)[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert parts.without(bank, 1, 3, 3)[:, 0].tolist() == [0, 1]  # a part of two images
 
 
 def test_one_good_part_is_one(backbone: OpenCLIP, pictures: Tensor) -> None:

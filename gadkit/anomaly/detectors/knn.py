@@ -5,7 +5,7 @@ it the plainest test of one.  Distances are 1 - cos: 0 is the same direction, 2 
 
 Source: Reiss et al. 2022, Anomaly Detection Requires Better Representations (images); Damm et al. 2025, AnomalyDINO,
 section 3 (patches, few-shot); Roth et al. 2022, PatchCore, section 3.2 (thinning of the memory bank).
-Book: anomaly/representations
+Book: anomaly/representations, anomaly/thresholds
 """
 
 import math
