@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from cards import clip as card
 from gadkit import zoo
@@ -11,48 +12,67 @@ from gadkit.anomaly.benchmark import Result, factory_cases, run, summarise
 from gadkit.anomaly.detectors import WinCLIP
 from gadkit.weights import ASSETS
 
-RESULTS = Path(__file__).parents[2] / "book" / "results" / "clip-scratch.json"
+NAMES = ("clip", "clip-scratch")
 
 
-@pytest.fixture(scope="module")
-def record() -> dict:
-    return json.loads(RESULTS.read_text())
+def record(name: str) -> dict:
+    return json.loads((Path(__file__).parents[2] / "book" / "results" / f"{name}.json").read_text())
 
 
+def text(name: str) -> str:
+    return (ASSETS / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shots", [(0,), pytest.param((0, 4), marks=pytest.mark.slow)])
-def test_the_sample_gives_the_figures_on_the_card(shots: tuple[int, ...], record: dict) -> None:
-    measured, text = card.spot_check(zoo.load("clip"), shots), (ASSETS / "clip-scratch.md").read_text()
+def test_the_sample_gives_the_figures_on_the_card(name: str, shots: tuple[int, ...]) -> None:
+    measured, sample = card.spot_check(zoo.load(name), shots), record(name)["sample"]
     assert len(measured) == 2 * len(shots)
     for what, value in measured.items():  # other processors round bf16-free sums otherwise
-        assert value == pytest.approx(record["sample"][what], abs=0.02), what
-        assert f"{what} {record['sample'][what]:.3f}" in text
+        assert value == pytest.approx(sample[what], abs=0.02), what
+        assert f"{what} {sample[what]:.3f}" in text(name)
 
 
 @pytest.mark.slow
-def test_training_is_worth_something_on_the_sample(record: dict) -> None:
-    control = card.spot_check(zoo.load("clip-random"))
-    assert record["sample"]["image_auroc at 0 shots"] > control["image_auroc at 0 shots"] + 0.05
-    assert record["sample"]["pixel_auroc at 4 shots"] > control["pixel_auroc at 4 shots"]
+@pytest.mark.parametrize("name", NAMES)
+def test_training_is_worth_something_on_the_sample(name: str) -> None:
+    sample, control = record(name)["sample"], card.spot_check(card.control(name))
+    assert sample["image_auroc at 0 shots"] > control["image_auroc at 0 shots"] + 0.05
+    assert sample["pixel_auroc at 4 shots"] > control["pixel_auroc at 4 shots"]
 
 
-def test_the_card_shows_the_measured_table(record: dict) -> None:
-    rows = [row | {m: tuple(row[m]) for m in card.MEASURES} for row in record["rows"]]
-    assert card.table(rows) in (ASSETS / "clip-scratch.md").read_text()
-    assert {(r["weights"], r["regime"], r["shots"]) for r in rows} == {
-        (w, g, k) for w in ("trained", "random") for g in ("loose", "fixture") for k in (0, 4)
-    }
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_shows_the_measured_table(name: str) -> None:
+    rows = [row | {m: tuple(row[m]) for m in card.MEASURES} for row in record(name)["rows"]]
+    assert card.table(rows) in text(name)
+    measured = [(r["weights"], r["regime"], r["shots"]) for r in rows]
+    assert len(set(measured)) == len(measured)
+    assert {("trained", g, k) for g in ("loose", "fixture") for k in (0, 4)} <= {*measured}
     assert all(0 <= value <= 1 and spread >= 0 for r in rows for value, spread in (r[m] for m in card.MEASURES))
 
 
 def test_the_weights_stay_small() -> None:
-    assert (ASSETS / "clip-scratch.safetensors").stat().st_size < 12e6
+    sizes = {path.stem: path.stat().st_size for path in ASSETS.glob("*.safetensors")}
+    assert sizes["clip"] + sizes["efficientnet-lite0"] < 14e6
+    assert sizes["clip-scratch"] < 12e6
+
+
+def test_an_untrained_network_is_of_the_same_build() -> None:
+    for name in NAMES:
+        ours, blank = zoo.load(name), card.control(name)
+        assert blank.grid == ours.grid
+        states = [clip.model.state_dict() for clip in (ours, blank)]
+        assert {n: v.shape for n, v in states[0].items()} == {n: v.shape for n, v in states[1].items()}
+        assert not torch.equal(*(state["visual.proj"] for state in states))
+        if name == "clip":
+            assert not torch.equal(*(state["visual.conv1.eyes.start.0.weight"] for state in states))
 
 
 def test_a_benchmark_row_is_what_scoring_by_hand_gives() -> None:
     from gadkit import factory
     from gadkit.anomaly.metrics import auroc
 
-    clip = zoo.load("clip")
+    clip = zoo.load("clip-scratch")
     cases = factory_cases(("mesh",), variants=1, seeds=(0,), references=2)
     (row,) = run(lambda noun: WinCLIP(clip, noun), cases, (2,), quiet=True)
     data = factory.test_set("mesh", references=2)

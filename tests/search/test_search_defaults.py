@@ -10,7 +10,7 @@ from gadkit.search import kmeans, neighbors
 DEFAULTS = [
     (neighbors.topk, {"metric": "cosine"}),
     (neighbors.knn_vote, {"k": 20, "temperature": 0.07, "weights": "softmax"}),  # Wu et al. 2018; DINO's k
-    (neighbors.k_centre, {"first": 0}),
+    (neighbors.k_centre, {"first": 0, "quiet": True}),
     (kmeans.plus_plus, {"shared": False}),
     (kmeans.lloyd, {"iterations": 50, "tol": 0.0, "shared": False}),  # until nothing moves
     (kmeans.kmeans, {"iterations": 50, "shared": False}),
