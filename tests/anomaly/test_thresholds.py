@@ -110,3 +110,11 @@ def test_what_gives_no_threshold(scores: torch.Tensor, quantile: float, message:
 def test_what_gives_no_rate(scores: torch.Tensor, line: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         false_alarm_rate(scores, line)
+
+
+def test_two_scores_have_a_threshold_and_one_has_none() -> None:
+    assert threshold(torch.tensor([0.25, 0.125])) == 0.25
+    assert threshold(torch.tensor([0.25, 0.125]), 0.001) == 0.25
+    assert threshold(torch.arange(101.0), 0.55) == 55
+    with pytest.raises(ValueError, match="at least 2 normal images, got 1"):
+        threshold(torch.tensor([0.25]))
