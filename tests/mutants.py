@@ -11,6 +11,7 @@ Source: DeMillo, Lipton and Sayward 1978, Hints on test data selection.
 
 import argparse
 import ast
+import itertools
 import multiprocessing
 import os
 import random
@@ -51,6 +52,7 @@ CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "amax": "amin",
 TINY = 1e-5  # smaller numbers guard against rounding: half as much again changes nothing
 MINUTES = 10  # after which a run of tests counts as failed: a mutant may loop
 LIBRARIES = ["pytest", "hypothesis", "jaxtyping", "beartype", "open_clip", "matplotlib.pyplot", "sklearn.linear_model"]
+TIMES = itertools.count(1)  # of changes: bytecode is told apart by them, even where two come within a second
 FORKS = multiprocessing.get_context("forkserver")  # its server imports LIBRARIES, and nothing of the project
 
 
@@ -166,7 +168,7 @@ def tests_of(file: str, folder: Path, everything: bool) -> Iterator[list[str]]:
     tests = sorted(place.rglob("test_*.py"))
     inside = [test for test in tests if _room(test, place) == _room(path, package)]
     stages = [
-        [test for test in inside if path.stem in test.stem],
+        [test for test in inside if path.stem in test.stem or test.stem.endswith("_defaults")],
         inside,
         [test for test in tests if modules & _imports(test)],
         [test for test in tests if _room(test, place).removeprefix("test_") in users],
@@ -182,6 +184,7 @@ def tests_of(file: str, folder: Path, everything: bool) -> Iterator[list[str]]:
 
 def _run(folder: Path, tests: list[str]) -> None:
     """Run tests in a copy of the project: in a process of its own, which ends with pytest's exit code."""
+    sys.dont_write_bytecode = False  # what is not changed is compiled once
     os.setsid()  # what the tests start belongs to this process, and ends with it
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1), os.dup2(nowhere.fileno(), 2)
@@ -204,16 +207,22 @@ def _fails(folder: Path, tests: list[str]) -> bool:
     return process.exitcode not in (0, 5)  # 5: all tests there are slow ones
 
 
+def _write(file: Path, source: str) -> None:
+    """Change a file, and the time of its change: Python compiles it again, and nothing else."""
+    file.write_text(source, encoding="utf-8")
+    os.utime(file, (time := next(TIMES), time))
+
+
 def survives(mutant: Mutant, folder: Path, everything: bool) -> bool:
     """Whether no test in a copy of the project sees the change; the copy is as before afterwards."""
     file = folder / mutant.file
     source = file.read_text(encoding="utf-8")
     stages = list(tests_of(mutant.file, folder, everything))
-    file.write_text(source[: mutant.start] + mutant.new + source[mutant.end :], encoding="utf-8")
+    _write(file, source[: mutant.start] + mutant.new + source[mutant.end :])
     try:
         return not any(_fails(folder, stage) for stage in stages)
     finally:
-        file.write_text(source, encoding="utf-8")
+        _write(file, source)
 
 
 def main() -> None:
@@ -227,7 +236,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="run the whole suite before a mutant counts as alive")
     parser.add_argument("--only", default="", metavar="TEXT", help="change only files that have it in their path")
     given = parser.parse_args()
-    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     FORKS.set_forkserver_preload(LIBRARIES)
     files = [file for room in CORE for file in sorted((ROOT / "gadkit" / room).rglob("*.py"))]
     files = [file for file in files if given.only in str(file.relative_to(ROOT))]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, parts
+from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, parts, winclip
 from gadkit.anomaly.detectors.knn import _turned
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -102,3 +102,14 @@ def test_turns_are_scipy_s_rotations_about_the_middle(turns: int, generator: tor
 @pytest.mark.parametrize(("chunk", "images"), [(1, 1), (51, 1), (52, 2), (78, 3)])
 def test_a_chunk_holds_all_tokens_of_an_image(backbone: OpenCLIP, chunk: int, images: int) -> None:
     assert WinCLIP(backbone, "nut", chunk=chunk)._group() == images  # 5 x 5 patches and the class token
+
+
+def test_windows_are_compared_where_there_are_two(backbone: OpenCLIP, pictures: Tensor) -> None:
+    assert WinCLIP(backbone, "nut", scales=(5,)).fit().score(pictures).maps.isfinite().all()  # one window: all patches
+    differ, same = torch.tensor([[[0.0, 1.0], [2.0, 1.0]]]), torch.ones(1, 2, 2)
+    winclip._guard(differ, differ, 2)
+    winclip._guard(same, same, 2)
+    winclip._guard(differ, same[:, :1], 2)
+    for patches, vectors in ((differ, same), (torch.cat([differ, differ]), torch.cat([same, differ]))):
+        with pytest.raises(RuntimeError, match="all 2 windows of scale 3"):
+            winclip._guard(patches, vectors, 3)

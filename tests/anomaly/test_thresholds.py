@@ -221,3 +221,11 @@ def test_doubts_are_about_too_few_parts_and_parts_unlike_the_others() -> None:
 def test_what_gives_no_interval(call, message: str, untyped: None) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_two_scores_have_a_threshold_and_one_has_none() -> None:
+    assert threshold(torch.tensor([0.25, 0.125])) == 0.25
+    assert threshold(torch.tensor([0.25, 0.125]), 0.001) == 0.25
+    assert threshold(torch.arange(101.0), 0.55) == 55
+    with pytest.raises(ValueError, match="at least 2 normal images, got 1"):
+        threshold(torch.tensor([0.25]))

@@ -49,5 +49,6 @@ def test_constants_that_numbers_depend_on() -> None:
     assert (downstream.IOU, downstream.SAME) == (0.5, 0.5)
     assert (downstream.STRENGTH, downstream.RIDGE) == (1.0, 1.0)
     assert representation.ROUNDING == 10
+    assert (features.CHUNKS, features.CHUNK) == ({"cpu": 8}, 256)
     assert (sets.BACKGROUND, sets.PART, sets.DEFECT) == (0, 1, 2)
     assert (sets.FILMS, sets.FRAMES, sets.TILES) == (1000, 4, 4)

@@ -253,3 +253,10 @@ def test_a_share_of_labels_may_be_all_and_not_more() -> None:
         label_subset(labels, 1.01, torch.Generator())
     with pytest.raises(ValueError, match="labels: expected at least one class number from 0"):
         label_subset(labels[:0], 0.5, torch.Generator())
+
+
+def test_a_feature_that_varies_by_rounding_says_nothing(clouds: tuple[Tensor, Tensor]) -> None:
+    x, labels = clouds
+    head = fit_linear(torch.cat([x, 1e-9 * labels[:, None]], 1), labels, 4, tolerance=1e-6)  # though it knows it all
+    assert head.spread[-1] == 1
+    assert head.weight[:, -1].abs().max() < 1e-3

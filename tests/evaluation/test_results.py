@@ -214,3 +214,12 @@ def test_a_table_leaves_open_what_was_not_measured(cells: Callable) -> None:
         ["seconds", *[str(r["seconds"]) for r in (row("a", "x", 0.25), other)]],
     ]
     assert summary([2.0]) == (2.0, 0.0)
+
+
+def test_values_have_five_places_and_one_row_a_seed(small: OpenCLIP) -> None:
+    given = [("a", 0.123456789), ("b", 2), ("a", 1 / 3)]
+    row = measure("x", "p", lambda backbone, seeds: given, small, (4, 7))
+    assert row["values"] == {"a": [0.12346, 0.33333], "b": [2.0]}
+    assert row["seeds"] == [4, 7]
+    assert summary([0.5]) == (0.5, 0.0)
+    assert summary([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))

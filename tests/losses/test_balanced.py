@@ -31,3 +31,9 @@ def test_repeating_the_negatives_changes_nothing(generator: torch.Generator) -> 
     logits, positive = torch.randn(3, 2, generator=generator), torch.tensor([[True, False]] * 3)
     more = torch.cat([logits, logits[:, 1:]], 1), torch.cat([positive, positive[:, 1:]], 1)
     assert balanced_sigmoid(*more).item() == pytest.approx(balanced_sigmoid(logits, positive).item(), abs=1e-6)
+
+
+def test_a_class_that_does_not_occur_counts_nothing() -> None:
+    positive = torch.zeros(2, 3, dtype=torch.bool)
+    for occurs in (positive, ~positive):
+        assert balanced_sigmoid(torch.zeros(2, 3), occurs).item() == pytest.approx(math.log(2) / 2)

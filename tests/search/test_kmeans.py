@@ -123,3 +123,9 @@ def test_it_ends_where_no_centre_moves_further_than_the_tolerance() -> None:
     assert (found.centres.tolist(), found.assignment.tolist(), found.inertia) == ([[0], [2]], [0, 1, 1, 1], 104)
     with pytest.raises(ValueError, match="iterations: expected a whole number from 0"):
         lloyd(rows, centres, -1)
+
+
+def test_centres_far_from_zero_are_told_apart() -> None:
+    centres = 3e4 + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [9.0, 9.0]])
+    rows = centres[[3, 0, 4, 2, 1]] + 0.25
+    assert assign(rows, centres).tolist() == [3, 0, 4, 2, 1]

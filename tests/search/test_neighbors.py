@@ -133,3 +133,10 @@ def test_a_vote_for_what_coincides_outweighs_all_others() -> None:
     keys = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     found = knn_vote(keys[:1], keys, torch.tensor([0, 1]), k=2, weights="distance")
     torch.testing.assert_close(found, torch.tensor([[1e7, 1.0]]) / (1e7 + 1))
+
+
+def test_keys_far_from_zero_are_told_apart() -> None:
+    keys = 3e4 + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [9.0, 9.0]])
+    far, rows = topk(keys[3:4] + 0.25, keys, 2, "l2")
+    assert rows.tolist() == [[3, 1]]
+    torch.testing.assert_close(far, torch.tensor([[0.125**0.5, (0.25**2 + 1.25**2) ** 0.5]]))

@@ -54,6 +54,16 @@ def test_teachers_follow_at_their_momentum(small: Callable, kind: type) -> None:
     assert not still.teacher[0].norm.bias.any()
 
 
+@pytest.mark.parametrize("kind", [BYOL, MoCoV3, DINO])
+def test_a_teacher_without_momentum_is_the_student(small: Callable, kind: type) -> None:
+    method = kind(small(), momentum=0.0)
+    student, teacher = (method.student, method.encoder) if kind is DINO else (method.encoder, method.teacher[0])
+    with torch.no_grad():
+        student.norm.bias.fill_(1.0)
+    method.after_step(0.0)
+    assert torch.equal(teacher.norm.bias, student.norm.bias)
+
+
 def test_patches_are_fixed_unless_they_may_learn(small: Callable) -> None:
     assert not any(p.requires_grad for p in MoCoV3(small()).encoder.patch.parameters())
     assert all(p.requires_grad for p in MoCoV3(small(), fixed_patches=False).encoder.patch.parameters())
