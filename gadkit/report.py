@@ -71,6 +71,20 @@ class Report:
         start = self._spool.seek(0, io.SEEK_END)
         self._rows.append((score, path, start, self._spool.write("\n".join(pictures).encode())))
 
+    def parts(self) -> list[tuple[float, str, bytes]]:
+        """Score, path and pictures of each image, for another report; pictures of the first `LIMIT` only."""
+        found = []
+        for place, (score, path, start, size) in enumerate(sorted(self._rows, key=lambda row: (-row[0], row[1]))):
+            self._spool.seek(start)
+            found.append((score, path, self._spool.read(size) if place < LIMIT else b""))
+        return found
+
+    def take(self, parts: Sequence[tuple[float, str, bytes]]) -> None:
+        """Add the images of another report."""
+        for score, path, pictures in parts:
+            start = self._spool.seek(0, io.SEEK_END)
+            self._rows.append((score, path, start, self._spool.write(pictures)))
+
     def pages(self, facts: Facts) -> Iterator[str]:
         """The text of the page, in pieces that never hold more than one image."""
         rows = sorted(self._rows, key=lambda row: (-row[0], row[1]))
