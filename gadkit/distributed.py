@@ -86,6 +86,18 @@ def from_first(value: bytes | None) -> bytes | None:
     return box[0]
 
 
+def to_first(value: Any) -> list[Any] | None:
+    """The values of all processes in the order of their ranks, on the first one; None on the others.
+
+    They are pickled on their way from one process of the run to another.
+    """
+    if not _together():
+        return [value]
+    box = [None] * world() if rank() == 0 else None
+    dist.gather_object(value, box)
+    return box
+
+
 def average_gradients(module: nn.Module) -> None:
     """Replace every gradient by its mean over processes, in one message a data type.
 

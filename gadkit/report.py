@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 from torch import Tensor
 
-from gadkit.viz import ANOMALY, Scale, overlay, scale_beyond
+from gadkit import viz  # whose rooms that draw are loaded when they are needed
 
 SIDE, LIMIT = 384, 1000
 TEMPLATES = Path(__file__).parent / "assets"
@@ -49,7 +49,7 @@ class Report:
     Without them, or where they are one value, as with copies, colours stand for `fixed` values.
     """
 
-    def __init__(self, usual: tuple[float, float] | None, fixed: Scale) -> None:
+    def __init__(self, usual: tuple[float, float] | None, fixed: viz.Scale) -> None:
         self.scale = colours_of(usual, fixed)
         self.on_normal = self.scale is not fixed
         self._rows: list[tuple[float, str, int, int]] = []
@@ -67,9 +67,23 @@ class Report:
         photo = Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).resize(size[::-1], Image.Resampling.LANCZOS)
         small = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None]
         heat = F.interpolate(heat[None, None].cpu(), size, mode="bilinear", antialias=True)[0]
-        pictures = [_data_uri(picture) for picture in (small, overlay(small, heat, self.scale))]
+        pictures = [_data_uri(picture) for picture in (small, viz.overlay(small, heat, self.scale))]
         start = self._spool.seek(0, io.SEEK_END)
         self._rows.append((score, path, start, self._spool.write("\n".join(pictures).encode())))
+
+    def parts(self) -> list[tuple[float, str, bytes]]:
+        """Score, path and pictures of each image, for another report; pictures of the first `LIMIT` only."""
+        found = []
+        for place, (score, path, start, size) in enumerate(sorted(self._rows, key=lambda row: (-row[0], row[1]))):
+            self._spool.seek(start)
+            found.append((score, path, self._spool.read(size) if place < LIMIT else b""))
+        return found
+
+    def take(self, parts: Sequence[tuple[float, str, bytes]]) -> None:
+        """Add the images of another report."""
+        for score, path, pictures in parts:
+            start = self._spool.seek(0, io.SEEK_END)
+            self._rows.append((score, path, start, self._spool.write(pictures)))
 
     def pages(self, facts: Facts) -> Iterator[str]:
         """The text of the page, in pieces that never hold more than one image."""
@@ -93,9 +107,9 @@ class Report:
         return {"path": path, "score": score, "photo": photo, "heat": heat, "verdict": verdict}
 
 
-def colours_of(usual: tuple[float, float] | None, fixed: Scale) -> Scale:
+def colours_of(usual: tuple[float, float] | None, fixed: viz.Scale) -> viz.Scale:
     """The scale of all pictures of a run: by what is usual in good parts, where that is known and varies."""
-    return fixed if usual is None or usual[0] == usual[1] else scale_beyond(*usual, fixed.high)
+    return fixed if usual is None or usual[0] == usual[1] else viz.scale_beyond(*usual, fixed.high)
 
 
 def _template() -> Template:
@@ -107,7 +121,7 @@ def _template() -> Template:
 
 def _ramp() -> Markup:
     """The colours as a CSS gradient: 13 stops, as they look on the grey of a photograph."""
-    colours = ANOMALY(np.linspace(0, 1, 13))  # (13, 4)
+    colours = viz.ANOMALY(np.linspace(0, 1, 13))  # (13, 4)
     stops = (255 * (0.4 + (colours[:, :3] - 0.4) * colours[:, 3:])).round().astype(int)
     return Markup("linear-gradient(90deg," + ",".join(f"rgb({r},{g},{b})" for r, g, b in stops) + ")")
 

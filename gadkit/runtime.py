@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gadkit.checks import checked
+from gadkit.distributed import rank
 
 T = TypeVar("T")
 
@@ -68,7 +69,10 @@ def chunks(batch: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, quiet: bool = False) -> Iterable[T]:
-    """Wrap an iterable in a progress bar on standard error; silent where standard error is no terminal."""
+    """Wrap an iterable in a progress bar on standard error; silent where standard error is no terminal.
+
+    Of several processes of a run only the first shows it.
+    """
     from tqdm.auto import tqdm  # imported late: `import gadkit.runtime` stays on torch and the standard library
 
-    return tqdm(items, desc=what, total=total, disable=True if quiet else None, leave=False)
+    return tqdm(items, desc=what, total=total, disable=True if quiet or rank() else None, leave=False)

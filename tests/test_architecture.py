@@ -305,3 +305,9 @@ def test_importing_is_light() -> None:
     heavy = {"timm", "open_clip", "transformers", "matplotlib", "torchvision", "scipy", "sklearn", "skimage"}
     assert not loaded_by("from gadkit import cli, weights, zoo") & {*heavy, "torch"}
     assert not loaded_by("from gadkit import protocols, runtime") & heavy
+
+
+def test_scores_do_not_wait_for_a_library_that_draws() -> None:
+    assert not {name.split(".")[0] for name in loaded_by("from gadkit.cli import detect, fit, inspection, words")} & {
+        "matplotlib"
+    }

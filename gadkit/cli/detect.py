@@ -34,6 +34,12 @@ EXAMPLES = """examples:
 detectors:
 {detectors}
 
+Photographs much larger than what the network takes are cut into tiles (--tiles).  The score of a photograph is then the
+highest among its tiles, and its map the tiles' maps blended.
+
+Several processes share the photographs, also on several GPUs or machines: accelerate launch -m gadkit detect ...  The
+first one writes the table and the report.
+
 A higher score is more anomalous.  Scores compare within one run; those of another detector, object, preset or set of
 normal images have another scale.  Of a data set whose folders say which parts are good (MVTec AD and its kin, VisA,
 KolektorSDD, or good beside bad) the images to test on are scored, and masks never are; what else lies in its folder is
@@ -104,13 +110,15 @@ def _described() -> list[str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the question, answer it, and write down what came out; the exit code as `gadkit.cli` states it."""
-    from gadkit.cli import inspection, sources, streams, words  # imported late: --help need not wait for torch
+    from gadkit import distributed  # imported late: --help need not wait for torch
+    from gadkit.cli import inspection, sources, streams, together, words
     from gadkit.files import claimed
 
+    distributed.start()
     task = inspection.planned(arguments)
     with ExitStack() as folders:
         for folder, option in _folders(arguments):
-            if folder is not None:
+            if folder is not None and together.first():
                 folders.enter_context(claimed(folder, option))
         streams.remark(*sources.remarks(arguments.images, arguments.normal), *task.run.remarks)
         detector = task.fit()
@@ -118,7 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             return _deliver(arguments, task, detector)
         except KeyboardInterrupt:
-            _keep(arguments, task)
+            if together.first():
+                _keep(arguments, task)
             raise
 
 
@@ -129,19 +138,20 @@ def _folders(arguments: argparse.Namespace) -> tuple[tuple[Path | None, str], ..
 
 def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detector") -> int:
     """Score one image after the other, and write all that was asked for.  An output that fails is named."""
-    from gadkit.cli import outputs, sources, streams, words
+    from gadkit.cli import outputs, sources, streams, together, words
     from gadkit.cli.outputs import attempt
+    from gadkit.distributed import world
     from gadkit.report import Report, colours_of
     from gadkit.viz import Scale
 
     root, reading = sources.common_root(arguments.images), True
     others = [folder for folder, _ in _folders(arguments) if folder is not None]
     usual, fixed = task.fitting.usual, Scale(*detector.map_range)
-    colours = colours_of(usual, fixed)
+    colours, named = colours_of(usual, fixed), len(task.skipped.lines)
     page = nullcontext() if arguments.out is None else closing(Report(usual, fixed))
     with page as report:
         for row, path, image, heat in task.score(detector):
-            if arguments.json and reading:
+            if arguments.json and reading and world() == 1:
                 with attempt(task.failed):
                     reading = streams.results(row.json())
                 if not reading and not others:
@@ -155,6 +165,11 @@ def _deliver(arguments: argparse.Namespace, task: "Inspection", detector: "Detec
             if report is not None:
                 with attempt(task.failed):
                     report.add(row.path, image, heat, row.score)
+        together.gather(task, report, named)
+        if not together.first():
+            return 0
+        if arguments.json and world() > 1:
+            streams.results(*(row.json() for row in task.rows))
         if not task.rows:
             raise ValueError(f"IMAGES: none of the {len(task.files)} files could be read")
         if report is not None:

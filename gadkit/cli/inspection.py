@@ -20,7 +20,7 @@ from gadkit.anomaly.fitted import Fitting
 from gadkit.anomaly.thresholds import threshold
 from gadkit.anomaly.tiles import Tiled
 from gadkit.checks import share
-from gadkit.cli import good_parts, outputs, sources
+from gadkit.cli import good_parts, outputs, sources, together
 from gadkit.cli.good_parts import Question, Skipped
 from gadkit.cli.known import Known
 from gadkit.data.folders import Depth, FileRun
@@ -66,6 +66,7 @@ class Inspection:
                 )
         else:
             detector = fitted.restore(self.kept, self.fitting, backbone)
+        detector = together.agreed(self, detector)
         self.check, self.explained = good_parts.usable(detector, backbone), detector.explain()
         self.remarks = [*detector.remarks(), *_of_tiles(detector, self)]
         self.contour = self.line
@@ -78,7 +79,7 @@ class Inspection:
     def score(self, detector: Detector) -> Iterator[tuple[outputs.ImageScore, Path, Tensor, Tensor]]:
         """Row, path, image and map of one file after the other."""
         read = sources.read(
-            self.files,
+            together.own(self.files),
             "detect",
             self.skipped,
             depth=self.run.depth,

@@ -31,14 +31,14 @@ class Known:
         found = [entry for source in given for entry in entries_of(source) if entry.label is not None]
         self.labels = {entry.path: entry.label for entry in found}
         self._masks = {entry.path: entry.masks for entry in found if entry.label == 0 or entry.masks}
-        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
+        self.kept: list[tuple[np.ndarray, np.ndarray]] = []  # a small map and its mask each
         self.beyond = 0  # photographs whose maps were not kept
 
     def add(self, path: Path, heat: Float[Tensor, "h w"]) -> None:
         """Keep a map, if the photograph's mask is known and can be read."""
         if path not in self._masks or not any(self._masks.values()):
             return
-        if len(self._kept) == MOST:
+        if len(self.kept) == MOST:
             self.beyond += 1
             return
         try:
@@ -49,7 +49,7 @@ class Known:
             return
         small = F.interpolate(heat[None, None].float().cpu(), (SIDE, SIDE), mode="bilinear", antialias=True)
         marked = F.adaptive_max_pool2d(mask[None, None].float(), (SIDE, SIDE))
-        self._kept.append((small[0, 0].numpy(), marked[0, 0].bool().numpy()))
+        self.kept.append((small[0, 0].numpy(), marked[0, 0].bool().numpy()))
 
     def lines(self, rows: Sequence[ImageScore], line: float | None) -> Iterator[str]:
         """How the scores, the threshold and the maps agree with the labels, as far as these allow it."""
@@ -64,7 +64,7 @@ class Known:
                 f"of {count(int(labels.sum()), 'defective part')} {int(over[labels == 1].sum())} are above the "
                 f"threshold, of {count(int((1 - labels).sum()), 'good part')} {int(over[labels == 0].sum())}"
             )
-        maps, masks = (np.stack(values) for values in zip(*self._kept, strict=True)) if self._kept else ([], [])
+        maps, masks = (np.stack(values) for values in zip(*self.kept, strict=True)) if self.kept else ([], [])
         if len(masks) and masks.any():
             part = f" of the first {MOST} photographs" if self.beyond else ""
             yield f"AUPRO {aupro(maps, masks):.3f}{part}, at {SIDE} x {SIDE} pixels, by the folder's own masks"

@@ -6,7 +6,7 @@ Book: intro/run-it
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from gadkit import viz
@@ -22,6 +23,7 @@ from gadkit.cli.streams import printable, remark
 from gadkit.files import explain, replacing
 
 SCORES, REPORT, UNFINISHED = "scores.csv", "report.html", "scores.unfinished.csv"  # what `gadkit detect` writes
+MADE = "gadkit"  # in the pictures that it writes
 HEADER = ("path", "score", "threshold", "verdict")
 RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # how cells begin that a spreadsheet would run
 
@@ -128,7 +130,7 @@ def write_map(folder: Path, image: Path, root: Path, heat: Float[np.ndarray, "h 
     So `a/1.png`, `a/1.jpg` and `b/1.png` give three files.  Raises ValueError for a name that leads out of `folder`,
     and where a file of that name holds no map.
     """
-    with atomic(_beside(folder, image, root, ".npy"), "wb") as file:
+    with atomic(_beside(folder, image, root, ".npy", _is_map), "wb") as file:
         np.save(file, heat.astype(np.float32), allow_pickle=False)
 
 
@@ -144,26 +146,40 @@ def write_pictures(
     """Save a photograph with its map over it, and one with lines around what lies above `contour`, if there is one.
 
     Both are PNG at the photograph's size, named as `write_map` does it, with `.heat.png` and `.outline.png` behind.
-    Raises ValueError for a name that leads out of `folder`.
+    Raises ValueError for a name that leads out of `folder`, and where a file of that name is no such picture.
     """
     photos, maps = photo[None].cpu(), heat[None].cpu()
+    marked = PngInfo()
+    marked.add_text("Software", MADE)  # by which a later run knows that it may write there
     pictures = {"heat": viz.overlay(photos, maps, scale)}
     if contour is not None:
         pictures["outline"] = viz.outlined(photos, maps > contour)
     for kind, picture in pictures.items():
-        with atomic(_beside(folder, image, root, f".{kind}.png"), "wb") as file:
-            Image.fromarray(picture[0].permute(1, 2, 0).numpy()).save(file, "PNG")
+        with atomic(_beside(folder, image, root, f".{kind}.png", _is_picture), "wb") as file:
+            Image.fromarray(picture[0].permute(1, 2, 0).numpy()).save(file, "PNG", pnginfo=marked)
 
 
-def _beside(folder: Path, image: Path, root: Path, ending: str) -> Path:
-    """The image's own name below `root`, in `folder` and with an ending.  Raises ValueError for one that leads out."""
+def _beside(folder: Path, image: Path, root: Path, ending: str, own: Callable[[Path], bool]) -> Path:
+    """The image's own name below `root`, in `folder` and with an ending; `own` knows files of an earlier run.
+
+    Raises ValueError for a name that leads out, and for one that somebody else's file has.
+    """
     path = folder / (os.path.relpath(image, root) + ending)
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path}: expected the name of a map below {folder}, got one outside")
-    if os.path.lexists(path) and not _is_map(path):
-        raise ValueError(f"{path}: expected a map of an earlier run in this place, or none, got yours")
+    if os.path.lexists(path) and not own(path):
+        what = "map" if own is _is_map else "picture"
+        raise ValueError(f"{path}: expected a {what} of an earlier run in this place, or none, got yours")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return picture.info.get("Software") == MADE
+    except (OSError, ValueError):
+        return False
 
 
 def _is_map(path: Path) -> bool:

@@ -58,8 +58,14 @@ def _broken(error: OSError) -> bool:
 
 
 def remark(*lines: str) -> None:
-    """Write remarks to standard error.  The work goes on if their reader has gone, or if they cannot be written."""
+    """Write remarks to standard error.  The work goes on if their reader has gone, or if they cannot be written.
+
+    Of several processes of a run (`accelerate launch`) only the first makes remarks.
+    """
     from tqdm import tqdm
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0:
+        return
 
     try:
         for line in lines:

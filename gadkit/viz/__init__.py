@@ -6,48 +6,36 @@ The functions return a `Picture`, a matplotlib figure that a notebook shows by i
 Book: intro/run-it
 """
 
-from gadkit.viz.clusters import plot_points, show_clusters, show_tree
-from gadkit.viz.contour import outlined
-from gadkit.viz.features import as_images, colour_fields, show_fields, show_rows
-from gadkit.viz.pictures import (
-    contact_sheet,
-    overlay,
-    show_comparison,
-    show_detections,
-    show_images,
-    show_windows,
-)
-from gadkit.viz.plots import plot_bars, plot_curves, plot_scatter, plot_scores, plot_shots
-from gadkit.viz.scale import Scale, anomaly_scale, extremes, scale_beyond
-from gadkit.viz.style import ANOMALY, INK, PALETTE, Picture, use_style
+import importlib
+from typing import Any
 
-__all__ = [
-    "ANOMALY",
-    "INK",
-    "PALETTE",
-    "Picture",
-    "Scale",
-    "anomaly_scale",
-    "as_images",
-    "colour_fields",
-    "contact_sheet",
-    "extremes",
-    "outlined",
-    "overlay",
-    "plot_bars",
-    "plot_curves",
-    "plot_points",
-    "plot_scatter",
-    "plot_scores",
-    "plot_shots",
-    "scale_beyond",
-    "show_clusters",
-    "show_comparison",
-    "show_detections",
-    "show_fields",
-    "show_images",
-    "show_rows",
-    "show_tree",
-    "show_windows",
-    "use_style",
-]
+_ROOMS = {
+    "gadkit.viz.clusters": ("plot_points", "show_clusters", "show_tree"),
+    "gadkit.viz.contour": ("outlined",),
+    "gadkit.viz.features": ("as_images", "colour_fields", "show_fields", "show_rows"),
+    "gadkit.viz.pictures": (
+        "contact_sheet",
+        "overlay",
+        "show_comparison",
+        "show_detections",
+        "show_images",
+        "show_windows",
+    ),
+    "gadkit.viz.plots": ("plot_bars", "plot_curves", "plot_scatter", "plot_scores", "plot_shots"),
+    "gadkit.viz.scale": ("Scale", "anomaly_scale", "extremes", "scale_beyond"),
+    "gadkit.viz.style": ("ANOMALY", "INK", "PALETTE", "Picture", "use_style"),
+}
+_ROOM = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_ROOM)  # noqa: PLE0605 - the names of the table
+
+
+def __getattr__(name: str) -> Any:
+    """The names of the table, each imported when it is asked for: the scale of maps needs no library that draws."""
+    if name not in _ROOM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ROOM[name]), name)
+
+
+def __dir__() -> list[str]:
+    """All that the module has."""
+    return sorted({*globals(), *_ROOM})

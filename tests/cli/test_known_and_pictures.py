@@ -79,6 +79,17 @@ def test_pictures_of_every_image(run: Run, parts: Path, good: Path, tmp_path: Pa
     assert not changed[16:24, 32:38].any(), "the defect itself is not painted over"
 
 
+def test_a_picture_of_somebody_else_stays(run: Run, parts: Path, good: Path, tmp_path: Path) -> None:
+    options = (*KNN, "--normal", good, "--pictures", tmp_path / "pictures")
+    mine = photograph(tmp_path / "pictures" / "0.png.heat.png").read_bytes()
+    for _ in range(2):  # what an earlier run has written is replaced
+        code, out, err = run("detect", parts / "b", *options)
+        assert (code, len(out.splitlines())) == (1, 2)
+        assert err.count("0.png.heat.png: expected a picture of an earlier run in this place, or none, got yours") == 1
+        assert "1 output could not be written" in err
+    assert (tmp_path / "pictures" / "0.png.heat.png").read_bytes() == mine
+
+
 def test_without_a_threshold_there_is_no_outline(run: Run, parts: Path, tmp_path: Path) -> None:
     code, _, _ = run("detect", parts / "b", "--object", "nut", "--pictures", tmp_path / "pictures")
     assert (code, [path.name for path in (tmp_path / "pictures").iterdir()]) == (0, ["0.png.heat.png"])
