@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from gadkit.nn.heads import BatchNorm
 from gadkit.selfsup import BYOL, DINO, MoCoV3, SimCLR, SwAV
 
 
@@ -24,6 +25,18 @@ def test_heads_have_the_widths_that_are_asked_for(small: Callable) -> None:
     assert (widths(byol.head), widths(byol.predictor)) == ([32, 24, 12], [12, 24, 12])
     moco = MoCoV3(small(), **sizes)
     assert (widths(moco.head), widths(moco.predictor)) == ([32, 24, 24, 12], [12, 24, 12])
+
+
+def test_what_is_normalised_over_the_batch(small: Callable) -> None:
+    """The heads' outputs, by layers without a scale of their own; BYOL's predictor and SwAV's head end bare."""
+    simclr, moco, byol, swav = SimCLR(small()), MoCoV3(small()), BYOL(small()), SwAV(small())
+    for head in (simclr.head, moco.head, moco.predictor, byol.head):
+        assert isinstance(head[-1], BatchNorm)
+        assert not list(head[-1].parameters())
+    assert isinstance(byol.predictor[-1], nn.Linear)
+    assert isinstance(swav.head[-1], nn.Linear)
+    hidden = [layer for layer in DINO(small()).student_head.modules() if isinstance(layer, BatchNorm)]
+    assert len(hidden) == 2
 
 
 def test_views_have_the_encoder_s_size_and_small_ones_half_of_its_patches(small: Callable) -> None:
