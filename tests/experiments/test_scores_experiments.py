@@ -41,7 +41,7 @@ def test_pooling_by_hand() -> None:
     assert found["mean"] == pytest.approx(0.25)
     assert found["8-norm"] == pytest.approx(((0.1**8 + 0.2**8 + 0.3**8 + 0.4**8) / 4) ** (1 / 8))
     assert 0.4 > found["soft maximum"] > 0.35
-    good = torch.tensor([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]), torch.tensor([0.1, 0.2, 0.3])
+    good = torch.tensor([[0.1] * 4, [0.2] * 4, [0.3] * 4]), torch.tensor([0.1, 0.2, 0.3])
     two = scores.score("standardised maximum + mean", (far, whole), good)
     assert float(two) == pytest.approx((0.4 - 0.2) / 0.101 + (0.25 - 0.2) / 0.101, rel=1e-4)
     assert float(scores.score("standardised maximum + mean", (far, whole), None)) == pytest.approx(0.65)
