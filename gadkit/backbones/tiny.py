@@ -193,7 +193,7 @@ def load(
     Raises FileNotFoundError for a file that is not there, ValueError for a damaged one or another model's.
     """
     untrained = source.options.get("random")
-    path = file or weights.ASSETS / f"{'clip-scratch' if untrained else source.id}.safetensors"
+    path = file or weights.ASSETS / f"{'clip' if untrained else source.id}.safetensors"
     held = weights.header(path)
     try:
         config = TinyConfig(**json.loads(held["config"]))
