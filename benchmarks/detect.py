@@ -22,7 +22,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import Row, best
+from benchmarks import Timing, best
 from gadkit import runtime, zoo
 from gadkit.anomaly.detectors import DETECTORS, PatchKNN
 from gadkit.protocols import AnomalyResult, Backbone, Encoded
@@ -31,7 +31,7 @@ NAME = "patch-knn"
 Score = Callable[[], AnomalyResult]
 
 
-def rows(shots: int = 16, count: int = 16, size: int = 224, rounds: int = 3, start: bool = True) -> Iterator[Row]:
+def rows(shots: int = 16, count: int = 16, size: int = 224, rounds: int = 3, start: bool = True) -> Iterator[Timing]:
     """Speeds of the whole and of the search, ratios, and the largest difference of maps; `start` starts programs."""
     where, eyes = runtime.device(), DETECTORS[NAME].backbone
     backbone = zoo.load(eyes)
@@ -53,7 +53,7 @@ def pictures(count: int, size: int, seed: int = 0) -> UInt8[Tensor, "b 3 s s"]:
     return (255 * (0.9 * coarse + noise)).round().clamp(0, 255).to(torch.uint8)
 
 
-def _search(backbone: Backbone, detector: PatchKNN, normal: Tensor, images: Tensor, rounds: int) -> Iterator[Row]:
+def _search(backbone: Backbone, detector: PatchKNN, normal: Tensor, images: Tensor, rounds: int) -> Iterator[Timing]:
     """The search alone, ours and anomalib's, on features that are there already."""
     encoded = detector.encode(images)
     grid = Encoded(encoded.features, backbone.grid)  # maps on the grid of patches: nothing is enlarged
@@ -126,7 +126,7 @@ class _AsItIs(nn.Module):
         return distances
 
 
-def _starts(shots: int, size: int) -> Iterator[Row]:
+def _starts(shots: int, size: int) -> Iterator[Timing]:
     """From the start of the program to its first line, with good parts and with a fitted detector."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
