@@ -7,7 +7,7 @@ Book: intro/run-it
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gadkit import distributed
 from gadkit.anomaly import fitted
@@ -21,6 +21,7 @@ from gadkit.protocols import Detector
 from gadkit.report import Report
 
 
+@runtime_checkable
 class Shared(Protocol):
     """What the processes of a run have to agree on, and what each of them finds."""
 
