@@ -55,7 +55,7 @@ def main() -> None:
         image = data.images[data.defects.index(factory.CATEGORIES[name].defects[turn % 6]) + 2]
         rows.append((name, image, show(eyes, data.references, image)))
     planted = dict(zip(("brick", "grass", "gravel"), ("scratch", "stain", "hole"), strict=True))
-    sound = {name: None for name in ("brick", "gravel")}
+    sound = dict.fromkeys(("brick", "gravel"))
     for name, kind in (*planted.items(), *sound.items()):
         few = tiles(name)
         image = few[1] if kind is None else plant(few[0], kind)
