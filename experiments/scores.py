@@ -44,6 +44,7 @@ FEATURES = {  # layers, and whether the vectors of a finer one are averaged with
 FEATURE, SCORE = "averaged, 4 to 32", "maximum + image"
 SMOOTHED = (0.0, 2.0, 4.0)  # pixels of a 96-pixel image
 Found = tuple[Float[Tensor, "b n"], Float[Tensor, "b"]]  # distances of the patches, and of the image vectors
+Good = tuple[Float[Tensor, "k n"], Float[Tensor, "k"]]  # the same of good parts, each held out
 
 
 def _power(far: Tensor, p: float) -> Tensor:
@@ -69,8 +70,8 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "top 2 %": lambda far, whole: top_mean(far, 0.02),
     "top 5 %": lambda far, whole: top_mean(far, 0.05),
     "top 25 %": lambda far, whole: top_mean(far, 0.25),
-    "8-norm": lambda far, whole: _power(far, 8),
-    "16-norm": lambda far, whole: _power(far, 16),
+    "8-norm": lambda far, whole: _power(far, 8.0),
+    "16-norm": lambda far, whole: _power(far, 16.0),
     "soft maximum": lambda far, whole: _soft(far),
     "worst window, 5 sizes": lambda far, whole: _scales(far),
     "maximum + mean": lambda far, whole: far.amax(1) + far.mean(1),
@@ -85,7 +86,7 @@ STANDARDISED = {  # two scores, each in standard deviations of what good parts g
 }
 
 
-def standardised(found: Found, good: Found, names: Sequence[str]) -> Float[Tensor, "b"]:
+def standardised(found: Found, good: Good, names: Sequence[str]) -> Float[Tensor, "b"]:
     """The sum of scores, each less the mean of held-out good parts and over their deviation."""
     total = torch.zeros(len(found[0]))
     for name in names:
@@ -94,7 +95,7 @@ def standardised(found: Found, good: Found, names: Sequence[str]) -> Float[Tenso
     return total
 
 
-def score(name: str, found: Found, good: Found | None) -> Float[Tensor, "b"]:
+def score(name: str, found: Found, good: Good | None) -> Float[Tensor, "b"]:
     """A score by its name; below three good parts nothing can be standardised, and the sum is a plain one."""
     if name in SCORES:
         return SCORES[name](*found)

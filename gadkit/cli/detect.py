@@ -83,6 +83,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="Q",
         help="take this quantile of the normal images' held-out scores (default: 1, the highest)",
     )
+    line.add_argument(
+        "--alarms", type=float, metavar="SHARE", help="take the lowest threshold that promises so few false alarms"
+    )
     command.add_argument(
         "--json", action="store_true", help="one JSON object an image, as they come, in place of the table"
     )

@@ -171,7 +171,7 @@ def planned(arguments: argparse.Namespace) -> Finding:
     sentences.packaged(zoo.find(READER, arguments.preset))
     files, _ = sources.files_below([arguments.folder], arguments.folder)
     if arguments.out is not None:
-        outputs.check_own(arguments.out, TABLE, HEADER, SHEET)
+        outputs.check_own(arguments.out, HEADER, (TABLE, UNFINISHED), SHEET)
     return Finding(
         folder=arguments.folder,
         queries=queries,

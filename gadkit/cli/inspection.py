@@ -42,7 +42,8 @@ class Inspection:
     skipped: Skipped  # files that are passed over
     known: Known  # labels and masks of `files`, as far as a data set's layout has them
     line: float | None  # the threshold, given or drawn
-    quantile: float | None  # of the held-out scores, to draw the threshold at; None where it is given
+    quantile: float | None  # of the held-out scores, to draw the threshold at; None where something else sets it
+    alarms: float | None  # the share of false alarms that the threshold shall promise
     left_out: int = 0  # of the images asked for: those that are among the normal ones
     contour: float | None = None  # where a map is above it, a spot is outlined
     remarks: list[str] = field(default_factory=list)  # the detector's own
@@ -50,6 +51,11 @@ class Inspection:
     rows: list[outputs.ImageScore] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)  # outputs that could not be written, and why
     check: Callable[[Tensor], str | None] = lambda _: None  # why an image can't be scored
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the threshold comes from the good parts' scores, and not by hand."""
+        return self.quantile is not None or self.alarms is not None
 
     @property
     def scores(self) -> Tensor | None:
@@ -71,9 +77,9 @@ class Inspection:
         self.remarks = [*detector.remarks(), *_of_tiles(detector, self)]
         self.contour = self.line
         if self.scores is not None:
-            quantile = 1.0 if self.quantile is None else self.quantile
-            self.contour = threshold(torch.tensor(self.fitting.peaks), quantile)
-            self.line = self.line if self.quantile is None else threshold(self.scores, quantile)
+            where = {"quantile": 1.0 if self.quantile is None else self.quantile, "alarms": self.alarms}
+            self.contour = threshold(torch.tensor(self.fitting.peaks), **where)
+            self.line = threshold(self.scores, **where) if self.drawn else self.line
         return detector
 
     def score(self, detector: Detector) -> Iterator[tuple[outputs.ImageScore, Path, Tensor, Tensor]]:
@@ -118,10 +124,11 @@ def _of_tiles(detector: Detector, run: Inspection) -> Iterator[str]:
 
 def planned(arguments: argparse.Namespace) -> Inspection:
     """Everything that can be found wrong before any work is done.  Raises ValueError."""
-    if arguments.threshold_quantile is not None:
-        share("--threshold-quantile", arguments.threshold_quantile)
-    if arguments.threshold_quantile is not None and arguments.normal is None and arguments.fitted is None:
-        raise ValueError("--threshold-quantile: expected --normal with it: the scores are those of normal images")
+    for option, value in (("--threshold-quantile", arguments.threshold_quantile), ("--alarms", arguments.alarms)):
+        if value is not None:
+            share(option, value)
+        if value is not None and arguments.normal is None and arguments.fitted is None:
+            raise ValueError(f"{option}: expected --normal with it: the scores are those of normal images")
     if arguments.threshold is not None and not math.isfinite(arguments.threshold):
         raise ValueError(f"--threshold: expected a finite number, got {arguments.threshold}")
     question, kept, fitting = _fitted(arguments) if arguments.fitted else (good_parts.asked(arguments), None, None)
@@ -135,6 +142,7 @@ def planned(arguments: argparse.Namespace) -> Inspection:
         tables = outputs.SCORES, outputs.UNFINISHED
         outputs.check_own(arguments.out, outputs.HEADER, tables, outputs.REPORT)
     run = _run([*normal, *new], arguments, fitting)
+    given = (arguments.threshold, arguments.threshold_quantile, arguments.alarms) != (None,) * 3
     return Inspection(
         question=question,
         kept=kept,
@@ -145,7 +153,8 @@ def planned(arguments: argparse.Namespace) -> Inspection:
         skipped=Skipped(run, arguments.max_pixels),
         known=Known(arguments.images),
         line=arguments.threshold,
-        quantile=None if arguments.threshold is not None else arguments.threshold_quantile or 1.0,
+        quantile=arguments.threshold_quantile if given else 1.0,
+        alarms=arguments.alarms,
         left_out=len(files) - len(new),
     )
 

@@ -7,17 +7,30 @@ Book: intro/run-it
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 from gadkit import distributed
 from gadkit.anomaly import fitted
+from gadkit.anomaly.fitted import Fitting
 from gadkit.cli import streams
+from gadkit.cli.good_parts import Skipped
+from gadkit.cli.known import Known
+from gadkit.cli.outputs import ImageScore
 from gadkit.cli.sources import BATCH
 from gadkit.protocols import Detector
 from gadkit.report import Report
 
-if TYPE_CHECKING:
-    from gadkit.cli.inspection import Inspection
+
+@runtime_checkable
+class Shared(Protocol):
+    """What the processes of a run have to agree on, and what each of them finds."""
+
+    fitting: Fitting
+    files: list[Path]
+    rows: list[ImageScore]
+    skipped: Skipped
+    failed: list[str]
+    known: Known
 
 
 def first() -> bool:
@@ -30,7 +43,7 @@ def own(files: Sequence[Path]) -> list[Path]:
     return [path for i, path in enumerate(files) if i // BATCH % distributed.world() == distributed.rank()]
 
 
-def agreed(task: "Inspection", detector: Detector) -> Detector:
+def agreed(task: Shared, detector: Detector) -> Detector:
     """The detector of the first process, for all: machines that differ may differ in the last digit."""
     if distributed.world() == 1:
         return detector
@@ -39,7 +52,7 @@ def agreed(task: "Inspection", detector: Detector) -> Detector:
     return detector.load_state(state)
 
 
-def gather(task: "Inspection", report: Report | None, skipped_before: int) -> None:
+def gather(task: Shared, report: Report | None, skipped_before: int) -> None:
     """Bring to the first process what all have found, in the order of the files.
 
     `skipped_before` files were named before the photographs were shared out: each process has named them.

@@ -6,10 +6,12 @@ Book: intro/run-it
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 import gadkit
 from gadkit.anomaly.detectors import DETECTORS
 from gadkit.anomaly.fitted import Fitting
-from gadkit.anomaly.thresholds import false_alarm_rate
+from gadkit.anomaly.thresholds import counted, doubts, promised
 from gadkit.cli.inspection import Inspection
 from gadkit.cli.outputs import REPORT, count
 from gadkit.report import Facts
@@ -40,6 +42,7 @@ def of_fitting(fitting: Fitting, out: Path) -> Iterator[str]:
     if fitting.scores:
         low, high = min(fitting.scores), max(fitting.scores)
         yield f"held out, the good parts score {low:.4f} to {high:.4f}; the highest is the threshold"
+        yield from doubts(torch.tensor(fitting.scores), high)
     else:
         yield "no threshold: a single good part has no others to be compared with; give 2 or more, better 20"
 
@@ -49,6 +52,8 @@ def after(run: Inspection, out: Path | None) -> Iterator[str]:
     yield verdict(run)
     if run.line is not None and run.scores is not None:
         yield where_from(run)
+        if run.drawn:
+            yield from doubts(run.scores, run.line)
     yield from run.known.lines(run.rows, run.line)
     if run.skipped.lines:
         yield f"{count(len(run.skipped.lines), 'file')} could not be read"
@@ -68,12 +73,14 @@ def verdict(run: Inspection) -> str:
 
 def where_from(run: Inspection) -> str:
     """The threshold in terms of normal images, and its promise."""
-    k, rate = run.fitting.parts, false_alarm_rate(run.scores, run.line)
-    kind = "given by hand"
-    if run.quantile is not None:
+    k, kind = len(run.scores), "given by hand"
+    rate = promised(run.scores, run.line) if run.drawn else counted(int((run.scores > run.line).sum()), k)
+    if run.alarms is not None:
+        kind = f"the lowest with at most {run.alarms:.0%} false alarms, from the scores"
+    elif run.drawn:
         kind = "the highest score" if run.quantile == 1 else f"the {run.quantile:g} quantile of the scores"
-        kind += f" of {k} good parts, each scored as if it were new"
-    return f"the threshold is {kind}; expect about {rate:.0%} of good parts above it"
+    kind += f" of {k} good parts, each scored as if it were new" * run.drawn
+    return f"the threshold is {kind}; expect good parts above it: {rate}"
 
 
 def how(fitting: Fitting) -> str:

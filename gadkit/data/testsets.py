@@ -3,7 +3,7 @@
     >>> for data in folder_sets("mvtec", 240):              # doctest: +SKIP
     ...     print(data.category, len(data.references), data.labels.sum().item())
 
-Book: intro/run-it
+Book: anomaly/thresholds, intro/run-it
 """
 
 import importlib.util

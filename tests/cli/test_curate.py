@@ -176,7 +176,7 @@ def test_another_backbone(run: Run, parts: Path, tmp_path: Path) -> None:
         (["--duplicates", "1.5"], "--duplicates: expected a cosine"),
         (["--clusters", "4", "9"], "--clusters: expected numbers that fall from at most 6"),
         (["--clusters", "7"], "--clusters: expected numbers that fall from at most 6"),
-        (["--backbone", "nobody"], "--backbone: expected one of random, clip-random, clip,"),
+        (["--backbone", "nobody"], "--backbone: expected one of random, clip-random, efficientnet-lite0,"),
         (["--preset", "huge"], "preset"),
     ],
 )

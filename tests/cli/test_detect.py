@@ -59,10 +59,15 @@ def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good
         assert row["verdict"] == ("anomalous" if row["score"] > row["threshold"] else "normal")
     assert found[Path("b/0.png")]["verdict"] == "anomalous"
     assert max(found, key=lambda path: found[path]["score"]) == Path("b/0.png")
-    assert "the highest score of 4 good parts, each scored as if it were new; expect about 20% of good parts" in err
+    assert "the highest score of 4 good parts, each scored as if it were new; expect good parts above it: 20.0%" in err
+    assert "(0.6% to 60.2%, with 95% confidence)" in err
+    assert "with 4 good parts the rate of false alarms is about 20%, but may be 60%: give more" in err
 
-    _, out, _ = run("detect", parts, "--normal", good, "--json", "--threshold-quantile", "0.5")
-    assert json.loads(out.splitlines()[0])["threshold"] == pytest.approx(sorted(alone)[2], abs=1e-4)
+    for option, value in (("--threshold-quantile", "0.5"), ("--alarms", "0.4")):
+        _, out, _ = run("detect", parts, "--normal", good, "--json", option, value)
+        assert json.loads(out.splitlines()[0])["threshold"] == pytest.approx(sorted(alone)[2], abs=1e-4)
+    code, _, err = run("detect", parts, "--normal", good, "--alarms", "0.1")
+    assert (code, "alarms: expected at least 1 / 5 = 0.2" in err) == (2, True)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("patch-knn", PatchKNN), ("knn", KNN)])

@@ -54,22 +54,13 @@ def test_a_detector_fitted_before_replaces_only_its_like(run: Run, good: Path, t
 def test_what_goes_wrong_is_named(run: Run, parts: Path, good: Path, tmp_path: Path) -> None:
     path = tmp_path / "nut.gad"
     assert run("fit", "--normal", good, "--detector", "knn", "--backbone", "random", "--out", path)[0] == 0
+    words = ("--normal", good, "--detector", "winclip")
     bad = {
         ("fit", "--normal", good, "--out", tmp_path / "nut.txt"): "expected a name that ends in .gad",
-        ("fit", "--normal", good, "--out", path): '--object: expected a text such as "metal nut", got nothing',
-        ("fit", "--normal", good, "--object", "n", "--bank", "9", "--out", path): "--bank: expected it with patch-knn",
+        ("fit", *words, "--out", path): '--object: expected a text such as "metal nut", got nothing',
+        ("fit", *words, "--object", "n", "--bank", "9", "--out", path): "--bank: expected it with patch-knn",
         ("fit", "--normal", good, "--detector", "knn", "--weights", "no", "--out", path): "--weights: expected a file",
-        (
-            "fit",
-            "--normal",
-            good,
-            "--object",
-            "n",
-            "--backbone",
-            "random",
-            "--out",
-            path,
-        ): "winclip reads, so",
+        ("fit", *words, "--object", "n", "--backbone", "random", "--out", path): "winclip reads, so",
         ("fit", "--out", path): "the following arguments are required: --normal",
         ("detect", parts, "--fitted", tmp_path / "none.gad"): "no such file",
         ("detect", parts, "--fitted", path, "--normal", good): "not allowed with argument",

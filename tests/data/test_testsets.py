@@ -167,5 +167,5 @@ def test_textiles_that_are_not_there(textiles: Path, tmp_path: Path, monkeypatch
 
 
 def test_the_benchmark_knows_their_folder(textiles: Path) -> None:
-    assert ImageFolder(textiles).categories == ("simulated",)
+    assert [*ImageFolder(textiles).categories] == ["simulated"]
     assert {entry.defect for entry in ImageFolder(textiles).entries} == {"good", "local", "global"}

@@ -75,8 +75,8 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
     out = tmp_path / "results.json"
     assert main("shapes", shapes, ["clip", "clip-random", "--out", str(out), "--seeds", "0", "1"]) == 0
     assert [(r["method"], r["values"]) for r in read(out)] == [
-        ("clip", {"patches/side": [12, 13]}),
-        ("clip-random", {"patches/side": [12, 13]}),
+        ("clip", {"patches/side": [14, 15]}),
+        ("clip-random", {"patches/side": [14, 15]}),
     ]
     lines = cells(capsys.readouterr().out)
     assert lines[0] == ["", "clip", "clip-random"]
@@ -87,7 +87,7 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["nobody"], "NAME: expected one of random, clip-random, clip, simclr,"),
+        (["nobody"], "NAME: expected one of random, clip-random, efficientnet-lite0,"),
         (["clip-random", "simlcr"], "got 'simlcr'"),
         (["clip-random", "--preset", "huge"], "preset: expected one of tiny, paper, got 'huge'"),
         (["clip-random", "byol", "--preset", "paper"], "no library here loads published weights of byol"),

@@ -33,6 +33,7 @@ PATHS = ("", "nowhere", "photographs/one.png", "photographs/one.png/below", "x" 
 # a run of each command that ends soon; what trains is asked for no photographs, so that it never begins
 COMMANDS = {
     "detect": ["photographs", "--object", "nut", "--device", "cpu"],
+    "fit": ["--normal", "photographs", "--device", "cpu", "--out", "kept.gad"],
     "curate": ["photographs", "--keep", "1", "--duplicates", "0.9", "--device", "cpu", "--out", "chosen"],
     "search": ["photographs", "a cat", "--device", "cpu"],
     "data export": ["exported", "--category", "felt", "--per-class", "1", "--size", "16"],
