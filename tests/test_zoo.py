@@ -43,6 +43,7 @@ def test_what_is_published_where() -> None:
     found = {name: zoo.find(name, "paper") for name in zoo.list(preset="paper")}
     assert {name: (source.id, source.size) for name, source in found.items() if source.library != "gadkit"} == {
         "clip": ("ViT-B-16-plus-240/laion400m_e31", 833.0),
+        "clip-scratch": ("ViT-B-16-plus-240/laion400m_e31", 833.0),  # published CLIPs are trained from scratch
         "simclr": ("lightly-ai/simclrv1-imagenet1k-resnet50-1x", 103.0),
         "mocov3": ("nyu-visionx/moco-v3-vit-b", 346.0),
         "swav": ("https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar", None),
@@ -132,7 +133,7 @@ def test_every_name_is_loaded_and_keeps_the_contract(name: str, images: Tensor) 
     assert isinstance(backbone, OpenCLIP if TEXT in row.gives else Timm if name in timms else Encoder)
     tokens = backbone.encode_image(backbone.preprocess(images[:2]), backbone.patch_layers)
     assert tokens.pooled.shape == (2, backbone.embed_dim)
-    assert tokens.grid == backbone.grid == ((14, 14) if name.startswith("efficientnet") else (12, 12))
+    assert tokens.grid == backbone.grid == ((14, 14) if name in (*timms[3:], "clip", "clip-random") else (12, 12))
     assert backbone.image_size == backbone.patch_size * backbone.grid[0]
     assert len(tokens.patches) == len(backbone.patch_layers)
     assert all(-backbone.depth <= layer < backbone.depth for layer in backbone.patch_layers)
@@ -160,7 +161,7 @@ def test_the_encoder_is_the_methods(name: str, images: Tensor) -> None:
 
 
 def test_a_file_may_stand_in_for_the_shipped_one(tmp_path: Path, images: Tensor) -> None:
-    for name, file in (("simclr", "simclr"), ("swin", "swin"), ("clip", "clip-scratch")):
+    for name, file in (("simclr", "simclr"), ("swin", "swin"), ("clip", "clip"), ("clip-scratch", "clip-scratch")):
         path = tmp_path / "mine.safetensors"
         shutil.copy(ASSETS / f"{file}.safetensors", path)
         ours, theirs = zoo.load(name, file=path), zoo.load(name)

@@ -133,6 +133,7 @@ def promised(scores: Float[Tensor, " k"], line: float, confidence: float = 0.95)
     return Rate(expected, float(law.ppf(tail)), float(law.ppf(1 - tail)), confidence)
 
 
+@checked
 def counted(alarms: int, parts: int, confidence: float = 0.95) -> Rate:
     """The rate of false alarms that was counted, `alarms` of new good `parts`, with its Clopper-Pearson interval.
 

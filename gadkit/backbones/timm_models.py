@@ -138,7 +138,7 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     and those that then begin with one of `drop` belong to something else.  `patch_layers` describe a patch well;
     `classifier` keeps the classifier; `random` leaves the network as it is before training, by seed 0.  Raises
     `WeightsUnavailable` for weights that are neither cached nor reachable, FileNotFoundError for a `file` that is not
-    there.
+    there, ValueError for one that is damaged or another network's.
     """
     from urllib.error import URLError
 
@@ -170,6 +170,11 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     except (FileNotFoundError, URLError) as error:  # the hub's own error for what is not cached is a FileNotFoundError
         missing = f"{overlay.get('hf_hub_filename', 'model.safetensors')} of {source.id}"
         raise weights.unavailable(source, "the file" if at_address else missing) from error
+    except Exception as error:  # each format's reader has errors of its own
+        if file is None:
+            raise
+        why = str(error).split("\n")[0][:200]
+        raise ValueError(f"weights: expected those of {source.id} in {file.name}, got others ({why})") from error
     if not options.get("classifier", False):
         model.reset_classifier(0)
     return Timm(model.to(where), resolve_model_data_config(model), patch_layers=options.get("patch_layers"))

@@ -80,7 +80,7 @@ def test_the_command_measures_merges_and_prints(tmp_path: Path, capsys: pytest.C
     ]
     lines = cells(capsys.readouterr().out)
     assert lines[0] == ["", "clip", "clip-random"]
-    assert lines[1] == ["patches/side", "12.500 ± 0.707", "12.500 ± 0.707"]
+    assert lines[1] == ["patches/side", "14.500 ± 0.707", "14.500 ± 0.707"]
     assert lines[-1][0] == "seconds"
 
 

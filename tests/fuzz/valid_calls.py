@@ -133,7 +133,6 @@ CALLS: dict[str, Arguments] = {
         "shots": (1,),
         "quiet": True,
     },
-    "benchmark.table": lambda: {"rows": [{"shots": 4, "aupro": (0.5, 0.1), "pixel_ap": None}]},
     "summarise": lambda: {
         "results": [Result("felt", 0, 0, "loose", 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)],
         "measure": "aupro",
@@ -164,6 +163,10 @@ CALLS: dict[str, Arguments] = {
     "false_alarm_rate": lambda: {"scores": torch.rand(4), "line": 0.5},
     "held_out": lambda: {"detector": fitted(), "normal": images(2), "quiet": True},
     "threshold": lambda: {"scores": torch.rand(4), "quantile": 0.9},
+    "counted": lambda: {"alarms": 1, "parts": 4, "confidence": 0.9},
+    "promised": lambda: {"scores": torch.rand(4), "line": 0.5, "confidence": 0.9},
+    "doubts": lambda: {"scores": torch.rand(20), "line": 0.5},
+    "detectors.build": lambda: {"name": "knn", "backbone": encoder(), "object_name": "nut", "k": 1},
     "WinCLIP": lambda: {"backbone": clip(), "object_name": "nut"},
     "AnomalyResult": lambda: {"maps": torch.rand(2, 4, 4), "scores": torch.rand(2)},
     # backbones
@@ -253,6 +256,7 @@ CALLS: dict[str, Arguments] = {
     "greyscale": lambda: {"x": pictures(), "share": 0.5, "generator": generator()},
     "normalise": lambda: {"x": pictures()},
     "resize": lambda: {"images": images(), "size": 8},
+    "photographs.resize": lambda: {"image": images()[0], "size": 8},
     "solarise": lambda: {"x": pictures(), "share": 0.5, "threshold": 0.5, "generator": generator()},
     # evaluation
     "features.encode": lambda: {

@@ -12,6 +12,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
+from gadkit.checks import checked
 from gadkit.data.folders.depth import BANDS, PHOTOMETRIC, Deep, Depth, deep_pixels, is_deep
 from gadkit.data.folders.opening import opened, upright
 from gadkit.data.resampling import resample
@@ -110,6 +111,7 @@ def shows_through(path: Path) -> bool:
         return alpha.getextrema()[0] < 255
 
 
+@checked
 def resize(image: UInt8[Tensor, "3 h w"], size: int | tuple[int, int]) -> UInt8[Tensor, "3 s t"]:
     """Squash an image to a square of `size`, or to (height, width), with an antialiased bicubic filter.
 
