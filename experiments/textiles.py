@@ -53,10 +53,10 @@ def rows(
         for seed in seeds[: None if k else 1]:
             order = torch.randperm(len(sets[0].references), generator=torch.Generator().manual_seed(seed))[:k]
             scores = model.fit(sets[0].references[order] if k else None).score(encoded).scores
-            calm, *parts = scores.split([normal, *map(len, bad)])
+            sound, *parts = scores.split([normal, *map(len, bad)])
             for i, part in enumerate(parts):
                 truth = torch.arange(normal + len(part)) >= normal
-                values[i].append(round(auroc(torch.cat([calm, part]), truth), 4))
+                values[i].append(round(auroc(torch.cat([sound, part]), truth), 4))
         for data, some, part in zip(sets, values, bad, strict=True):
             row = {"detector": name, "backbone": backbone, "shots": k, "data": data.category, "image_auroc": some}
             found.append(row | {"normal": normal, "defective": len(part)})

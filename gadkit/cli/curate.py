@@ -30,9 +30,6 @@ occur twice stay apart.  With --null any file name arrives as it is:
 Look at contact.png before you trust it: the clusters cannot balance kinds that the backbone cannot distinguish.
 
 An interrupt (Ctrl-C) before the choice leaves curation.unfinished.csv: what was read until then, and what could not be.
-Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on standard
-error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on standard
-error, in one line, and left out.
 """
 
 
@@ -43,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "curate",
         "choose a balanced collection of photographs without near-duplicates",
         DESCRIPTION,
-        EXAMPLES,
+        EXAMPLES + parents.FILES,
         parents.images("FOLDER", "folders with all that is below them, and files"),
         parents.bits(),
         parents.model(),

@@ -46,9 +46,6 @@ KolektorSDD, or good beside bad) the images to test on are scored, and masks nev
 counted on standard error and left out.
 
 An interrupt (Ctrl-C) leaves the scores so far: the table, and scores.unfinished.csv in the folder of --out.
-Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on standard
-error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on standard
-error, in one line, and left out.
 """
 
 
@@ -59,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "detect",
         "score photographs of parts, and show where they differ",
         DESCRIPTION,
-        EXAMPLES.replace("{detectors}", "\n".join(_described())),
+        EXAMPLES.replace("{detectors}", "\n".join(_described())) + parents.FILES,
         parents.images("IMAGES", "folders and files, also a category of a data set, as MVTec AD or VisA"),
         parents.bits(),
         parents.pixels(),

@@ -9,6 +9,11 @@ import argparse
 from pathlib import Path
 
 KINDS = "PNG, JPEG, BMP, TIFF, WebP"
+# the end of the help of commands that read photographs
+FILES = """Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on
+standard error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on
+standard error, in one line, and left out.
+"""
 
 
 def command(

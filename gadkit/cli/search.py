@@ -34,9 +34,6 @@ another, and the best one is found even where none fits.
 
 With --out, DIR receives search.csv and sheet.html, a page with the photographs that opens without a network.
 An interrupt (Ctrl-C) leaves the best until then: the table, and search.unfinished.csv in the folder of --out.
-Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on standard
-error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on standard
-error, in one line, and left out.
 """
 
 
@@ -47,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "search",
         "find the photographs that a text describes",
         DESCRIPTION,
-        EXAMPLES,
+        EXAMPLES + parents.FILES,
         parents.bits(),
         parents.model(),
         parents.out("write sheet.html and search.csv there"),
