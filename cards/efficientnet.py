@@ -99,9 +99,9 @@ Of the {asked} with a class of their own, {whole} are right at the first answer 
 
 - What is no ImageNet class gets the name of one. It has no way to say that it does not know.
 - It was trained to tell things apart by what is most typical of them. A scratch, a missing screw or another colour is
-  what it learnt to overlook. By nearest patches the last stage alone is worst: image AUROC 0.822 with four good parts at
-  faults of a spot, where stages 1 to 4 together reach 0.860 (mean of both regimes,
-  development categories, `python -m experiments.scores`).
+  what it learnt to overlook. By nearest patches with four good parts, the last stage alone has an image AUROC of 0.822
+  at faults of a spot, and stages 1 to 4 together have 0.860: means of both regimes on the development categories, by
+  `python -m experiments.scores`.
 - ImageNet's photographs are of the web: few are of metal, boards or cloth under even light, and none is an X-ray.
 - ImageNet's labels and photographs carry the prejudices of their makers; do not use it on people.
 """
