@@ -68,9 +68,9 @@ DETECTORS = {
 def default(normal: bool) -> str:
     """The name of the detector that does best on the development categories, with `normal` images or without.
 
-    `python -m experiments.detectors` measures it.  There a quarter of WinCLIP's score, added to that of nearest patches,
-    gains on spots and loses on changes of the whole: 0.885 over all conditions, and 0.872 without it.  That is too
-    little to ask for a name that is not needed otherwise.
+    `python -m experiments.detectors` measures it.  There a quarter of WinCLIP's score, added to that of nearest
+    patches, gains on spots and loses on changes of the whole: 0.885 over all conditions, and 0.872 without it.  That
+    is too little to ask for a name that is not needed otherwise.
     """
     return "patch-knn" if normal else "winclip"
 
