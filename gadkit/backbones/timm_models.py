@@ -85,7 +85,9 @@ class Timm:
         """
         wanted, x = check_layers(layers, self.depth), check_prepared(images, self.image_size)
         final, maps = self.model.forward_intermediates(
-            x.to(self.device, memory_format=torch.channels_last), indices=sorted({*wanted}) or [self.depth - 1], output_fmt="NCHW"
+            x.to(self.device, memory_format=torch.channels_last),
+            indices=sorted({*wanted}) or [self.depth - 1],
+            output_fmt="NCHW",
         )
         found = {i: self._patches(x) for i, x in zip(sorted({*wanted}), maps, strict=False)}
         if self.depth - 1 in found and (last := self._map(final)).shape[1] == maps[-1].shape[1]:
