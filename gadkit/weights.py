@@ -100,6 +100,38 @@ def read(path: Path, under: str = "") -> dict[str, "torch.Tensor"]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
+def checkpoint(path: Path) -> dict[str, "torch.Tensor"]:
+    """The tensors of a checkpoint by name, floats in full precision: safetensors, or a pickle that holds nothing else.
+
+    Of nested mappings, such as {"state_dict": {...}}, names are joined by dots.  Raises FileNotFoundError for a missing
+    file, and ValueError for a damaged one or one that holds more than tensors and numbers.
+    """
+    import pickle
+
+    import torch
+
+    if path.suffix == ".safetensors":
+        return read(path)
+    try:
+        held = torch.load(verified(path), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        expected = "expected a safetensors file, or one of torch's with tensors only"
+        raise ValueError(f"weights: {expected}, got {path} ({str(error).splitlines()[0]})") from error
+    found = dict(_flat(held))
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+
+
+def _flat(held: Any, under: str = "") -> Iterator[tuple[str, "torch.Tensor"]]:
+    """The tensors in nested mappings; everything else is passed over."""
+    import torch
+
+    if isinstance(held, torch.Tensor):
+        yield under, held.detach()
+    elif isinstance(held, Mapping):
+        for name, value in held.items():
+            yield from _flat(value, f"{under}.{name}" if under else str(name))
+
+
 def header(path: Path) -> dict[str, str]:
     """The metadata in the header of a safetensors file; raises as `read` does."""
     from safetensors import SafetensorError, safe_open

@@ -134,3 +134,20 @@ def test_a_damaged_list_of_checksums_is_named(content: bytes, assets: Path) -> N
     (assets / weights.SUMS).write_bytes(content)
     with pytest.raises(ValueError, match=rf"SHA256SUMS is damaged: it is no list of checksums; {re.escape(AGAIN)}"):
         weights.verified(assets / "simclr.safetensors")
+
+
+def test_a_checkpoint_is_read_from_either_format_and_only_tensors_are(tmp_path: Path) -> None:
+    state = {"a.weight": torch.ones(2, 3), "b": torch.arange(3)}
+    torch.save(
+        {"state_dict": {"a": {"weight": state["a.weight"].half()}, "b": state["b"]}, "epoch": 7}, tmp_path / "x.pt"
+    )
+    found = weights.checkpoint(tmp_path / "x.pt")
+    assert found.keys() == {"state_dict.a.weight", "state_dict.b"}
+    assert found["state_dict.a.weight"].dtype == torch.float32
+    weights.write(state, tmp_path / "x.safetensors", {})
+    assert weights.checkpoint(tmp_path / "x.safetensors").keys() == state.keys()
+    torch.save({"x": Path("/")}, tmp_path / "y.pt")
+    (tmp_path / "z.pt").write_bytes(b"no weights")
+    for name in ("y.pt", "z.pt"):
+        with pytest.raises(ValueError, match="expected a safetensors file, or one of torch's with tensors only"):
+            weights.checkpoint(tmp_path / name)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import gadkit
 from gadkit.anomaly.detectors import DETECTORS, build
+from gadkit.anomaly.detectors.base import heads_of
 from gadkit.anomaly.tiles import Tiled
 from gadkit.checks import one_of
 from gadkit.files import replacing
@@ -125,7 +126,8 @@ def is_fitted(path: Path) -> bool:
 
 def restore(state: DetectorState, fitting: Fitting, backbone: Backbone) -> Detector:
     """The fitted detector on its backbone.  Raises ValueError for another backbone than the one it was fitted on."""
-    detector = build(fitting.detector, backbone, fitting.object_name)
+    heads = heads_of(state) if DETECTORS[fitting.detector].heads else None
+    detector = build(fitting.detector, backbone, fitting.object_name, heads)
     detector = Tiled(detector) if state.detector == Tiled.__name__ else detector
     return detector.load_state(state)
 

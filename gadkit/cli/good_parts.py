@@ -38,6 +38,7 @@ class Question:
     weights: Path | None
     tiles: str | int  # "auto", "none", or the side of a tile in pixels
     bank: float
+    heads: Path | None = None  # a checkpoint to read in place of the detector's own trained part
 
     def load(self) -> Backbone:
         """The backbone, from the file that was named or from its usual place."""
@@ -48,7 +49,7 @@ class Question:
     def build(self, backbone: Backbone, sizes: Sequence[tuple[int, int]]) -> Detector:
         """The detector, not fitted, for photographs of these sizes: those of good parts, if there are any."""
         bank = {"bank": self.bank} if DETECTORS[self.detector].bank else {}
-        detector = build(self.detector, backbone, self.object_name, **bank)
+        detector = build(self.detector, backbone, self.object_name, self.heads, self.preset, **bank)
         side = self.tiles
         if side == "auto":
             side = backbone.image_size if sizes and min(map(min, sizes)) > 2 * backbone.image_size else "none"
@@ -69,7 +70,10 @@ def asked(arguments: argparse.Namespace) -> Question:
     if arguments.bank is not None and not row.bank:
         able = ", ".join(name for name, row in DETECTORS.items() if row.bank)
         raise ValueError(f"--bank: expected it with {able}, got it with {name}, whose memory can't be thinned")
-    check_weights(arguments.weights)
+    if arguments.heads is not None and not row.heads:
+        able = ", ".join(name for name, row in DETECTORS.items() if row.heads) or "a detector that has some"
+        raise ValueError(f"--heads: expected it with {able}, got it with {name}, which has no trained part")
+    check_weights(arguments.weights), check_weights(arguments.heads, "--heads")
     return Question(
         detector=name,
         object_name=None if noun is None else noun.strip(),
@@ -79,13 +83,14 @@ def asked(arguments: argparse.Namespace) -> Question:
         weights=arguments.weights,
         tiles=arguments.tiles or "auto",
         bank=arguments.bank or BANK,
+        heads=arguments.heads,
     )
 
 
-def check_weights(file: Path | None) -> None:
+def check_weights(file: Path | None, option: str = "--weights") -> None:
     """Raise ValueError for a checkpoint that is not there."""
     if file is not None and not file.is_file():
-        raise ValueError(f"--weights: expected a file, got {str(file)!r}: no such file")
+        raise ValueError(f"{option}: expected a file, got {str(file)!r}: no such file")
 
 
 class Skipped:

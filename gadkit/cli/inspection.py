@@ -26,7 +26,8 @@ from gadkit.cli.known import Known
 from gadkit.data.folders import Depth, FileRun
 from gadkit.protocols import Detector, DetectorState
 
-EXCLUDED = ("normal", "object", "detector", "backbone", "tiles", "bank", "preset")  # of a file that says all this
+# what a fitted file says itself
+EXCLUDED = ("normal", "object", "detector", "backbone", "heads", "tiles", "bank", "preset")
 
 
 @dataclass

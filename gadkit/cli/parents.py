@@ -85,6 +85,9 @@ def detector(detectors: str) -> argparse.ArgumentParser:
         "--weights", type=Path, metavar="FILE", help="a checkpoint to read in place of the backbone's own"
     )
     group.add_argument(
+        "--heads", type=Path, metavar="FILE", help="a checkpoint to read in place of the detector's own trained part"
+    )
+    group.add_argument(
         "--tiles",
         type=_tiles,
         metavar="N",

@@ -11,6 +11,7 @@ import textwrap
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gadkit import zoo
 from gadkit.cli import parents, streams
@@ -38,10 +39,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument("name", choices=NAMES, metavar="NAME", help="the model, one of the names above")
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="N", help="optimiser steps of a CLIP (default: the recipe's)")
+    length.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="optimiser steps of a CLIP or of heads (default: the recipe's)",
+    )
     length.add_argument(
         "--photographs", type=int, metavar="N", help="photographs to train any other method on (default: the recipe's)"
     )
+    train.add_argument("--backbone", metavar="NAME", help="the frozen eyes of a detector's part (default: its own)")
     train.set_defaults(run=run)
 
 
@@ -52,10 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     row = zoo.row(arguments.name)
     if (arguments.steps if zoo.METHOD in row.gives else arguments.photographs) is not None:
-        raise ValueError("--steps belongs to clip and clip-scratch, and --photographs to every other method")
+        counted = [other for other in NAMES if zoo.METHOD not in zoo.row(other).gives]
+        raise ValueError(f"--steps belongs to {', '.join(counted)}, and --photographs to every other method")
     given = {name: value for name in ("steps", "photographs") if (value := getattr(arguments, name)) is not None}
     for name, value in given.items():
         whole(f"--{name}", value)
+    if arguments.backbone is not None:
+        if zoo.HEADS not in row.gives:
+            raise ValueError(f"--backbone: expected it with a detector's part, got it with {row.name}")
+        zoo.check([arguments.backbone], what="--backbone")
+        given["backbone"] = arguments.backbone
     out = arguments.out or Path(row.name)
     _keep_foreign(out, row.name)
     _log()
@@ -66,12 +79,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, int]) -> Path:
+def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, Any]) -> Path:
     """Train by the recipe; the path of the weights."""
     if zoo.METHOD in row.gives:
         from gadkit import methods
 
         return methods.train(row.name, out, seed=seed, **given)
+    if zoo.HEADS in row.gives:
+        from gadkit.anomaly import training
+
+        return training.train(row.name, out, seed=seed, **given)
     from gadkit.multimodal import contrastive
 
     return contrastive.train(replace(contrastive.RECIPES[row.name], **given, seed=seed, out=out))

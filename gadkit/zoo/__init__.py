@@ -17,9 +17,10 @@ from typing import Any
 
 from gadkit import weights
 from gadkit.weights import Weights, WeightsUnavailable
-from gadkit.zoo.rows import IMAGE, METHOD, PRESETS, REAL, ROWS, TEXT, Row
+from gadkit.zoo.rows import HEADS, IMAGE, METHOD, PRESETS, REAL, ROWS, TEXT, Row
 
 __all__ = [
+    "HEADS",
     "IMAGE",
     "METHOD",
     "PRESETS",
@@ -58,7 +59,7 @@ def list(gives: str | None = None, preset: str | None = None) -> tuple[str, ...]
     """
     rows = ROWS
     if gives is not None:
-        _known("gives", gives, (IMAGE, TEXT, METHOD))
+        _known("gives", gives, (IMAGE, TEXT, METHOD, HEADS))
         rows = [row for row in rows if gives in row.gives]
     if preset is not None:
         _known("preset", preset, PRESETS)
@@ -107,14 +108,15 @@ def load(
     gives: str | None = None,
     file: Path | str | None = None,
     cache_dir: Path | str | None = None,
-) -> "gadkit.protocols.Backbone | gadkit.protocols.TextEncoder | gadkit.protocols.Method":
+) -> "gadkit.protocols.Backbone | gadkit.protocols.TextEncoder | gadkit.protocols.Method | dict[str, torch.Tensor]":
     """A trained network, ready for use, on `device` (by default the one that `gadkit.runtime.device` finds).
 
     By default it is frozen and keeps the contracts of `gadkit.protocols`: `Backbone`, `TextEncoder` or both.
     `gives="method"` loads the whole that was trained, with its heads: the shipped one under every preset, on the CPU
-    unless `device` is given.  `file` is a checkpoint to read in place of the usual one, in the same format.
-    `cache_dir` is where a library looks for published weights, and keeps what it downloads; by default it is the user's
-    own cache.
+    unless `device` is given.  A row that gives "heads" is the trained part of the detector of that name: its tensors
+    by name, for `gadkit.anomaly.detectors.build`.  `file` is a checkpoint to read in place of the usual one, in the
+    same format.  `cache_dir` is where a library looks for published weights, and keeps what it downloads; by default
+    it is the user's own cache.
 
     Raises ValueError for an unknown name, preset or device, for something that the name does not give, and for a
     damaged file; FileNotFoundError for a file that is not there; `WeightsUnavailable` for published weights that are
@@ -132,6 +134,9 @@ def load(
         from gadkit import methods
 
         return methods.load(name, file).to(runtime.device(device or "cpu"))
+    if gives == HEADS:
+        held = weights.checkpoint(weights.ASSETS / f"{find(name, preset).id}.safetensors" if file is None else file)
+        return {key: value.to(runtime.device(device)) for key, value in held.items()}
     source = find(name, preset)
     adapter, cache_dir = _adapter(source.adapter), None if cache_dir is None else str(cache_dir)
     with weights.hushed():

@@ -9,7 +9,7 @@ from typing import Any
 from gadkit.weights import Weights
 
 PRESETS = ("tiny", "paper")
-IMAGE, TEXT, METHOD = "image encoder", "text encoder", "method"  # what a name can give
+IMAGE, TEXT, METHOD, HEADS = "image encoder", "text encoder", "method", "heads"  # what a name can give
 HUB = "https://huggingface.co/"
 
 

@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait for torch
+    from pathlib import Path
+
+    from torch import Tensor
+
     from gadkit.protocols import Backbone, Detector
 
 
@@ -25,6 +29,7 @@ class DetectorSpec:
     `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
     `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
+    `heads` is for those with a part that was trained before: its weights are the row of the detector's name in the zoo.
     `bank` is for those whose memory of good parts can be bounded: they take `bank`, in megabytes.
     `parameters` are those of the class that were settled on development, where they differ from its defaults.
     """
@@ -37,6 +42,7 @@ class DetectorSpec:
     object_name: bool = False
     backbone: str = "clip"
     bank: bool = False
+    heads: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -75,17 +81,32 @@ def default(normal: bool) -> str:
     return "patch-knn" if normal else "winclip"
 
 
-def build(name: str, backbone: "Backbone", object_name: str | None = None, **parameters: Any) -> "Detector":
+def build(
+    name: str,
+    backbone: "Backbone",
+    object_name: str | None = None,
+    heads: "Mapping[str, Tensor] | Path | None" = None,
+    preset: str | None = None,
+    **parameters: Any,
+) -> "Detector":
     """The detector of that name on a backbone, not fitted; `parameters` go to its class, and over those of its row.
 
-    `object_name` says what the images show; detectors that do not read ignore it.  Raises ValueError for an unknown
-    name, for a missing object name, and as the class does.
+    `object_name` says what the images show; detectors that do not read ignore it.  `heads` is the trained part of a
+    detector that has one, as tensors or in a file; by default the zoo's under `preset`.  Raises ValueError for an
+    unknown name, for a missing object name, for heads where there are none, and as the class does;
+    `WeightsUnavailable` for a trained part that has no weights under the preset.
     """
+    from gadkit import zoo
     from gadkit.checks import one_of
 
     row = DETECTORS[one_of("detector", name, DETECTORS)]
     if row.object_name and object_name is None:
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
+    if row.heads:
+        known = isinstance(heads, Mapping)
+        parameters["heads"] = heads if known else zoo.load(name, preset, str(backbone.device), file=heads)
+    elif heads is not None:
+        raise ValueError(f"heads: expected none, for {name} has no part that is trained before")
     kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
     return kind(backbone, *([object_name] if row.object_name else []), **{**row.parameters, **parameters})
 

@@ -9,7 +9,7 @@ Book: anomaly/winclip
 import copy
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -22,6 +22,7 @@ from gadkit.checks import check_finite, check_images, describe, whole
 from gadkit.protocols import AnomalyResult, Backbone, DetectorState, Encoded
 
 D = TypeVar("D")  # the detector's own class
+HEADS = "heads/"  # before the names of the trained part's tensors in a state
 PROBE = "backbone"  # in a state's tensors: the vector of a fixed picture, by which the backbone is known again
 SAME = 0.999  # cosine of that vector on another device or in another precision; other weights are far below
 
@@ -29,7 +30,9 @@ SAME = 0.999  # cosine of that vector on another device or in another precision;
 class Base:
     """A detector on a frozen backbone.  Subclasses set `backbone` and one attribute an argument of `__init__`.
 
-    `learnt` names the tensors that `_fit` sets, attributes that end in an underscore.
+    `learnt` names the tensors that `_fit` sets, attributes that end in an underscore.  A detector with a part that was
+    trained before takes its tensors by name as `heads`, keeps them in an attribute of that name, and they go into its
+    state, so that a fitted detector needs no other file.
     """
 
     version: ClassVar[int] = 1  # of the state's layout; a change that old files do not fit raises it
@@ -114,6 +117,7 @@ class Base:
         """The arguments of `__init__`, and what was learnt.  Raises RuntimeError before `fit`."""
         self._check_fitted()
         tensors = self._learnt() | {"shots_": torch.tensor(self.shots_), PROBE: self._probe()}
+        tensors |= {HEADS + name: value for name, value in (getattr(self, "heads", None) or {}).items()}
         kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
         return DetectorState(type(self).__name__, self.version, self._parameters(), kept)
 
@@ -132,10 +136,12 @@ class Base:
         probe, shots = tensors.pop(PROBE, None), tensors.pop("shots_", None)
         if probe is None or shots is None or shots.numel() != 1:
             raise ValueError(f"state: expected tensors named {PROBE} and shots_, got {', '.join(state.tensors)}")
+        heads = heads_of(state)
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(HEADS)}
         own = self._probe().flatten().double()
         if probe.numel() != own.numel() or torch.cosine_similarity(probe.flatten().double(), own, 0) < SAME:
             raise ValueError("state: expected one that was made with this backbone, got one of other weights")
-        other = self._rebuilt(state.parameters)
+        other = self._rebuilt(state.parameters, heads)
         other.shots_ = int(shots)
         try:
             other._take({name: value.to(self.backbone.device) for name, value in tensors.items()})
@@ -189,17 +195,23 @@ class Base:
 
     def _parameters(self) -> dict[str, Any]:
         """The arguments of `__init__` but the backbone, as JSON has them."""
-        names = [name for name in inspect.signature(type(self)).parameters if name != "backbone"]
-        values = {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in self._arguments()}
         plain = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}
         return json.loads(json.dumps(plain))
 
-    def _rebuilt(self: D, parameters: Any) -> D:
+    def _arguments(self) -> list[str]:
+        """The names of the arguments of `__init__` but the backbone and the trained part."""
+        return [name for name in inspect.signature(type(self)).parameters if name not in ("backbone", "heads")]
+
+    def _rebuilt(self: D, parameters: Any, heads: Mapping[str, Tensor]) -> D:
         """A detector of this kind with a state's parameters, not fitted.  Raises ValueError where they do not fit."""
-        names = {name for name in inspect.signature(type(self)).parameters if name != "backbone"}
+        names = {*self._arguments()}
         if set(parameters) != names:
             raise ValueError(f"state: expected the parameters {', '.join(sorted(names))}, got {', '.join(parameters)}")
-        return type(self)(self.backbone, **{name: self._parsed(name, value) for name, value in parameters.items()})
+        given = {name: self._parsed(name, value) for name, value in parameters.items()}
+        if hasattr(self, "heads"):
+            given["heads"] = {name: value.to(self.backbone.device) for name, value in heads.items()}
+        return type(self)(self.backbone, **given)
 
     def _parsed(self, name: str, value: Any) -> Any:
         """An argument of `__init__` from its JSON: tuples come back as lists."""
@@ -256,6 +268,11 @@ class Base:
             other = given if given != self.shots else sum(counts)
             raise ValueError(f"normal images: expected the {self.shots} that the detector was fitted on, got {other}")
         return counts
+
+
+def heads_of(state: DetectorState) -> dict[str, Tensor]:
+    """The trained part's tensors in a state, by their own names; empty for a detector without one."""
+    return {name.removeprefix(HEADS): value for name, value in state.tensors.items() if name.startswith(HEADS)}
 
 
 def check_backbone(backbone: Any) -> None:
