@@ -123,14 +123,14 @@ def promised(scores: Float[Tensor, " k"], line: float, confidence: float = 0.95)
     With a of them above the line, the real rate is distributed as Beta(a + 1, k - a).  A line below all scores gets the
     rate 1.  Raises ValueError as `false_alarm_rate` does, and for a confidence outside (0, 1).
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # the quantile of a Beta distribution; scipy.stats takes a second to load
 
     k, expected, tail = len(scores), false_alarm_rate(scores, line), _tail(confidence)
     above = round(expected * (k + 1)) - 1
     if above == k:
         return Rate(1.0, float(tail ** (1 / k)), 1.0, confidence)
-    law = beta(above + 1, k - above)
-    return Rate(expected, float(law.ppf(tail)), float(law.ppf(1 - tail)), confidence)
+    low, high = (float(betaincinv(above + 1, k - above, q)) for q in (tail, 1 - tail))
+    return Rate(expected, low, high, confidence)
 
 
 @checked
@@ -140,13 +140,13 @@ def counted(alarms: int, parts: int, confidence: float = 0.95) -> Rate:
     The parts must be others than those that the line was drawn from.  Raises ValueError for counts that can't be, and
     for a confidence outside (0, 1).
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # the quantile of a Beta distribution; scipy.stats takes a second to load
 
     if not 0 <= alarms <= parts or parts < 1:
         raise ValueError(f"alarms: expected a whole number from 0 to the number of parts, got {alarms} of {parts}")
     tail = _tail(confidence)
-    low = float(beta.ppf(tail, alarms, parts - alarms + 1)) if alarms else 0.0
-    high = float(beta.ppf(1 - tail, alarms + 1, parts - alarms)) if alarms < parts else 1.0
+    low = float(betaincinv(alarms, parts - alarms + 1, tail)) if alarms else 0.0
+    high = float(betaincinv(alarms + 1, parts - alarms, 1 - tail)) if alarms < parts else 1.0
     return Rate(alarms / parts, low, high, confidence)
 
 

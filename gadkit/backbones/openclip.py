@@ -18,7 +18,7 @@ from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
 from gadkit.checks import check_texts, checked, describe, whole
-from gadkit.nn.private import version
+from gadkit.nn import private
 from gadkit.protocols import Tokens
 
 TEXTS = 256  # prompts encoded at once
@@ -27,10 +27,10 @@ CHUNK = 2048  # tokens at once: large products, and the widest activation still 
 
 def preprocess_of(visual: nn.Module) -> Preprocess:
     """The preprocessing that open_clip records with an image tower."""
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
+    open_clip = private.module("open_clip")
     record = getattr(visual, "preprocess_cfg", {})
-    mean, std = record.get("mean", OPENAI_DATASET_MEAN), record.get("std", OPENAI_DATASET_STD)
+    mean = record.get("mean", open_clip.OPENAI_DATASET_MEAN)
+    std = record.get("std", open_clip.OPENAI_DATASET_STD)
     return Preprocess(visual.image_size[0], tuple(mean), tuple(std))
 
 
@@ -78,7 +78,7 @@ class OpenCLIP:
 
     def tower(self, precision: str = "float32") -> Tower:
         """The frozen image tower at today's weights; rebuilt when a weight changed, or may have."""
-        stamp = [(p.data_ptr(), version(p)) for p in self.model.visual.parameters()]
+        stamp = [(p.data_ptr(), private.version(p)) for p in self.model.visual.parameters()]
         uncounted = any(count is None for _, count in stamp)
         if uncounted or precision not in self._towers or self._towers[precision][0] != stamp:
             self._towers[precision] = stamp, Tower(self.model.visual, precision)
@@ -196,8 +196,7 @@ def load(
     The row's id is open_clip's architecture and tag.  Raises `WeightsUnavailable` for weights that are neither cached
     nor reachable, FileNotFoundError for a `file` that is not there.
     """
-    import open_clip
-
+    open_clip = private.module("open_clip")
     architecture, tag = source.id.split("/")
     if file is not None:
         weights.verified(file)

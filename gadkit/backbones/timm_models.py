@@ -21,6 +21,7 @@ from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.checks import checked
 from gadkit.data.views import MEAN, STD
+from gadkit.nn import private
 from gadkit.nn.baselines import tiny_model
 from gadkit.protocols import Tokens
 
@@ -144,9 +145,7 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     """
     from urllib.error import URLError
 
-    import timm
-    from timm.data import resolve_model_data_config
-
+    timm = private.module("timm")
     options, at_address = source.options, source.id.startswith("https://")
     if file is None and "shipped" in options:
         file = weights.ASSETS / options["shipped"]
@@ -179,7 +178,7 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
         raise ValueError(f"weights: expected those of {source.id} in {file.name}, got others ({why})") from error
     if not options.get("classifier", False):
         model.reset_classifier(0)
-    return Timm(model.to(where), resolve_model_data_config(model), patch_layers=options.get("patch_layers"))
+    return Timm(model.to(where), timm.data.resolve_model_data_config(model), patch_layers=options.get("patch_layers"))
 
 
 def _cleaner(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from gadkit import weights
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.checks import one_of
+from gadkit.nn import private
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ class Eyes(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        import timm
-
+        timm = private.module("timm")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = timm.create_model("tf_efficientnet_lite0")
@@ -149,9 +149,7 @@ class RealStem(nn.Module):
 
 def build_tiny_clip(config: TinyConfig = TinyConfig()) -> nn.Module:
     """An untrained model of this architecture, from torch's global generator."""
-    import open_clip
-    from open_clip.model import CLIP
-
+    open_clip = private.module("open_clip")
     one_of("stem", config.stem, ("convolutions", *EYES))
     stride = 16 if config.stem in EYES else 8
     if config.patch_size != stride:
@@ -159,7 +157,7 @@ def build_tiny_clip(config: TinyConfig = TinyConfig()) -> nn.Module:
     vision = {"image_size": config.image_size, "patch_size": stride, "width": config.width, "layers": config.layers}
     text = {"context_length": config.context, "width": config.text_width, "layers": config.text_layers}
     text |= {"vocab_size": tokenizer().vocab_size, "heads": config.text_width // 32}
-    model = CLIP(
+    model = open_clip.CLIP(
         config.embed,
         vision | {"head_width": config.head_width},
         text,
@@ -173,10 +171,8 @@ def build_tiny_clip(config: TinyConfig = TinyConfig()) -> nn.Module:
 
 def tokenizer() -> Callable[[list[str]], Tensor]:
     """open_clip's byte-pair tokenizer with the merges of the captions' words."""
-    from open_clip.tokenizer import SimpleTokenizer
-
     merges = weights.verified(weights.ASSETS / "tiny-bpe.txt.gz")
-    return SimpleTokenizer(str(merges), context_length=TinyConfig.context)
+    return private.module("open_clip").SimpleTokenizer(str(merges), context_length=TinyConfig.context)
 
 
 def save(model: nn.Module, config: TinyConfig, path: Path) -> None:

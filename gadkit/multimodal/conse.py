@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gadkit.backbones import Timm
 from gadkit.checks import check_finite, check_images, check_texts, checked, whole
+from gadkit.nn import private
 from gadkit.protocols import TextEncoder
 
 BEST = 10  # classes whose vectors are combined: the T of the paper, which found 10 a little better than 1 or 1,000
@@ -26,9 +27,7 @@ MIDDLE = 0.875  # of the short side: what ImageNet's networks are usually evalua
 
 def class_names() -> list[str]:
     """The first name of each of ImageNet's 1,000 classes, in the order of its classifiers."""
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo("imagenet-1k")
+    info = private.module("timm").data.ImageNetInfo("imagenet-1k")
     return [info.index_to_description(i).split(",")[0] for i in range(info.num_classes())]
 
 

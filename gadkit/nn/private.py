@@ -6,8 +6,11 @@ and a small trial gives what the public one gives; `ALLOWED = False` switches al
 Book: selfsup/representations
 """
 
-from collections.abc import Sequence
+import importlib
+import sys
+from collections.abc import Callable, Sequence
 from functools import cache
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 ALLOWED = True
+DYNAMO = "torch._dynamo"
 
 
 def lerp_(targets: Sequence[Tensor], sources: Sequence[Tensor], share: float) -> None:
@@ -64,6 +68,36 @@ def version(tensor: Tensor) -> int | None:
     if not ALLOWED or tensor.is_inference():
         return None
     return getattr(tensor, "_version", None)
+
+
+def module(name: str) -> ModuleType:
+    """A module that needs torch's compiler for its decorators only, imported without it: in half the time.
+
+    torchvision and timm import `torch._dynamo`, which takes longer than all the rest, for functions that say what the
+    compiler should leave alone.  For as long as the import takes, an empty module stands there in its place.
+    """
+    if not ALLOWED or name in sys.modules or DYNAMO in sys.modules:
+        return importlib.import_module(name)
+    dynamo, utils = ModuleType(DYNAMO), ModuleType(f"{DYNAMO}.utils")
+    dynamo.__path__, dynamo.disable, dynamo.utils = [], _as_it_is, utils
+    utils.is_compile_supported = lambda device: False
+    before = {*sys.modules}
+    sys.modules |= {DYNAMO: dynamo, f"{DYNAMO}.utils": utils}
+    try:
+        return importlib.import_module(name)
+    except (ImportError, AttributeError):  # another version, which asks for more: it gets the real one below
+        for half in {*sys.modules} - before:
+            if half.startswith((name, "torchvision")):
+                del sys.modules[half]
+    finally:
+        for stub in (DYNAMO, f"{DYNAMO}.utils"):
+            del sys.modules[stub]
+    return importlib.import_module(name)
+
+
+def _as_it_is(function: Callable | None = None, recursive: bool = True, **reason: str) -> Callable:
+    """A decorator that changes nothing, called with the function or before it."""
+    return _as_it_is if function is None else function
 
 
 def _can_point(dtype: torch.dtype) -> bool:

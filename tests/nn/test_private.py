@@ -1,6 +1,8 @@
 """Every private operation of torch gives what its public counterpart gives, and every caller works without it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,36 @@ def test_no_other_file_uses_what_torch_keeps_to_itself(path: Path) -> None:
             name = owner.id if isinstance(owner, ast.Name) else ""
             assert name not in ("torch", "F", "nn"), f"{ast.unparse(node)} in line {node.lineno}"
             assert node.attr != "_version", f"{ast.unparse(node)} in line {node.lineno}"
+
+
+@pytest.mark.parametrize("stubborn", [False, True], ids=["light", "needs the compiler"])
+def test_a_library_is_imported_without_the_compiler_if_it_can_be(stubborn: bool, tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(
+        "import torch, torch._dynamo\nfrom torch._dynamo.utils import is_compile_supported\n"
+        "@torch.compiler.disable\ndef one(): return 1\n@torch.compiler.disable(recursive=False)\ndef two(): return 2\n"
+        + "torch._dynamo.config.suppress_errors\n"
+        * stubborn
+    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from gadkit.nn import private
+library = private.module("library")
+assert (library.one(), library.two()) == (1, 2)
+assert ("torch._dynamo" in sys.modules) == {stubborn}, "the compiler"
+import torch
+assert torch.compile(library.one, backend="eager")() == 1 and hasattr(torch._dynamo, "config")
+timm = private.module("timm")
+assert timm.list_models("tf_efficientnet_lite0")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_eyes_load_without_the_compiler() -> None:
+    code = """
+import sys
+from gadkit import zoo
+zoo.load("clip"), zoo.load("efficientnet-lite0")
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
