@@ -26,7 +26,7 @@ from gadkit.search.neighbors import topk
 
 CHUNK = 16  # images encoded at once
 FOLDS = 5  # of the good parts, where a thinned bank has to be made once more for each
-FAR = (0.2, 1.0)  # of 1 - cos: good parts stay below; at 1 nothing is shared
+FAR = (0.2, 0.6)  # of 1 - cos: by the default eyes 98 % of defective development parts stay below 0.53
 
 
 def distances(queries: Float[Tensor, "n e"], bank: Float[Tensor, "m e"], k: int = 1) -> Float[Tensor, "n"]:
