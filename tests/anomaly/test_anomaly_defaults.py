@@ -42,7 +42,10 @@ DEFAULTS = [  # with where they come from
             "chunk": openclip.CHUNK,
         },
     ),
-    (DetectorSpec, {"zero_shot": "", "few_shot": "", "object_name": False, "backbone": "clip", "bank": False}),
+    (
+        DetectorSpec,
+        {"zero_shot": "", "few_shot": "", "object_name": False, "backbone": "clip", "bank": False, "heads": False},
+    ),
     (build, {}),
 ]
 
