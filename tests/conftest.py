@@ -152,3 +152,21 @@ def published() -> "gadkit.backbones.openclip.OpenCLIP":
     parts = {part: open_clip.get_model_config(name)[part] | {"layers": 3} for part in ("vision_cfg", "text_cfg")}
     torch.manual_seed(1)
     return OpenCLIP(open_clip.create_model(name, load_weights=False, **parts), open_clip.get_tokenizer(name))
+
+
+@pytest.fixture
+def words_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence encoder encodes the same texts once in a run of the tests: a thousand class names take seconds."""
+    from gadkit.backbones.sentences import Sentences
+
+    encode = Sentences.encode_text
+    monkeypatch.setattr(Sentences, "encode_text", lambda self, texts: _encoded(encode, self, tuple(texts)))
+
+
+_WORDS: dict[tuple[str, ...], torch.Tensor] = {}
+
+
+def _encoded(encode: Callable, encoder: object, texts: tuple[str, ...]) -> torch.Tensor:
+    if texts not in _WORDS:
+        _WORDS[texts] = encode(encoder, texts)
+    return _WORDS[texts]

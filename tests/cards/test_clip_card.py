@@ -23,7 +23,7 @@ def text(name: str) -> str:
     return (ASSETS / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["clip", pytest.param("clip-scratch", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shots", [(0,), pytest.param((0, 4), marks=pytest.mark.slow)])
 def test_the_sample_gives_the_figures_on_the_card(name: str, shots: tuple[int, ...]) -> None:
     measured, sample = card.spot_check(zoo.load(name), shots), record(name)["sample"]

@@ -326,8 +326,9 @@ def test_a_reader_who_has_seen_enough(parts: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_files_are_written_whoever_reads_the_table(parts: Path, tmp_path: Path, form: list[str]) -> None:
-    command = [sys.executable, "-m", "gadkit", "detect", str(parts), "--object", "nut", "--out", str(tmp_path / "out")]
+def test_files_are_written_whoever_reads_the_table(parts: Path, good: Path, tmp_path: Path, form: list[str]) -> None:
+    command = [sys.executable, "-m", "gadkit", "detect", str(parts), "--out", str(tmp_path / "out")]
+    command += ["--normal", str(good), "--detector", "knn", "--backbone", "random"]
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([*command, *form], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)

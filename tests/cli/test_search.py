@@ -18,6 +18,7 @@ from gadkit.cli import finding
 from gadkit.cli.finding import Hit, groups
 
 NAMES = ("chelsea", "coffee", "rocket")
+pytestmark = pytest.mark.usefixtures("words_once")
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,12 @@ VALUES = (
 )
 PATHS = ("", "nowhere", "photographs/one.png", "photographs/one.png/below", "x" * 300, "/dev/null", "photographs", "..")
 
+QUICK = ["--detector", "knn", "--backbone", "random", "--device", "cpu"]
+
 # a run of each command that ends soon; what trains is asked for no photographs, so that it never begins
 COMMANDS = {
-    "detect": ["photographs", "--object", "nut", "--device", "cpu"],
-    "fit": ["--normal", "photographs", "--device", "cpu", "--out", "kept.gad"],
+    "detect": ["photographs", "--normal", "good", *QUICK],
+    "fit": ["--normal", "good", *QUICK, "--out", "kept.gad"],
     "curate": ["photographs", "--keep", "1", "--duplicates", "0.9", "--device", "cpu", "--out", "chosen"],
     "search": ["photographs", "a cat", "--device", "cpu"],
     "data export": ["exported", "--category", "felt", "--per-class", "1", "--size", "16"],
@@ -68,14 +70,15 @@ def test_every_command_is_tried() -> None:
 
 @pytest.fixture
 def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untyped: None) -> None:
-    """A folder with two photographs."""
+    """A folder with two photographs, and one with two good parts."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "photographs").mkdir()
-    for i, name in enumerate(("one", "two")):
-        Image.effect_noise((24, 20), 30 + 40 * i).convert("RGB").save(f"photographs/{name}.png")
+    for folder, level in (("photographs", 30), ("good", 35)):
+        (tmp_path / folder).mkdir()
+        for i, name in enumerate(("one", "two")):
+            Image.effect_noise((24, 20), level + 40 * i).convert("RGB").save(f"{folder}/{name}.png")
 
 
-@pytest.mark.usefixtures("photographs")
+@pytest.mark.usefixtures("photographs", "words_once")
 @pytest.mark.parametrize(("command", "option", "action"), OPTIONS, ids=[f"{c} {o}" for c, o, _ in OPTIONS])
 def test_a_wrong_value_is_a_result_or_a_sentence(
     command: str, option: str, action: argparse.Action, capsys: pytest.CaptureFixture[str]
