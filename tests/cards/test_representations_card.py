@@ -10,7 +10,7 @@ from cards import representations as card
 from gadkit import methods, weights, zoo
 
 TEXT = card.CARD.read_text(encoding="utf-8")
-ONE_A_KIND = ("simclr", "dinov2", "mae", "vit", "convnext", "swin")  # class token, registers, mean of patches; timm's
+ONE_A_KIND = ("dinov2", "mae", "swin")  # class token and registers, mean of patches, a network of timm's
 
 
 def test_it_lists_what_is_shipped() -> None:

@@ -325,7 +325,7 @@ def test_a_reader_who_has_seen_enough(parts: Path, monkeypatch: pytest.MonkeyPat
         assert main(["detect", str(parts), "--object", "nut", "--json"]) == 0
 
 
-@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("form", [pytest.param([], marks=pytest.mark.slow), ["--json"]])
 def test_files_are_written_whoever_reads_the_table(parts: Path, good: Path, tmp_path: Path, form: list[str]) -> None:
     command = [sys.executable, "-m", "gadkit", "detect", str(parts), "--out", str(tmp_path / "out")]
     command += ["--normal", str(good), "--detector", "knn", "--backbone", "random"]

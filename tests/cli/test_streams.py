@@ -32,7 +32,9 @@ def shell(line: str, arguments: list[str]) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(one, marks=pytest.mark.slow) for one in (">&-", "2>&-")), ">&- 2>&-"]
+)
 def test_a_service_has_no_streams(two: list[str], tmp_path: Path, closed: str) -> None:
     assert shell(closed, two).returncode == 0
     assert (tmp_path / "out" / "kept.txt").is_file()

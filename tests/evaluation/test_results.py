@@ -156,7 +156,7 @@ def test_an_interrupt_loses_nothing_that_was_measured(tmp_path: Path, cells: Cal
         "    seen.append(1)\n"
         "    if len(seen) == 2: os.kill(os.getpid(), signal.SIGINT)\n"
         "    yield 'a/b', 1.0\n"
-        "results.run(['random', 'clip-random', 'clip'], 'shapes', evaluate, out=Path(sys.argv[1]))"
+        "results.run(['random', 'dino', 'mae'], 'shapes', evaluate, out=Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(out)], capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
