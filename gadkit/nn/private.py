@@ -95,7 +95,7 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def _as_it_is(function: Callable | None = None, recursive: bool = True, **reason: str) -> Callable:
+def _as_it_is(function: Callable | None = None, recursive: bool = True, reason: str | None = None) -> Callable:
     """A decorator that changes nothing, called with the function or before it."""
     return _as_it_is if function is None else function
 
