@@ -165,8 +165,10 @@ def test_a_query_that_is_asked_twice_is_answered_twice() -> None:
 def test_an_interrupt_keeps_the_best_until_then(photos: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    for i in range(2000):
-        os.link(photos / "0" / "chelsea.png", folder / f"{i:04}.png")
+    with Image.open(photos / "0" / "chelsea.png") as cat:
+        cat.resize((60, 40)).save(folder / "0000.png")
+    for i in range(1, 2000):
+        os.link(folder / "0000.png", folder / f"{i:04}.png")
     (folder / "0040.png").unlink()
     (folder / "0040.png").write_bytes(b"\x89PNG")
     with start("search", folder, "a cat", "--count", "5", "--out", out) as process:
