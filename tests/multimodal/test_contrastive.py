@@ -109,6 +109,14 @@ def test_knowing_nothing_costs_log_2_and_gradients_reach_both_towers(
         assert blind(batch, claim, windows, whole, two_way).item() == pytest.approx(math.log(2), abs=1e-3)
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training is followed on one product."""
+    glance = c.glance
+    monkeypatch.setattr(c, "glance", lambda clip: glance(clip, ("mesh",), 1))
+
+
+@pytest.mark.usefixtures("few")
 def test_a_run_on_frozen_eyes_takes_the_text_tower_as_it_is(tmp_path) -> None:
     model = TinyConfig(64, 16, width=32, layers=1, head_width=16, embed=128, stem="efficientnet-random")
     config = c.Config(steps=3, first=9, pairs=2, chunks=2, captions=8, early=1.0, text="clip-scratch", model=model)
@@ -132,6 +140,7 @@ def test_cells_count_defect_pixels_at_any_size_of_the_eyes(pairs) -> None:
     assert ((batch.cells[8:].sum(1) - pixels).abs() <= 0.1 * pixels + 15).all()  # enlarged, and rounded in each cell
 
 
+@pytest.mark.usefixtures("few")
 def test_a_short_run_learns_and_its_weights_load(tmp_path) -> None:
     config = c.Config(
         steps=6, first=3, pairs=4, chunks=6, captions=8, patch_captions=4, model=SMALL, out=tmp_path, lr=3e-3
