@@ -14,6 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import product as pairs
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gadkit.protocols import AnomalyResult, TestSet
 
 SHOTS = (0, 4)
 RANDOM = {"clip": "clip-random", "efficientnet-lite0": "efficientnet-random"}  # the same eyes before any training
+KEY = ("detector", "backbone", "shots", "regime", "category")
 Kinds = dict[str, dict[str, list[float]]]  # measure -> kind of defect -> a value a product
 
 
@@ -58,25 +60,27 @@ def by_kind(found: AnomalyResult, data: TestSet) -> dict[str, dict[str, float]]:
     return values
 
 
-def cells(name: str) -> list[int]:
-    """The numbers of good parts with which a detector of the table can work, of `SHOTS`."""
+def settings(name: str) -> list[int | str]:
+    """What a detector of the table can be given: numbers of good parts, of `SHOTS`, and the "batch" to be scored."""
     row = DETECTORS[name]
-    return [k for k in SHOTS if (row.few_shot if k else row.zero_shot)]
+    return [k for k in SHOTS if (row.few_shot if k else row.zero_shot)] + ["batch"] * bool(row.batched)
 
 
 def measure(
     name: str, backbone: str, category: str, seeds: Sequence[int], regime: str, size: int = 96
-) -> dict[int, Kinds]:
-    """For each number of good parts, the measures by kind of one category, a value a product."""
+) -> dict[int | str, Kinds]:
+    """For each setting, the measures by kind of one category, a value a product."""
     eyes = zoo.load(backbone, "tiny", str(runtime.device(None)))
-    values: dict[int, Kinds] = {k: {"image": defaultdict(list), "pixel": defaultdict(list)} for k in cells(name)}
+    values: dict[int | str, Kinds] = {
+        k: {"image": defaultdict(list), "pixel": defaultdict(list)} for k in settings(name)
+    }
     for seed in seeds:
         data = product(category, seed, regime, size)
         model = build(name, eyes, data.object_name)
         encoded = model.encode(data.images)
         for k, kinds in values.items():
-            found = model.fit(data.references[:k] if k else None).score(encoded)
-            for measured, by in by_kind(found, data).items():
+            given = data.images if k == "batch" else data.references[:k] if k else None
+            for measured, by in by_kind(model.fit(given).score(encoded), data).items():
                 for kind, value in by.items():
                     kinds[measured][kind].append(value)
     return values
@@ -84,7 +88,7 @@ def measure(
 
 def key(row: Mapping[str, Any]) -> tuple:
     """What tells one row from another."""
-    return tuple(row[name] for name in ("detector", "backbone", "shots", "regime", "category"))
+    return tuple(row[name] for name in KEY)
 
 
 def main(argv: Sequence[str] | None = None, categories: Sequence[str] = factory.split("development")) -> int:
@@ -92,7 +96,9 @@ def main(argv: Sequence[str] | None = None, categories: Sequence[str] = factory.
     parser = argparse.ArgumentParser(description="Measure by kind of defect what detectors miss.")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     parser.add_argument("--detectors", nargs="+", default=("winclip", "patch-knn"), choices=DETECTORS, metavar="NAME")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N", help="products (default: 0 1 2)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N", help="products (default: 0 1 2)"
+    )
     parser.add_argument("--regime", default="loose", choices=factory.NUISANCE, help="(default: %(default)s)")
     parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help="(default: %(default)s)")
     given = parser.parse_args(argv)
@@ -100,28 +106,19 @@ def main(argv: Sequence[str] | None = None, categories: Sequence[str] = factory.
     merge(given.out, [], key, what)  # whether it can be written, before anything is measured
     for name in given.detectors:
         own = DETECTORS[name].backbone
-        for backbone in (own, RANDOM[own]):
-            for category in categories:
-                cell = (name, backbone, given.regime, category)
-                done = {tuple(r[k] for k in ("shots", "seeds")) for r in map(_listed, read(given.out)) if _of(r, cell)}
-                if all((k, tuple(given.seeds)) in done for k in cells(name)):
-                    continue
-                start = time.monotonic()
-                values = measure(name, backbone, category, given.seeds, given.regime, given.size)
-                about = dict(zip(("detector", "backbone", "regime", "category"), cell, strict=True))
-                about |= {"seeds": list(given.seeds), "size": given.size}
-                about |= {"seconds": round(time.monotonic() - start), **provenance(runtime.device(None))}
-                merge(given.out, [{"shots": k, **about, **kinds} for k, kinds in values.items()], key, what)
-                sys.stderr.write(f"{name}, {backbone}, {category}\n")
+        for backbone, category in pairs((own, RANDOM[own]), categories):
+            held = {key(row): row["seeds"] for row in read(given.out)}
+            cells = {k: (name, backbone, k, given.regime, category) for k in settings(name)}
+            if all(held.get(cell) == list(given.seeds) for cell in cells.values()):
+                continue
+            start = time.monotonic()
+            values = measure(name, backbone, category, given.seeds, given.regime, given.size)
+            about = {"seeds": list(given.seeds), "size": given.size, "seconds": round(time.monotonic() - start)}
+            about |= provenance(runtime.device(None))
+            rows = [dict(zip(KEY, cells[k], strict=True)) | about | kinds for k, kinds in values.items()]
+            merge(given.out, rows, key, what)
+            sys.stderr.write(f"{name}, {backbone}, {category}\n")
     return 0
-
-
-def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "seeds": tuple(row["seeds"])}
-
-
-def _of(row: Mapping[str, Any], cell: Sequence[str]) -> bool:
-    return tuple(row[k] for k in ("detector", "backbone", "regime", "category")) == tuple(cell)
 
 
 if __name__ == "__main__":
