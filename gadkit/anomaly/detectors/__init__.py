@@ -6,7 +6,7 @@
 
 A new detector is a file beside this one, with a class on `base.Base`, and a row here.
 
-Book: anomaly/winclip
+Book: anomaly/winclip, anomaly/settings, anomaly/failures, anomaly/field
 """
 
 import importlib
