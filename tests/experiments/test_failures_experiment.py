@@ -1,4 +1,4 @@
-"""What detectors miss, by kind of defect: each kind against the good parts of its own product, and a run that goes on."""
+"""What detectors miss, by kind: each against the good parts of its own product, and a run that goes on."""
 
 import json
 from pathlib import Path
