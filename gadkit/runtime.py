@@ -34,6 +34,15 @@ def device(name: str | None = None) -> torch.device:
 
 
 @checked
+def describe(where: torch.device) -> tuple[str, str]:
+    """A device's full name, as `GADKIT_DEVICE` takes it, and the same for people: ("cuda:0", "cuda:0, NVIDIA H100")."""
+    if where.type != "cuda":
+        return str(where), str(where)
+    index = torch.cuda.current_device() if where.index is None else where.index
+    return f"cuda:{index}", f"cuda:{index}, {torch.cuda.get_device_name(index)}"
+
+
+@checked
 def has_bf16(where: torch.device) -> bool:
     """Whether bfloat16 is arithmetic there and not an emulation."""
     if where.type == "cuda":
