@@ -30,8 +30,8 @@ class Step:
 
     what: str
     size: str
-    flops: float
-    moved: float
+    flops: int
+    moved: int
     seconds: float
 
     @property
@@ -45,7 +45,7 @@ class Step:
         return self.flops / self.seconds
 
 
-Work = tuple[str, str, float, float, Callable[[], object]]
+Work = tuple[str, str, int, int, Callable[[], object]]
 
 
 def steps(

@@ -1,16 +1,18 @@
 """The measurement for a GPU runs at small sizes on a CPU: what it counts is right, and it goes on where it stopped."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from experiments import gpu
-from gadkit import factory, zoo
+from gadkit import factory
 from gadkit.anomaly.detectors import build
-from gadkit.backbones.openclip import OpenCLIP
+from gadkit.backbones.encoder import Encoder
+from gadkit.nn import ViT
 from gadkit.protocols import AnomalyResult
 
 
@@ -40,14 +42,15 @@ def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_operations_are_those_of_the_layers() -> None:
-    eyes = zoo.load("vit")
+    vit = ViT(image_size=48, patch_size=8, width=32, depth=2, heads=2)
     data = factory.test_set("mesh", 0, 0, "fixture", 2, 1, 2, 48)
-    detector = build("knn", eyes).fit(data.references)
-    layers = [m for m in eyes.model.modules() if isinstance(m, nn.Linear)] if hasattr(eyes, "model") else []
+    detector = build("knn", Encoder(vit)).fit(data.references)
     one, two = (gpu.flops(detector, data.images[:n]) for n in (1, 2))
-    assert two == 2 * one > 0
-    tokens = eyes.grid[0] * eyes.grid[1]
-    assert one >= sum(2 * tokens * m.in_features * m.out_features for m in layers)
+    tokens = 36 + vit.prefix
+    first = 2 * 36 * 3 * 8**2 * 32
+    blocks = 2 * (2 * tokens * 12 * 32**2 + 4 * tokens**2 * 32)  # the products with weights, and attention's two
+    assert two == 2 * one
+    assert one == first + blocks
 
 
 def test_changes_are_the_largest_of_any_image() -> None:
@@ -61,18 +64,26 @@ def test_changes_are_the_largest_of_any_image() -> None:
     assert gpu.difference(AnomalyResult(maps, scores), AnomalyResult(maps, scores), data)["auroc_change"] == 0
 
 
+COMPILED = """
+import torch
+from experiments import gpu
+from gadkit import factory, zoo
+from gadkit.anomaly.detectors import build
+
+gpu.private.ALLOWED = False
+clip, data, found = zoo.load("clip-random"), factory.test_set("mesh", 0, 0, "fixture", 2, 1, 2, 32), []
+for name in ("float32", "bfloat16", "bfloat16, compiled"):
+    with gpu.variant(name, clip, tiny=True):
+        found.append(build("winclip", clip, "mesh").fit(data.references).score(data.images[:2]).scores)
+assert torch.allclose(found[1], found[2], atol=1e-3), found
+assert 0 < (found[0] - found[1]).abs().max() < 0.1, found
+"""
+
+
 @pytest.mark.slow
-def test_a_compiled_tower_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = zoo.load("clip-random")
-    assert isinstance(clip, OpenCLIP)
-    monkeypatch.setattr(gpu.private, "ALLOWED", False)
-    data = factory.test_set("mesh", 0, 0, "fixture", 2, 1, 2, 32)
-    found = {}
-    for name in ("float32", "bfloat16", "bfloat16, compiled"):
-        with gpu.variant(name, clip, tiny=True):
-            found[name] = build("winclip", clip, "mesh").fit(data.references).score(data.images[:2]).scores
-    assert torch.allclose(found["bfloat16"], found["bfloat16, compiled"], atol=1e-3)
-    assert 0 < (found["float32"] - found["bfloat16"]).abs().max() < 0.1
+def test_a_compiled_tower_gives_the_same() -> None:
+    """In a process of its own, for the compiler does not follow the hook that checks types."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=Path(gpu.__file__).parents[1])
 
 
 def test_without_a_gpu_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

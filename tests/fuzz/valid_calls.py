@@ -173,6 +173,7 @@ CALLS: dict[str, Arguments] = {
     "Encoder": lambda: {"vit": vit(), "image_size": 16, "pool": "cls"},
     "zoo.load": lambda: {"name": "random", "preset": "tiny", "device": "cpu", "gives": None, "file": None},
     "OpenCLIP": lambda: {"model": clip().model, "tokenizer": clip().tokenizer},
+    "Tower": lambda: {"visual": clip().model.visual, "precision": "float32"},
     "Timm": lambda: {"model": tiny_model("convnext"), "data_config": dict(TINY), "patch_size": 8},
     "tiny_model": lambda: {"architecture": "swin"},
     "check_images": lambda: {"images": images(), "what": "photographs"},
@@ -505,6 +506,7 @@ EXCLUDED = {
     "shapes.polygon": "as bevel",
     "shapes.radius": "as bevel",
 }
+    "runtime.computed_on": "takes no argument",
 
 METHODS: list[tuple[str, Callable[..., Any], Arguments]] = [
     ("Encoder.encode_image", lambda **a: encoder().encode_image(**a), lambda: {"images": pictures(), "layers": (0,)}),
