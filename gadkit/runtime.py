@@ -4,6 +4,7 @@ Book: intro/run-it
 """
 
 import os
+import platform
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -31,6 +32,24 @@ def device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: expected cpu, cuda or mps, as far as this machine has them, got {name!r}") from error
     return torch.device(name)
+
+
+@checked
+def describe(where: torch.device) -> tuple[str, str]:
+    """A device's full name, as `GADKIT_DEVICE` takes it, and the same for people: ("cuda:0", "cuda:0, NVIDIA H100")."""
+    if where.type != "cuda":
+        return str(where), str(where)
+    index = torch.cuda.current_device() if where.index is None else where.index
+    return f"cuda:{index}", f"cuda:{index}, {torch.cuda.get_device_name(index)}"
+
+
+def computed_on() -> str:
+    """A line for the foot of a page: the device, processor, threads and torch that its numbers came from."""
+    threads = torch.get_num_threads()
+    return (
+        f"computed on {describe(device())[1]} ({platform.machine()}, {threads} thread{'s' * (threads > 1)}), "
+        f"torch {torch.__version__}"
+    )
 
 
 @checked

@@ -210,6 +210,16 @@ def test_curves_and_scores_take_tensors() -> None:
     assert drawn(dots).any()
 
 
+def test_a_roofline_is_the_lower_of_bandwidth_and_peak() -> None:
+    figure = viz.plot_roofline({"sum": (0.1, 1e8), "product": ([10, 40], [5e9, 8e9])}, bandwidth=1e9, peak=1e10)
+    axes = figure.axes[0]
+    assert np.allclose(axes.lines[1].get_ydata(), [5, 8])
+    roof = dict(zip(*axes.lines[-1].get_data(), strict=True))
+    assert roof == pytest.approx({0.05: 0.05, 10: 10, 80: 10})
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert drawn(figure).any()
+
+
 def bad_calls() -> dict[str, tuple]:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     maps, scale = torch.rand(2, 8, 8), viz.Scale(0, 1)
@@ -239,6 +249,8 @@ def bad_calls() -> dict[str, tuple]:
         "shots": (viz.plot_shots, ({"a": [[1.0]]}, [1, 2]), {}, r"expected shape \(2, repeats\)"),
         "infinite": (viz.plot_scores, ({"a": [np.inf]},), {}, "finite"),
         "highlight": (viz.plot_bars, ({"a": 1.0}, "x"), {"highlight": "b"}, "got 'b'"),
+        "roofline": (viz.plot_roofline, ({"a": (0, 1)}, 1, 1), {}, "above 0"),
+        "peak": (viz.plot_roofline, ({"a": (1, 1)}, 1, 0), {}, "peak: expected"),
         "curve": (viz.plot_curves, ({"a": ([0, 1], [0])}, "x", "y"), {}, "one shape"),
     }
 

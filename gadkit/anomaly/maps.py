@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gadkit.checks import check_finite, checked
 from gadkit.runtime import chunks
+from gadkit.search.neighbors import can_fuse
 
 
 @checked
@@ -86,6 +87,11 @@ def association(
         )
     check_finite(queries, "queries"), check_finite(references, "references")
     references = references.to(queries.dtype)
+    if can_fuse(queries, references):
+        from gadkit.search import fused  # imported late: it needs Triton
+
+        nearest = fused.nearest(queries.flatten(0, 1), references)[0].to(queries.dtype)
+        return ((1 - nearest) / 2).clamp(min=0).unflatten(0, queries.shape[:2])
     best = [
         torch.stack([(rows @ part.T).amax(dim=1) for part in chunks(references, chunk)]).amax(dim=0)
         for rows in chunks(queries.flatten(0, 1), chunk)

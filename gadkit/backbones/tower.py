@@ -129,6 +129,16 @@ class Tower:
                 taken[i] = self.ln_post(patches) if norm else patches
         return self.embed(x), tuple(taken[i] for i in layers)
 
+    def sequences(self, x: Float[Tensor, "s t width"], qkv: Float[Tensor, "s t joint"]) -> Float[Tensor, "s d"]:
+        """Vectors of sequences of tokens, given the first block's projections of each token.
+
+        This is where nearly all the time of windows goes, and `torch.compile` takes it as it is.
+        """
+        shared: Tensor | None = qkv
+        for block in self.blocks[:-1]:
+            x, shared = block(x, shared), None
+        return self.embed(self.blocks[-1](x, shared, queries=1))
+
     def windows(
         self, x0: Float[Tensor, "b t width"], windows: Int[Tensor, "w k"], chunk: int
     ) -> Float[Tensor, "b w d"]:
@@ -140,10 +150,7 @@ class Tower:
         rows = (starts[:, None, None] + tokens).flatten(0, 1)  # (b w, 1 + k)
         z, vectors = z.flatten(0, 1), []
         for piece in rows.split(max(1, chunk // rows.shape[1])):
-            x, shared = z[piece], qkv[piece]
-            for block in self.blocks[:-1]:
-                x, shared = block(x, shared), None
-            vectors.append(self.embed(self.blocks[-1](x, shared, queries=1)))
+            vectors.append(self.sequences(z[piece], qkv[piece]))
         return torch.cat(vectors).unflatten(0, (len(x0), -1))
 
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "data",
     "evaluate",
     "benchmark",
+    "kernel",
 )
 OK, SKIPPED, USAGE, CRASHED, FAILED, INTERRUPTED = 0, 1, 2, 70, 74, 130
 CODES = """exit codes:
@@ -45,6 +46,7 @@ EXAMPLES = f"""examples:
   gadkit data export factory/ --split held-out                 procedural parts with defects, in MVTec AD's layout
   gadkit train clip --out clip/                                the recipe of the CLIP that the package ships
   gadkit evaluate simclr random                                what representations are worth, by one protocol
+  gadkit kernel install --device cuda                          a Jupyter kernel that computes there
 
 {CODES}
 `gadkit detect --help` has more.  The book has the rest: what a score means, and when to trust it.

@@ -3,6 +3,8 @@
 Book: selfsup/representations, anomaly/representations
 """
 
+import importlib.util
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -36,6 +38,23 @@ def rows_at_once(keys: int, device: torch.device) -> int:
     return max(1, CHUNK * (1 if device.type == "cpu" else 32) // keys)
 
 
+def can_fuse(queries: Float[Tensor, "*b n d"], keys: Float[Tensor, "m d"]) -> bool:
+    """Whether `gadkit.search.fused` finds the nearest of these keys: on a chip and in a precision that it is made for.
+
+    Not where a gradient is wanted, which it does not have.
+    """
+    kinds = {queries.dtype, keys.dtype}
+    return (
+        queries.device.type == "cuda"
+        and queries.device == keys.device
+        and len(kinds) == 1
+        and kinds <= {torch.float32, torch.float16, torch.bfloat16}
+        and not (torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad))
+        and importlib.util.find_spec("triton") is not None
+        and torch.cuda.get_device_capability(queries.device) >= (8, 0)  # from there on bfloat16 is arithmetic
+    )
+
+
 def _check(queries: Tensor, keys: Tensor, k: int, metric: str) -> tuple[Tensor, Tensor]:
     one_of("metric", metric, METRICS)
     queries, keys = check_features(queries, "queries"), check_features(keys, "keys")
@@ -59,9 +78,15 @@ def topk(
     `chunk` is how many queries are compared at once; it bounds the memory and changes no result.  Raises ValueError for
     features that do not fit or are not finite, and for a k that there are not enough keys for.
     """
+    given = queries, keys
     queries, keys = _check(queries, keys, k, metric)
     chunk = rows_at_once(len(keys), keys.device) if chunk is None else chunk
     whole("chunk", chunk)
+    if k == 1 and metric == "cosine" and can_fuse(*given):
+        from gadkit.search import fused  # imported late: it needs Triton
+
+        nearest, which = fused.nearest(*given)
+        return nearest[:, None], which[:, None]
     values = queries.new_empty(len(queries), k)
     indices = torch.empty_like(values, dtype=torch.long)
     if metric == "cosine":

@@ -22,6 +22,7 @@ _ROOMS = {
         "show_windows",
     ),
     "gadkit.viz.plots": ("plot_bars", "plot_curves", "plot_scatter", "plot_scores", "plot_shots"),
+    "gadkit.viz.roofline": ("plot_roofline",),
     "gadkit.viz.scale": ("Scale", "anomaly_scale", "extremes", "scale_beyond"),
     "gadkit.viz.style": ("ANOMALY", "INK", "PALETTE", "Picture", "use_style"),
 }

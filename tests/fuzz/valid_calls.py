@@ -173,6 +173,7 @@ CALLS: dict[str, Arguments] = {
     "Encoder": lambda: {"vit": vit(), "image_size": 16, "pool": "cls"},
     "zoo.load": lambda: {"name": "random", "preset": "tiny", "device": "cpu", "gives": None, "file": None},
     "OpenCLIP": lambda: {"model": clip().model, "tokenizer": clip().tokenizer},
+    "Tower": lambda: {"visual": clip().model.visual, "precision": "float32"},
     "Timm": lambda: {"model": tiny_model("convnext"), "data_config": dict(TINY), "patch_size": 8},
     "tiny_model": lambda: {"architecture": "swin"},
     "check_images": lambda: {"images": images(), "what": "photographs"},
@@ -487,6 +488,7 @@ CALLS: dict[str, Arguments] = {
     "show_windows": lambda: {"image": images(1, 8)[0], "grid": (2, 2), "windows": [(0, 0, 1, 1)], "titles": ["b"]},
     "plot_bars": lambda: {"values": {"a": [0.5, 0.6]}, "xlabel": "x", "start": 0.5, "highlight": "a"},
     "plot_curves": lambda: {"curves": {"a": ([0, 1], [0.5, 1])}, "xlabel": "x", "ylabel": "y", "diagonal": True},
+    "plot_roofline": lambda: {"points": {"a": ([1.0, 2.0], [3e9, 4e9])}, "bandwidth": 1e9, "peak": 9e9},
     "plot_scatter": lambda: {"points": {"a": (0.5, 0.6)}, "xlabel": "x", "ylabel": "y", "highlight": ("a",)},
     "plot_scores": lambda: {"groups": {"a": [0.1, 0.2]}, "threshold": 0.5, "xlabel": "x"},
     "plot_shots": lambda: {
@@ -504,6 +506,7 @@ EXCLUDED = {
     "shapes.polygon": "as bevel",
     "shapes.radius": "as bevel",
 }
+    "runtime.computed_on": "takes no argument",
 
 METHODS: list[tuple[str, Callable[..., Any], Arguments]] = [
     ("Encoder.encode_image", lambda **a: encoder().encode_image(**a), lambda: {"images": pictures(), "layers": (0,)}),

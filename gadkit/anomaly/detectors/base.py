@@ -138,8 +138,8 @@ class Base:
             raise ValueError(f"state: expected tensors named {PROBE} and shots_, got {', '.join(state.tensors)}")
         heads = heads_of(state)
         tensors = {name: value for name, value in tensors.items() if not name.startswith(HEADS)}
-        own = self._probe().flatten().double()
-        if probe.numel() != own.numel() or torch.cosine_similarity(probe.flatten().double(), own, 0) < SAME:
+        was, own = (vector.cpu().flatten().double() for vector in (probe, self._probe()))
+        if was.numel() != own.numel() or torch.cosine_similarity(was, own, 0) < SAME:
             raise ValueError("state: expected one that was made with this backbone, got one of other weights")
         other = self._rebuilt(state.parameters, heads)
         other.shots_ = int(shots)
