@@ -112,16 +112,13 @@ def semantic_cases(
     root: Path | None = None,
 ) -> list[Case]:
     """Classes as anomalies: a test set for each class of a source, under each protocol; see `semantic.semantic_set`."""
-    sets = semantic.classes(source, root)
-    return [
-        Case(name, f"{source}, {protocol}", 0, tuple(seeds), partial(_class, source, protocol, name, size, each, root))
-        for protocol in protocols
-        for name in (sets if one_of("protocol", protocol, semantic.PROTOCOLS) else ())
-    ]
-
-
-def _class(source: str, protocol: str, name: str, size: int, each: int, root: Path | None) -> TestSet:
-    return semantic.semantic_set(source, protocol, name, size, each, root)
+    names, found = semantic.classes(source, root), []
+    for protocol in protocols:
+        data = f"{source}, {one_of('protocol', protocol, semantic.PROTOCOLS)}"
+        for name in names:
+            load = partial(semantic.semantic_set, source, protocol, name, size, each, root)
+            found.append(Case(name, data, 0, tuple(seeds), load, True))
+    return found
 
 
 def _only(root: Path | str, size: int, depth: Depth | None, category: str) -> TestSet:

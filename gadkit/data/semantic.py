@@ -13,6 +13,7 @@ Book: anomaly/benchmark
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +29,14 @@ from gadkit.protocols import TestSet
 PROTOCOLS = ("one-vs-all", "multi-class")
 REFERENCES = 32  # a class; normal images to draw from, none of which is tested
 NUMBERS = tuple("0123456789")
-Pool = tuple[UInt8[Tensor, "n 3 h w"], Int[Tensor, "n"]]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The images of a split, with their classes."""
+
+    images: UInt8[Tensor, "n 3 h w"]
+    labels: Int[Tensor, "n"]
 
 
 @cache
@@ -41,7 +49,7 @@ def _digits(_: Path | None) -> tuple[Pool, Pool]:
     images = grey[:, None].expand(-1, 3, -1, -1)
     rank = torch.stack([labels == c for c in range(10)]).cumsum(1)[labels, torch.arange(len(labels))]
     train = rank <= REFERENCES  # the first of each class
-    return (images[train], labels[train]), (images[~train], labels[~train])
+    return Pool(images[train], labels[train]), Pool(images[~train], labels[~train])
 
 
 @cache
@@ -60,7 +68,7 @@ def _torchvision(kind: str, root: Path | None) -> tuple[Pool, Pool]:
             ) from error
         values = torch.as_tensor(np.asarray(data.data))
         images = values[:, None].expand(-1, 3, -1, -1) if values.ndim == 3 else values.permute(0, 3, 1, 2)
-        pools.append((images, torch.as_tensor(data.targets).long()))
+        pools.append(Pool(images, torch.as_tensor(data.targets).long()))
     return pools[0], pools[1]
 
 
@@ -98,16 +106,16 @@ def semantic_set(
     one_of("protocol", protocol, PROTOCOLS), one_of("class", name, names), whole("size", size, 2), whole("each", each)
     chosen = names.index(name)
     normal = [c for c in range(len(names)) if (c == chosen) == (protocol == "one-vs-all")]
-    (images, labels), (tested, truth) = load(root)
-    rows = [(labels == c).nonzero()[:REFERENCES, 0] for c in normal]
+    train, test = load(root)
+    rows = [(train.labels == c).nonzero()[:REFERENCES, 0] for c in normal]
     first = torch.stack(rows, 1).flatten()  # (32 * classes,), the classes in turn
-    rest = torch.cat([(truth == c).nonzero()[:each, 0] for c in range(len(names))])
-    defects = tuple("good" if c in normal else names[c] for c in truth[rest].tolist())
+    rest = torch.cat([(test.labels == c).nonzero()[:each, 0] for c in range(len(names))])
+    defects = tuple("good" if c in normal else names[c] for c in test.labels[rest].tolist())
     what = f"{noun} {name}".strip() if protocol == "one-vs-all" else noun or "object"
     return TestSet(
         category=name,
-        references=_enlarged(images[first], size),
-        images=_enlarged(tested[rest], size),
+        references=_enlarged(train.images[first], size),
+        images=_enlarged(test.images[rest], size),
         masks=torch.zeros(len(rest), size, size, dtype=torch.bool),
         defects=defects,
         noun=what,

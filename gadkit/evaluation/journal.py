@@ -12,7 +12,7 @@ Book: anomaly/benchmark
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,37 +20,36 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gadkit.checks import checked
-from gadkit.files import explain
 
 SUFFIX = ".rows"
 Row = dict[str, Any]
 
 
+class Journal:
+    """A run's journal beside a results file; `keep` puts a row on the disk at once."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out.with_name(f"{out.name}.{secrets.token_hex(4)}{SUFFIX}")
+
+    def keep(self, row: Row) -> None:
+        """Append a row.  Raises OSError, with the journal's name, where it cannot be written."""
+        line = json.dumps(row).encode() + b"\n"
+        try:
+            with open(self.path, "ab", buffering=0) as file:
+                written = file.write(line)
+                while written < len(line):  # a disk that is nearly full takes a part, and then says so
+                    written += file.write(line[written:])
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+
 @contextmanager
-def journal(out: Path) -> Iterator[Callable[[Row], None]]:
-    """Give a function that keeps a row on the disk at once; other runs leave the journal alone until the block ends.
-
-    The journal stays when the block ends: `left` reads it, and `clear` removes it.  A row that cannot be written is an
-    OSError with the journal's name.
-    """
-    path = out.with_name(f"{out.name}.{secrets.token_hex(4)}{SUFFIX}")
-    lock = _lock(path)
-    lock.acquire()
-    try:
-        with open(path, "ab", buffering=0) as file:
-
-            def keep(row: Row) -> None:
-                line = json.dumps(row).encode() + b"\n"
-                try:
-                    if file.write(line) != len(line):  # a disk that is full may take a part
-                        file.write(line)  # and says so now
-                    os.fsync(file.fileno())
-                except OSError as error:
-                    raise OSError(error.errno, error.strerror, str(path)) from error
-
-            yield keep
-    finally:
-        lock.release()
+def writing(out: Path) -> Iterator[Journal]:
+    """A new journal, which other runs leave alone until the block ends; then `left` reads and `clear` removes it."""
+    journal = Journal(out)
+    with _lock(journal.path):
+        yield journal
 
 
 @checked
@@ -80,19 +79,12 @@ def left(out: Path) -> dict[Path, list[Row]]:
 
 
 @checked
-def clear(journals: list[Path]) -> None:
+def clear(journals: Sequence[Path]) -> None:
     """Remove journals whose rows are in the results file."""
     for path in journals:
         for file in (path, Path(_lock(path).lock_file)):
             with suppress(OSError):  # Windows keeps a file that is open; its rows are taken in again
                 file.unlink()
-
-
-def words(error: OSError, out: Path) -> str:
-    """What to say where rows could not go into the results file: where they are now."""
-    there = [path for path, rows in left(out).items() if rows]
-    kept = f"; what was measured is in {', '.join(map(str, there))}, and the same command goes on from there"
-    return explain(error) + kept * bool(there)
 
 
 def _lock(path: Path) -> FileLock:

@@ -61,6 +61,8 @@ def read(path: Path) -> list[Measured]:
     """
     if not path.exists():
         return []
+    if not path.is_file():  # /dev/zero has no end
+        raise ValueError(f"{path}: expected a results file, got a folder or a device")
     if path.suffix == PARQUET:
         return parquet.read(path)
     try:

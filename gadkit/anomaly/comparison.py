@@ -1,0 +1,181 @@
+"""Rows of the benchmark side by side: a line an entry, textures and objects apart, and who is clearly behind whom.
+
+An entry is a detector with its backbone, its trained part and a number of shots.  Rows are those of a results file,
+mappings with the fields of `benchmark.Result` and of the command.
+
+Book: anomaly/benchmark
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gadkit.anomaly.benchmark import MEASURES, Result, summarise
+from gadkit.checks import checked, one_of, whole
+
+Row = Mapping[str, Any]
+DRAWS = 2000
+LEVEL = 0.95
+RULE = (
+    "An entry is clearly behind the best one if the 95 % interval of its distance lies above 0. The distance is taken "
+    "product by product, each the mean over its seeds, and averaged within categories and then over them; the interval "
+    f"is that of {DRAWS:,} bootstrap draws of categories and, within each, of products."
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An entry of a ranking: its mean over categories, and how far it is `behind` the best, from `low` to `high`.
+
+    `clear` says whether it is behind for certain, by `RULE`.  The best one is 0 behind; so is, without an interval, an
+    entry with one product in all.  `units` counts the products that it was compared on.
+    """
+
+    entry: str
+    mean: float
+    behind: float
+    low: float
+    high: float
+    clear: bool
+    units: int
+
+
+@checked
+def entry(row: Row, shots: bool = False) -> str:
+    """What a row measured, in words: "knn, clip", with a trained part of one's own and, if asked, the shots."""
+    own = [row["heads"]] if row.get("heads") not in (None, "shipped") else []
+    return ", ".join([row["detector"], row["backbone"], *own, *([f"{row['shots']} shots"] if shots else [])])
+
+
+@checked
+def lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """A line for each entry on each data set, for `benchmark.table`: means with their spread over seeds, and costs.
+
+    Where both kinds are there, image AUROC stands for textures and for objects too.  Milliseconds are the median over
+    cells, megabytes the largest.  The last column says whether the weights have seen the factory's kinds of defect.
+    """
+    groups: dict[tuple, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[(row["data"], entry(row), row["shots"])].append(row)
+    data = {row["data"]: short(row["data"]) for row in rows}
+    kinds = [kind for kind in ("texture", "object") if any(row.get("kind") == kind for row in rows)]
+    found = []
+    for where, _, shots in sorted(groups):
+        some = sorted(groups[where, _, shots], key=cell)
+        line = {"data": data[where]} if len(data) > 1 else {}
+        line |= {"detector": some[0]["detector"], "backbone": some[0]["backbone"], "shots": shots}
+        if any(row.get("heads") for row in rows):
+            line["heads"] = some[0].get("heads") or "none"
+        line |= {measure: _summary(some, measure) for measure in MEASURES}
+        if len(kinds) == 2:
+            line |= {f"{kind}s": _summary([r for r in some if r["kind"] == kind], "image_auroc") for kind in kinds}
+        found.append(line | _costs(some) | {"saw these defects": saw(some[0])})
+    return found
+
+
+def cell(row: Row) -> tuple[Any, ...]:
+    """What tells the cells of an entry apart: category, data, product, seed and shots."""
+    return row["category"], row["data"], row["variant"], row["seed"], row["shots"]
+
+
+def short(data: str) -> str:
+    """A data set's name for a table: the last part of a folder's path."""
+    return data.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def saw(row: Row) -> str:
+    """Whether what was trained has seen the factory's eleven kinds of defect: "yes", "no", or "unknown"."""
+    learnt = row.get("trained_on") or ""
+    return "yes" if "factory" in learnt else "unknown" if "unknown" in learnt else "no"
+
+
+def _costs(rows: Sequence[Row]) -> dict[str, str]:
+    ms, mb = ([row[name] for row in rows if row.get(name) is not None] for name in ("ms", "mb"))
+    return {"ms": f"{median(ms):.1f}" if ms else "unknown", "MB": f"{max(mb):.1f}" if mb else "unknown"}
+
+
+def _summary(rows: Sequence[Row], measure: str) -> tuple[float, float] | None:
+    results = [Result(**{name: row.get(name) for name in Result.__dataclass_fields__}) for row in rows]
+    return summarise(results, measure) if any(getattr(r, measure) is not None for r in results) else None
+
+
+@checked
+def ranking(rows: Sequence[Row], measure: str = "image_auroc", draws: int = DRAWS, seed: int = 0) -> list[Standing]:
+    """All entries of one data set, the best first, each compared with it on the products that both have.
+
+    Whether an entry is clearly behind is settled by `RULE`.  Raises ValueError for no rows with the measure, for rows
+    of several data sets, and for entries that share no product with the best one.
+    """
+    one_of("measure", measure, MEASURES), whole("draws", draws)
+    if len(data := sorted({row["data"] for row in rows})) > 1:
+        raise ValueError(f"ranking: expected rows of one data set, got {', '.join(data)}")
+    several = len({row["shots"] for row in rows}) > 1
+    values: dict[str, dict[tuple[str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row[measure] is not None:
+            values[entry(row, several)][row["category"], row["variant"]].append(row[measure])
+    if not values:
+        raise ValueError(f"ranking: expected at least one row with {measure}, got none")
+    products = {name: {unit: mean(some) for unit, some in units.items()} for name, units in values.items()}
+    levels = {name: _over_categories(units) for name, units in products.items()}
+    best = max(levels, key=levels.get)
+    return [
+        _standing(name, products[name], products[best], draws, seed)
+        for name in sorted(levels, key=lambda name: (-levels[name], name))
+    ]
+
+
+def _over_categories(units: Mapping[tuple[str, int], float]) -> float:
+    categories = {category for category, _ in units}
+    return mean(mean(value for (c, _), value in units.items() if c == category) for category in sorted(categories))
+
+
+def _standing(
+    name: str, own: Mapping[tuple[str, int], float], best: Mapping[tuple[str, int], float], draws: int, seed: int
+) -> Standing:
+    shared = [unit for unit in sorted(own) if unit in best]
+    if not shared:
+        raise ValueError(f"ranking: expected products that {name} shares with the best entry, got none")
+    far = {unit: best[unit] - own[unit] for unit in shared}
+    behind, categories = _over_categories(far), sorted({category for category, _ in shared})
+    groups = [torch.tensor([far[u] for u in shared if u[0] == c], dtype=torch.float64) for c in categories]
+    low, high = (behind, behind) if len(shared) == 1 else _interval(groups, draws, seed)
+    return Standing(name, _over_categories(own), behind, low, high, len(shared) > 1 and low > 0, len(shared))
+
+
+def _interval(groups: Sequence[Float[Tensor, "_"]], draws: int, seed: int) -> tuple[float, float]:
+    """The middle 95 % of means of categories that are drawn with replacement, each from products drawn so too."""
+    draw = torch.Generator().manual_seed(seed)
+    means = torch.empty(draws, len(groups), dtype=torch.float64)
+    chosen = torch.randint(len(groups), means.shape, generator=draw)  # (draws, categories)
+    for number, group in enumerate(groups):
+        places = (chosen == number).nonzero()
+        products = torch.randint(len(group), (len(places), len(group)), generator=draw)
+        means[places[:, 0], places[:, 1]] = group[products].mean(1)
+    tail = (1 - LEVEL) / 2
+    low, high = means.mean(1).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    return low, high
+
+
+@checked
+def standings(rows: Sequence[Row], measure: str = "image_auroc") -> list[dict[str, Any]]:
+    """The `ranking` as lines for `benchmark.table`: the distance with its interval, and what is clear about it."""
+    found = ranking(rows, measure)
+    most = max(standing.units for standing in found)
+    return [
+        {
+            "place": place,
+            "entry": one.entry,
+            measure: f"{one.mean:.3f}",
+            "behind": "best" if place == 1 else f"{one.behind:.3f} [{one.low:.3f}, {one.high:.3f}]",
+            "clearly behind": "" if place == 1 else "yes" if one.clear else "not clear",
+            "products": f"{one.units}" if one.units == most else f"{one.units} of {most}",
+        }
+        for place, one in enumerate(found, 1)
+    ]
