@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gadkit.anomaly.cases import Case, factory_cases, folder_cases, semantic_cases, textile_cases
+from gadkit.anomaly.cases import BATCH, Case, factory_cases, folder_cases, semantic_cases, textile_cases
 from gadkit.anomaly.cost import peak
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
 from gadkit.checks import checked, describe, one_of
@@ -24,6 +24,7 @@ from gadkit.protocols import AnomalyResult, Detector, TestSet
 from gadkit.runtime import progress
 
 __all__ = [
+    "BATCH",
     "LABELS",
     "MEASURES",
     "Case",
@@ -50,7 +51,7 @@ MEASURES = tuple(LABELS)
 
 @dataclass(frozen=True)
 class Result:
-    """One detector on one product under one seed; `shots` 0 is zero-shot.
+    """One detector on one product under one seed; `shots` 0 is zero-shot, and `BATCH` fitted on the test images.
 
     `data` is where the images come from: a folder, or a regime of the factory ("loose, global" for faults of the
     whole).  Measures of pixels are None where no defect has a mask.  `kind` is "texture" or "object", as far as it is
@@ -85,13 +86,14 @@ def run(
 ) -> Iterator[Result]:
     """Score all cases by a detector made for each one's noun, and yield a `Result` for each combination with `shots`.
 
-    `shots` lists how many references `fit` gets; 0 means none.  `done` holds (category, data, variant, seed, shots) to
-    leave out.  Raises ValueError for no cases, no shots, negative ones, and more than there are references.
+    `shots` lists how many references `fit` gets; 0 means none, and `BATCH` the test images themselves.  `done` holds
+    (category, data, variant, seed, shots) to leave out.  Raises ValueError for no cases, no shots, negative ones, and
+    more than there are references.
     """
     cases = list(cases)
     if strange := [case for case in cases if not isinstance(case, Case)]:
         raise ValueError(f"benchmark: expected cases, got {describe(strange[0])}")
-    if not cases or not shots or min(shots) < 0:
+    if not cases or not shots or min(shots) < BATCH:
         raise ValueError(f"benchmark: expected cases and shots >= 0, got {len(cases)} cases and {tuple(shots)}")
     for case in progress(cases, "test sets", quiet=quiet):
         cells = case.open(shots, done)
@@ -104,7 +106,7 @@ def run(
         encoded = model.encode(data.images)
         spent = time.perf_counter() - began
         for seed, k in cells:
-            model.fit(_references(data, k, seed if case.drawn else None))
+            model.fit(data.images if k == BATCH else _references(data, k, seed if case.drawn else None))
             began = time.perf_counter()
             found = model.score(encoded)
             ms = 1000 * (spent + time.perf_counter() - began) / len(encoded)

@@ -17,6 +17,7 @@ from gadkit.factory.sets import PROTOCOLS
 from gadkit.protocols import TestSet
 
 TEXTILES = "textiles"
+BATCH = -1  # in place of a number of shots: the detector is fitted on the images to score, without their labels
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Case:
 
     def cells(self, shots: Sequence[int]) -> list[tuple[int, int]]:
         """Seeds and shots to measure: without references there is nothing to draw, and one seed says it all."""
-        return [(seed, k) for seed in self.seeds for k in shots if k or seed == self.seeds[0]]
+        return [(seed, k) for seed in self.seeds for k in shots if k > 0 or seed == self.seeds[0]]
 
     def open(self, shots: Sequence[int], done: Collection[tuple]) -> list[tuple[int, int]]:
         """Those of the `cells` whose (category, data, variant, seed, shots) is not in `done`."""

@@ -16,10 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit.anomaly.benchmark import MEASURES, Result, summarise
+from gadkit.anomaly.benchmark import BATCH, LABELS, MEASURES, Result, summarise
+from gadkit.anomaly.detectors import DETECTORS
 from gadkit.checks import checked, one_of, whole
 
 Row = Mapping[str, Any]
+SETTINGS = ("size", "bits", "references", "each")  # on which test images depend
 DRAWS = 2000
 LEVEL = 0.95
 RULE = (
@@ -50,7 +52,7 @@ class Standing:
 def entry(row: Row, shots: bool = False) -> str:
     """What a row measured, in words: "knn, clip", with a trained part of one's own and, if asked, the shots."""
     own = [row["heads"]] if row.get("heads") not in (None, "shipped") else []
-    return ", ".join([row["detector"], row["backbone"], *own, *([f"{row['shots']} shots"] if shots else [])])
+    return ", ".join([row["detector"], row["backbone"], *own, *([f"{shown(row['shots'])} shots"] if shots else [])])
 
 
 @checked
@@ -59,7 +61,9 @@ def lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
     Where both kinds are there, image AUROC stands for textures and for objects too.  Milliseconds are the median over
     cells, megabytes the largest.  The last column says whether the weights have seen the factory's kinds of defect.
+    Raises ValueError for rows of one data set whose test images differ: by size, by number of references, ...
     """
+    _check_settings(rows)
     groups: dict[tuple, list[Row]] = defaultdict(list)
     for row in rows:
         groups[(row["data"], entry(row), row["shots"])].append(row)
@@ -69,7 +73,7 @@ def lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for where, _, shots in sorted(groups):
         some = sorted(groups[where, _, shots], key=cell)
         line = {"data": data[where]} if len(data) > 1 else {}
-        line |= {"detector": some[0]["detector"], "backbone": some[0]["backbone"], "shots": shots}
+        line |= {"detector": some[0]["detector"], "backbone": some[0]["backbone"], "shots": shown(shots)}
         if any(row.get("heads") for row in rows):
             line["heads"] = some[0].get("heads") or "none"
         line |= {measure: _summary(some, measure) for measure in MEASURES}
@@ -79,9 +83,23 @@ def lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
+def _check_settings(rows: Sequence[Row]) -> None:
+    """Raise ValueError where the same product has other test images in some rows."""
+    for data in dict.fromkeys(row["data"] for row in rows):
+        for name in SETTINGS:
+            found = [*dict.fromkeys(row.get(name) for row in rows if row["data"] == data)]
+            if len(found) > 1:
+                raise ValueError(f"rows: expected one {name} for {data}, got {' and '.join(map(str, found))}")
+
+
 def cell(row: Row) -> tuple[Any, ...]:
     """What tells the cells of an entry apart: category, data, product, seed and shots."""
     return row["category"], row["data"], row["variant"], row["seed"], row["shots"]
+
+
+def shown(shots: int) -> str:
+    """A number of shots for a table; "batch" for a detector that was fitted on the test images."""
+    return "batch" if shots == BATCH else str(shots)
 
 
 def short(data: str) -> str:
@@ -110,11 +128,12 @@ def ranking(rows: Sequence[Row], measure: str = "image_auroc", draws: int = DRAW
     """All entries of one data set, the best first, each compared with it on the products that both have.
 
     Whether an entry is clearly behind is settled by `RULE`.  Raises ValueError for no rows with the measure, for rows
-    of several data sets, and for entries that share no product with the best one.
+    of several data sets or with other test images, and for entries that share no product with the best one.
     """
     one_of("measure", measure, MEASURES), whole("draws", draws)
     if len(data := sorted({row["data"] for row in rows})) > 1:
         raise ValueError(f"ranking: expected rows of one data set, got {', '.join(data)}")
+    _check_settings(rows)
     several = len({row["shots"] for row in rows}) > 1
     values: dict[str, dict[tuple[str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -179,3 +198,40 @@ def standings(rows: Sequence[Row], measure: str = "image_auroc") -> list[dict[st
         }
         for place, one in enumerate(found, 1)
     ]
+
+
+@checked
+def beside(rows: Sequence[Row], records: Sequence[Row], measure: str = "image_auroc") -> list[dict[str, Any]]:
+    """Published numbers beside our own: a line for each method and number of shots, a column for each data set.
+
+    A column is ours or a paper's, and one data set's, so nothing stands in one column that was measured differently.
+    `records` are those of `book/survey/anomaly-numbers.json`; a method is one of ours if a detector has its name in
+    `DETECTORS`, and others are left out.  `rows` have one backbone a detector.  What was not measured or not published
+    stays blank.  Raises ValueError for a detector with several backbones.
+    """
+    one_of("measure", measure, MEASURES)
+    for name in {row["detector"] for row in rows}:
+        eyes = sorted({row["backbone"] for row in rows if row["detector"] == name})
+        if len(eyes) > 1:
+            raise ValueError(f"rows: expected one backbone for {name}, got {', '.join(eyes)}")
+    ours: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        ours[_name(row), max(0, row["shots"])].append(row)
+    records = [r for r in records if r["measure"] == LABELS[measure] and (r["method"], r["shots"]) in ours]
+    data = {**{row["data"]: f"ours, {short(row['data'])}" for row in rows}}
+    blank = dict.fromkeys([*data.values(), *(f"paper, {record['dataset']}" for record in records)], "")
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: (record["method"], record["shots"])):
+        key = record["method"], record["shots"]
+        line = found.setdefault(key, {"method": key[0], "shots": key[1], **blank, "read in": record["verified"]})
+        line[f"paper, {record['dataset']}"] = f"{record['value'] / 100:.3f}"
+        for where, column in data.items():
+            if some := [row for row in ours[key] if row["data"] == where and row[measure] is not None]:
+                line[column] = _summary(some, measure)
+    return [*found.values()]
+
+
+def _name(row: Row) -> str:
+    """What a detector is called in its setting, as papers do."""
+    spec = DETECTORS[row["detector"]]
+    return spec.batched if row["shots"] == BATCH else spec.few_shot if row["shots"] else spec.zero_shot

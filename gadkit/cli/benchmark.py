@@ -163,9 +163,12 @@ def _jobs(arguments: argparse.Namespace) -> list["Job"]:
 
 def _shots(name: str, asked: Sequence[int]) -> list[int]:
     """The shots that a detector can be measured at."""
+    from gadkit.anomaly.benchmark import BATCH
     from gadkit.cli import streams
 
     row = DETECTORS[name]
+    if row.batched:
+        return [BATCH]
     shots = sorted({k for k in asked if (row.few_shot if k else row.zero_shot)})
     if not shots:
         raise ValueError(f"--shots: expected some that {name} can do, got {' '.join(map(str, asked))}")
@@ -269,15 +272,22 @@ def _references(arguments: argparse.Namespace) -> int:
 def _tables(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> list[str]:
     """The table of means, and where it is asked for a ranking for each data set and number of shots."""
     from gadkit.anomaly import comparison
-    from gadkit.anomaly.benchmark import table
+    from gadkit.anomaly.benchmark import BATCH, table
 
-    texts = [table(comparison.lines(rows))]
+    texts, batched = [], [row for row in rows if row["shots"] == BATCH]
+    if len(batched) < len(rows):
+        texts.append(table(comparison.lines([row for row in rows if row["shots"] != BATCH])))
+    if batched:
+        texts += [
+            "\nDetectors that were fitted on the test images, without labels:\n",
+            table(comparison.lines(batched)),
+        ]
     groups = sorted({(row["data"], row["shots"]) for row in rows}) if arguments.rank else []
     for data, shots in groups:
         some = [row for row in rows if (row["data"], row["shots"]) == (data, shots)]
         if any(row[arguments.rank] is not None for row in some):
             texts += [
-                f"\n{comparison.short(data)}, {shots} shots:\n",
+                f"\n{comparison.short(data)}, {comparison.shown(shots)} shots:\n",
                 table(comparison.standings(some, arguments.rank)),
             ]
     return [*texts, *([f"\n{comparison.RULE}"] if groups else [])]

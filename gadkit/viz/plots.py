@@ -50,23 +50,31 @@ def plot_shots(
 ) -> Picture:
     """Methods against the number of normal photographs that they were shown.
 
-    A result is an array (len(shots), repeats): the line joins the means, small dots are the repeats.  `reference` holds
-    levels to draw as dashed lines, such as chance or a published number.
+    A result is an array (len(shots), repeats): the line joins the means, small dots are the repeats.  Shots that a
+    method cannot do are rows of NaN.  `reference` holds levels to draw as dashed lines, such as chance or a published
+    number.
     """
     figure, axes = _frame(3.4, "normal photographs shown", ylabel)
     places = np.arange(len(shots))
     for index, (name, values) in enumerate(results.items()):
-        table = _array(values, f"results[{name!r}]")
-        if table.ndim != 2 or len(table) != len(shots):
-            raise ValueError(f"results[{name!r}]: expected shape ({len(shots)}, repeats), got {table.shape}")
+        table, there = _shown(values, len(shots), f"results[{name!r}]")
         colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-        x = places + (index - (len(results) - 1) / 2) * 0.08  # side by side, so that no method hides another
+        x = (places + (index - (len(results) - 1) / 2) * 0.08)[there]  # side by side: no method hides another
         axes.plot(x, table.mean(1), color=colour, marker=marker, label=name)
         axes.scatter(np.repeat(x, table.shape[1]), table.ravel(), color=colour, s=8, alpha=0.45, linewidths=0)
     _levels(axes, reference or {})
     axes.set_xticks(places, [str(shot) for shot in shots])
     _legend(figure, axes)
     return figure
+
+
+def _shown(values: Numbers, count: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a result that are there, and which of all `count` these are."""
+    table = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=float)
+    if table.ndim != 2 or len(table) != count:
+        raise ValueError(f"{what}: expected shape ({count}, repeats), got {table.shape}")
+    there = ~np.isnan(table).all(1)
+    return _array(table[there], what), there
 
 
 def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
@@ -159,12 +167,23 @@ def plot_scores(
 @checked
 @styled
 def plot_scatter(
-    points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, highlight: Sequence[str] = ()
+    points: Mapping[str, tuple[float, float]],
+    xlabel: str,
+    ylabel: str,
+    highlight: Sequence[str] = (),
+    logarithmic: bool = False,
 ) -> Picture:
-    """Named points, such as methods by two measures; those in `highlight`, the controls, look different."""
+    """Named points, such as methods by two measures; those in `highlight`, the controls, look different.
+
+    `logarithmic` is for values along x that differ by orders of magnitude, such as milliseconds.  Raises ValueError
+    where one of them is not above 0 then.
+    """
+    if logarithmic and (low := [name for name, (x, _) in points.items() if x <= 0]):
+        raise ValueError(f"points[{low[0]!r}]: expected a value above 0 on a logarithmic axis, got {points[low[0]][0]}")
     if unknown := set(highlight) - set(points):
         raise ValueError(f"highlight: expected names among {', '.join(points)}, got {', '.join(sorted(unknown))}")
     figure, axes = _frame(4.2, xlabel, ylabel)
+    axes.set_xscale("log" if logarithmic else "linear")
     for name, (x, y) in points.items():
         _array([x, y], f"points[{name!r}]")
         known = name in highlight

@@ -45,7 +45,7 @@ DEFAULTS = [  # with where they come from
     ),
     (
         DetectorSpec,
-        {"zero_shot": "", "few_shot": "", "backbone": "clip"}
+        {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip"}
         | dict.fromkeys(("object_name", "bank", "heads", "pixels"), False),
     ),
     (build, {}),

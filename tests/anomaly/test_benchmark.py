@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gadkit import factory
 from gadkit.anomaly.benchmark import (
+    BATCH,
     MEASURES,
     Case,
     Result,
@@ -186,7 +187,7 @@ def test_what_cannot_be_measured(root: Path, tmp_path: Path, untyped: None) -> N
     case = Case("mesh", "loose", 0, (0,), lambda: factory.test_set("mesh", references=2, size=48))
     for shots, message in (
         ((), "shots >= 0"),
-        ((-1,), "shots >= 0"),
+        ((-2,), "shots >= 0"),
         ((3,), "at most 2, the references of mesh, got 3"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -197,6 +198,20 @@ def test_without_references_one_seed_says_it_all() -> None:
     case = Case("mesh", "loose", 0, (3, 1, 2), lambda: factory.test_set("mesh"))
     assert case.cells((0, 4)) == [(3, 0), (3, 4), (1, 4), (2, 4)]
     assert case.cells((2,)) == [(3, 2), (1, 2), (2, 2)]
+
+
+def test_the_batched_setting_is_fitted_on_the_images_to_score() -> None:
+    made: list[Colours] = []
+
+    def make(noun: str) -> Colours:
+        made.append(Colours(noun))
+        return made[-1]
+
+    case = Case("mesh", "loose", 0, (3, 1), lambda: factory.test_set("mesh", 0, 0, "loose", 2, 1, 2, 24), True)
+    (row,) = run(make, [case], (BATCH,), quiet=True)
+    assert (row.seed, row.shots) == (3, BATCH), "there is nothing to draw"
+    (fitted,) = made[0].fitted
+    assert torch.equal(fitted, case.load().images)
 
 
 def test_cases_are_all_products_under_all_seeds() -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # the table is read by `gadkit --help`, which does not wait f
 class DetectorSpec:
     """One detector: the module here and the class in it, how it is called, and what it needs.
 
-    `zero_shot` and `few_shot` are its names in a report, without and with normal images; empty where it can't do that.
+    `zero_shot`, `few_shot` and `batched` are its names in a report: without normal images, with some, and fitted on the
+    very images to score, of which none is known to be good; empty where it can't do that.
     `about` is a line for `--help`.  `object_name` is for detectors that read: their second argument says what the
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
     `heads` is for those with a part that was trained before: its weights are the row of the detector's name in the zoo.
@@ -40,6 +41,7 @@ class DetectorSpec:
     about: str
     zero_shot: str = ""
     few_shot: str = ""
+    batched: str = ""
     object_name: bool = False
     backbone: str = "clip"
     bank: bool = False
