@@ -320,6 +320,8 @@ def test_a_scatter_parts_its_labels() -> None:
     with pytest.raises(ValueError, match="got missing"):
         viz.plot_scatter(points, "x", "y", highlight=["missing"])
     slow = viz.plot_scatter({"a": (1.0, 0.5), "b": (1000.0, 0.6)}, "ms", "AUROC", logarithmic=True)
+    ticks = [label.get_text() for label in slow.axes[0].get_xticklabels()]
+    assert ticks == ["0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500", "1000", "2000"]
     assert (slow.axes[0].get_xscale(), figure.axes[0].get_xscale()) == ("log", "linear")
     with pytest.raises(ValueError, match=r"points\['b'\]: expected a value above 0 on a logarithmic axis, got 0.0"):
         viz.plot_scatter({"a": (1.0, 0.5), "b": (0.0, 0.6)}, "ms", "AUROC", logarithmic=True)

@@ -18,16 +18,18 @@ from torch import Tensor
 
 from gadkit.anomaly.benchmark import BATCH, LABELS, MEASURES, Result, summarise
 from gadkit.anomaly.detectors import DETECTORS
-from gadkit.checks import checked, one_of, whole
+from gadkit.checks import checked, describe, one_of, whole
 
 Row = Mapping[str, Any]
+Values = Mapping[tuple[str, int, int], float]  # by category, product and seed
+NEEDED = ("detector", "backbone", "shots", "data", "category", "variant", "seed", *MEASURES)
 SETTINGS = ("size", "bits", "references", "each")  # on which test images depend
 DRAWS = 2000
 LEVEL = 0.95
 RULE = (
     "An entry is clearly behind the best one if the 95 % interval of its distance lies above 0. The distance is taken "
-    "product by product, each the mean over its seeds, and averaged within categories and then over them; the interval "
-    f"is that of {DRAWS:,} bootstrap draws of categories and, within each, of products."
+    "on the same photographs, as a mean over a product's seeds, and averaged within categories and then over them; the "
+    f"interval is that of {DRAWS:,} bootstrap draws of categories and, within each, of products."
 )
 
 
@@ -51,8 +53,10 @@ class Standing:
 @checked
 def entry(row: Row, shots: bool = False) -> str:
     """What a row measured, in words: "knn, clip", with a trained part of one's own and, if asked, the shots."""
+    _check_fields([row], ("detector", "backbone", "shots"))
     own = [row["heads"]] if row.get("heads") not in (None, "shipped") else []
-    return ", ".join([row["detector"], row["backbone"], *own, *([f"{shown(row['shots'])} shots"] if shots else [])])
+    words = [row["detector"], row["backbone"], *own, *([f"{shown(row['shots'])} shots"] if shots else [])]
+    return ", ".join(map(str, words))
 
 
 @checked
@@ -83,8 +87,17 @@ def lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
+def _check_fields(rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Raise ValueError for what is no row, or one without some fields."""
+    for row in rows:
+        if not isinstance(row, Mapping) or (missing := [name for name in names if name not in row]):
+            came = f"one without {missing[0]}" if isinstance(row, Mapping) else describe(row)
+            raise ValueError(f"rows: expected those of a results file of the benchmark, got {came}")
+
+
 def _check_settings(rows: Sequence[Row]) -> None:
-    """Raise ValueError where the same product has other test images in some rows."""
+    """Raise ValueError for what is no row, and where the same product has other test images in some rows."""
+    _check_fields(rows, NEEDED)
     for data in dict.fromkeys(row["data"] for row in rows):
         for name in SETTINGS:
             found = [*dict.fromkeys(row.get(name) for row in rows if row["data"] == data)]
@@ -107,9 +120,11 @@ def short(data: str) -> str:
     return data.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
 
 
+@checked
 def saw(row: Row) -> str:
     """Whether what was trained has seen the factory's eleven kinds of defect: "yes", "no", or "unknown"."""
-    learnt = row.get("trained_on") or ""
+    _check_fields([row], ())
+    learnt = str(row.get("trained_on") or "")
     return "yes" if "factory" in learnt else "unknown" if "unknown" in learnt else "no"
 
 
@@ -125,47 +140,46 @@ def _summary(rows: Sequence[Row], measure: str) -> tuple[float, float] | None:
 
 @checked
 def ranking(rows: Sequence[Row], measure: str = "image_auroc", draws: int = DRAWS, seed: int = 0) -> list[Standing]:
-    """All entries of one data set, the best first, each compared with it on the products that both have.
+    """All entries of one data set, the best first, each compared with it on the products and seeds that both have.
 
     Whether an entry is clearly behind is settled by `RULE`.  Raises ValueError for no rows with the measure, for rows
     of several data sets or with other test images, and for entries that share no product with the best one.
     """
-    one_of("measure", measure, MEASURES), whole("draws", draws)
+    one_of("measure", measure, MEASURES), whole("draws", draws), whole("seed", seed, 0)
     if len(data := sorted({row["data"] for row in rows})) > 1:
         raise ValueError(f"ranking: expected rows of one data set, got {', '.join(data)}")
     _check_settings(rows)
     several = len({row["shots"] for row in rows}) > 1
-    values: dict[str, dict[tuple[str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    values: dict[str, Values] = defaultdict(dict)
     for row in rows:
         if row[measure] is not None:
-            values[entry(row, several)][row["category"], row["variant"]].append(row[measure])
+            values[entry(row, several)][row["category"], row["variant"], row["seed"]] = row[measure]
     if not values:
         raise ValueError(f"ranking: expected at least one row with {measure}, got none")
-    products = {name: {unit: mean(some) for unit, some in units.items()} for name, units in values.items()}
-    levels = {name: _over_categories(units) for name, units in products.items()}
-    best = max(levels, key=levels.get)
-    return [
-        _standing(name, products[name], products[best], draws, seed)
-        for name in sorted(levels, key=lambda name: (-levels[name], name))
-    ]
+    levels = {name: mean(map(mean, _grouped(own).values())) for name, own in values.items()}
+    order = sorted(levels, key=lambda name: (-levels[name], name))
+    return [_standing(name, levels[name], values[name], values[order[0]], draws, seed) for name in order]
 
 
-def _over_categories(units: Mapping[tuple[str, int], float]) -> float:
-    categories = {category for category, _ in units}
-    return mean(mean(value for (c, _), value in units.items() if c == category) for category in sorted(categories))
+def _grouped(values: Values) -> dict[str, list[float]]:
+    """For each category its products, each as the mean over its seeds."""
+    products: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for (category, variant, _), value in sorted(values.items()):
+        products[category, variant].append(value)
+    found: dict[str, list[float]] = defaultdict(list)
+    for (category, _), some in products.items():
+        found[category].append(mean(some))
+    return found
 
 
-def _standing(
-    name: str, own: Mapping[tuple[str, int], float], best: Mapping[tuple[str, int], float], draws: int, seed: int
-) -> Standing:
-    shared = [unit for unit in sorted(own) if unit in best]
-    if not shared:
+def _standing(name: str, level: float, own: Values, best: Values, draws: int, seed: int) -> Standing:
+    far = _grouped({cell: best[cell] - value for cell, value in own.items() if cell in best})
+    if not far:
         raise ValueError(f"ranking: expected products that {name} shares with the best entry, got none")
-    far = {unit: best[unit] - own[unit] for unit in shared}
-    behind, categories = _over_categories(far), sorted({category for category, _ in shared})
-    groups = [torch.tensor([far[u] for u in shared if u[0] == c], dtype=torch.float64) for c in categories]
-    low, high = (behind, behind) if len(shared) == 1 else _interval(groups, draws, seed)
-    return Standing(name, _over_categories(own), behind, low, high, len(shared) > 1 and low > 0, len(shared))
+    behind, units = mean(map(mean, far.values())), sum(map(len, far.values()))
+    groups = [torch.tensor(some, dtype=torch.float64) for some in far.values()]
+    low, high = (behind, behind) if units == 1 else _interval(groups, draws, seed)
+    return Standing(name, level, behind, low, high, units > 1 and low > 0, units)
 
 
 def _interval(groups: Sequence[Float[Tensor, "_"]], draws: int, seed: int) -> tuple[float, float]:
@@ -209,7 +223,8 @@ def beside(rows: Sequence[Row], records: Sequence[Row], measure: str = "image_au
     `DETECTORS`, and others are left out.  `rows` have one backbone a detector.  What was not measured or not published
     stays blank.  Raises ValueError for a detector with several backbones.
     """
-    one_of("measure", measure, MEASURES)
+    one_of("measure", measure, MEASURES), _check_fields(rows, NEEDED)
+    _check_fields(records, ("method", "shots", "measure", "dataset", "value", "verified"))
     for name in {row["detector"] for row in rows}:
         eyes = sorted({row["backbone"] for row in rows if row["detector"] == name})
         if len(eyes) > 1:

@@ -14,6 +14,8 @@ from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gadkit.checks import describe
+
 T = TypeVar("T")
 
 
@@ -53,8 +55,10 @@ def _storages(values: Any) -> list[UntypedStorage]:
 def peak(call: Callable[[], T]) -> tuple[T, int]:
     """What a call returns, and the most bytes of tensors that it had made and still held at one moment.
 
-    Tensors that were there before do not count, and its own result does.
+    Tensors that were there before do not count, and its own result does.  Raises ValueError for what is no call.
     """
+    if not callable(call):
+        raise ValueError(f"call: expected a function, got {describe(call)}")
     with _Counter() as counter:
         found = call()
     return found, counter.most

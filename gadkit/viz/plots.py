@@ -5,6 +5,7 @@ Repeats are always drawn, never only their mean: what one seed says is one opini
 Book: intro/run-it
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -183,15 +184,26 @@ def plot_scatter(
     if unknown := set(highlight) - set(points):
         raise ValueError(f"highlight: expected names among {', '.join(points)}, got {', '.join(sorted(unknown))}")
     figure, axes = _frame(4.2, xlabel, ylabel)
-    axes.set_xscale("log" if logarithmic else "linear")
     for name, (x, y) in points.items():
         _array([x, y], f"points[{name!r}]")
         known = name in highlight
         axes.plot(x, y, MARKERS[known], color=PALETTE["vermillion" if known else "blue"], markersize=6)
     texts = [axes.text(x, y, name, fontsize=8.5, color=INK) for name, (x, y) in points.items()]
     axes.margins(0.12)
+    if logarithmic:
+        _logarithmic(axes)
     _part(figure, axes, texts, list(points.values()))
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis x whose ticks are 1, 2 and 5 of every order, as plain numbers."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    orders = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [first * 10.0**order for order in orders for first in (1, 2, 5) if low <= first * 10.0**order <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _part(figure: Picture, axes: Axes, texts: list[Text], points: list[tuple[float, float]]) -> None:

@@ -80,6 +80,14 @@ def test_seeds_are_no_products_and_categories_weigh_alike() -> None:
     assert second.behind == pytest.approx(0.05), "half of 0.1: two categories, whatever their products"
 
 
+def test_only_the_same_draws_are_compared() -> None:
+    rows = [row("a", c, 0.9 - 0.3 * seed, seed=seed) for c in "xy" for seed in (0, 1)]
+    rows += [row("b", c, 0.5, seed=1) for c in "xy"]
+    first, second = ranking(rows)
+    assert (first.entry, first.mean, second.mean) == ("a, eyes", pytest.approx(0.75), pytest.approx(0.5))
+    assert second.behind == pytest.approx(0.1), "the harder draw, and not the mean of both"
+
+
 def test_the_interval_is_that_of_products_drawn_within_categories() -> None:
     values = [0.02 * i for i in range(10)]
     rows = grid({"a": {"x": [0.9] * 10}, "b": {"x": [0.9 - v for v in values]}})
