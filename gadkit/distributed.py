@@ -8,12 +8,15 @@ Book: selfsup/simclr
 """
 
 import os
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor, nn
+
+WAIT = timedelta(days=1)  # for one another: processes that share work out do not end it at the same time
 
 
 def start() -> torch.device | None:
@@ -22,7 +25,7 @@ def start() -> torch.device | None:
         return None
     from accelerate import PartialState  # imported late: a single process needs no launcher
 
-    return PartialState().device
+    return PartialState(timeout=WAIT).device
 
 
 def _together() -> bool:

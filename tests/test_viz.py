@@ -190,6 +190,18 @@ def test_shots_show_means_and_every_repeat() -> None:
     drawn(picture)
 
 
+def test_shots_that_a_method_cannot_do_are_left_out() -> None:
+    nan = float("nan")
+    picture = viz.plot_shots({"words": [[0.6, 0.8], [nan, nan]], "parts": [[nan, nan], [0.9, 0.7]]}, [0, 4])
+    words, parts = picture.axes[0].lines
+    assert np.allclose([words.get_ydata()[0], parts.get_ydata()[0]], [0.7, 0.8])
+    assert (len(words.get_ydata()), len(parts.get_ydata())) == (1, 1)
+    assert words.get_xdata()[0] < 0.5 < parts.get_xdata()[0]
+    for wrong in ([[0.6, nan], [0.5, 0.5]], [[nan], [nan]]):
+        with pytest.raises(ValueError, match="expected finite numbers, at least one"):
+            viz.plot_shots({"a": wrong}, [0, 4])
+
+
 def test_bars_start_where_nothing_is_achieved() -> None:
     axes = viz.plot_bars({"a": [0.6, 0.8], "b": 0.55, "c": 0.3}, "AUROC", start=0.5, highlight="a").axes[0]
     assert [round(bar.get_width(), 6) for bar in axes.patches] == [0.2, 0.05, -0.2]
@@ -319,3 +331,9 @@ def test_a_scatter_parts_its_labels() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     with pytest.raises(ValueError, match="got missing"):
         viz.plot_scatter(points, "x", "y", highlight=["missing"])
+    slow = viz.plot_scatter({"a": (1.0, 0.5), "b": (1000.0, 0.6)}, "ms", "AUROC", logarithmic=True)
+    ticks = [label.get_text() for label in slow.axes[0].get_xticklabels()]
+    assert ticks == ["0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500", "1000", "2000"]
+    assert (slow.axes[0].get_xscale(), figure.axes[0].get_xscale()) == ("log", "linear")
+    with pytest.raises(ValueError, match=r"points\['b'\]: expected a value above 0 on a logarithmic axis, got 0.0"):
+        viz.plot_scatter({"a": (1.0, 0.5), "b": (0.0, 0.6)}, "ms", "AUROC", logarithmic=True)

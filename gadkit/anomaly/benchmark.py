@@ -1,31 +1,43 @@
-"""Measuring detectors: test sets of the factory or of a folder, shots, seeds, and the spread that belongs to a number.
+"""Measuring detectors: test sets, shots, seeds, what an answer costs, and the spread that belongs to a number.
 
 A case is one test set.  Its images are encoded once, for all shots and, where seeds only draw other references, for all
 seeds.
 
-Book: anomaly/measuring
+Book: anomaly/measuring, anomaly/benchmark
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from numbers import Real
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gadkit import factory
+from gadkit.anomaly.cases import BATCH, Case, factory_cases, folder_cases, semantic_cases, textile_cases
+from gadkit.anomaly.cost import peak
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
-from gadkit.checks import checked, describe, one_of, whole
-from gadkit.data.folders import Depth, ImageFolder
-from gadkit.data.testsets import folder_sets
-from gadkit.factory.sets import PROTOCOLS
+from gadkit.checks import checked, describe, one_of
 from gadkit.protocols import AnomalyResult, Detector, TestSet
 from gadkit.runtime import progress
 
+__all__ = [
+    "BATCH",
+    "LABELS",
+    "MEASURES",
+    "Case",
+    "Result",
+    "factory_cases",
+    "folder_cases",
+    "measures",
+    "run",
+    "semantic_cases",
+    "summarise",
+    "table",
+    "textile_cases",
+]
 LABELS = {
     "image_auroc": "image AUROC",
     "image_ap": "image AP",
@@ -39,10 +51,13 @@ MEASURES = tuple(LABELS)
 
 @dataclass(frozen=True)
 class Result:
-    """One detector on one product under one seed; `shots` 0 is zero-shot.
+    """One detector on one product under one seed; `shots` 0 is zero-shot, and `BATCH` fitted on the test images.
 
     `data` is where the images come from: a folder, or a regime of the factory ("loose, global" for faults of the
-    whole).  Measures of pixels are None where no defect has a mask.
+    whole).  Measures of pixels are None where no defect has a mask.  `kind` is "texture" or "object", as far as it is
+    known.  `ms` is the time to encode and score an image among others, in milliseconds; `mb` what tensors take at the
+    worst moment while one image is encoded and scored, in millions of bytes, without weights and memory of good parts.
+    Costs do not count where results are compared.
     """
 
     category: str
@@ -56,76 +71,9 @@ class Result:
     pixel_auroc: float | None = None
     pixel_ap: float | None = None
     aupro: float | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """A test set that is still to be loaded.
-
-    Of several `seeds`, each draws references of its own; with one, the first references are taken.
-    """
-
-    category: str
-    data: str
-    variant: int
-    seeds: tuple[int, ...]
-    load: Callable[[], TestSet]
-
-    def cells(self, shots: Sequence[int]) -> list[tuple[int, int]]:
-        """Seeds and shots to measure: without references there is nothing to draw, and one seed says it all."""
-        return [(seed, k) for seed in self.seeds for k in shots if k or seed == self.seeds[0]]
-
-
-@checked
-def factory_cases(
-    categories: Sequence[str],
-    regime: str = "loose",
-    variants: int = 5,
-    seeds: Sequence[int] = (0, 1, 2),
-    references: int = 4,
-    size: int = 96,
-    defects: str = "local",
-) -> list[Case]:
-    """`variants` products of each category under each data seed; `references` bounds the shots.
-
-    `defects` are "local" or "global", as in `factory.test_set`.  Raises ValueError for no categories or seeds, and for
-    another word.
-    """
-    whole("variants", variants), one_of("defects", defects, PROTOCOLS)
-    data = regime if defects == "local" else f"{regime}, {defects}"
-    options = {"references": references, "size": size, "defects": defects}
-    if not categories or not seeds:
-        raise ValueError(f"benchmark: expected categories and seeds, got {tuple(categories)} and {tuple(seeds)}")
-    return [
-        Case(c, data, v, (s,), partial(factory.test_set, c, v, s, regime, **options))
-        for c in categories
-        for v in range(variants)
-        for s in seeds
-    ]
-
-
-@checked
-def folder_cases(
-    root: Path | str,
-    categories: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    size: int = 240,
-    depth: Depth | None = None,
-) -> list[Case]:
-    """Every category of a data set in a known layout, or those named, squashed to `size` pixels.
-
-    A seed draws the references among the photographs to train on; `depth` is as in `folder_sets`.  Raises ValueError
-    for an unknown category, and for a folder whose layout says nothing about defects.
-    """
-    folder_sets(root, size, depth, categories)  # asks nothing of the photographs yet
-    return [
-        Case(name, str(Path(root).resolve()), 0, tuple(seeds), partial(_only, root, size, depth, name))
-        for name in categories or ImageFolder(root).categories
-    ]
-
-
-def _only(root: Path | str, size: int, depth: Depth | None, category: str) -> TestSet:
-    return next(folder_sets(root, size, depth, (category,)))
+    kind: str | None = None
+    ms: float | None = field(default=None, compare=False)
+    mb: float | None = field(default=None, compare=False)
 
 
 @checked
@@ -133,29 +81,40 @@ def run(
     detector: Callable[[str], Detector],
     cases: Iterable[Case],
     shots: Sequence[int] = (0, 4),
-    done: Collection[tuple[str, int, int, int]] = (),
+    done: Collection[tuple[str, str, int, int, int]] = (),
     quiet: bool = False,
 ) -> Iterator[Result]:
     """Score all cases by a detector made for each one's noun, and yield a `Result` for each combination with `shots`.
 
-    `shots` lists how many references `fit` gets; 0 means none.  `done` holds (category, variant, seed, shots) to leave
-    out.  Raises ValueError for no cases, no shots, negative ones, and more than there are references.
+    `shots` lists how many references `fit` gets; 0 means none, and `BATCH` the test images themselves.  `done` holds
+    (category, data, variant, seed, shots) to leave out.  Raises ValueError for no cases, no shots, negative ones, and
+    more than there are references.
     """
     cases = list(cases)
     if strange := [case for case in cases if not isinstance(case, Case)]:
         raise ValueError(f"benchmark: expected cases, got {describe(strange[0])}")
-    if not cases or not shots or min(shots) < 0:
+    if not cases or not shots or min(shots) < BATCH:
         raise ValueError(f"benchmark: expected cases and shots >= 0, got {len(cases)} cases and {tuple(shots)}")
     for case in progress(cases, "test sets", quiet=quiet):
-        cells = [(s, k) for s, k in case.cells(shots) if (case.category, case.variant, s, k) not in done]
+        cells = case.open(shots, done)
         if not cells:
             continue
         data = case.load()
         model = detector(data.object_name)
+        _, encoding = peak(lambda model=model, data=data: model.encode(data.images[:1]))
+        began = time.perf_counter()
         encoded = model.encode(data.images)
+        spent = time.perf_counter() - began
         for seed, k in cells:
-            found = model.fit(_references(data, k, seed if len(case.seeds) > 1 else None)).score(encoded)
-            yield Result(case.category, case.variant, seed, case.data, k, **measures(found, data))
+            model.fit(data.images if k == BATCH else _references(data, k, seed if case.drawn else None))
+            began = time.perf_counter()
+            found = model.score(encoded)
+            ms = 1000 * (spent + time.perf_counter() - began) / len(encoded)
+            _, scoring = peak(lambda model=model, encoded=encoded: model.score(encoded[:1]))
+            costs = {"ms": ms, "mb": max(encoding, scoring) / 1e6}
+            yield Result(
+                case.category, case.variant, seed, case.data, k, **measures(found, data), kind=case.kind, **costs
+            )
 
 
 def measures(found: AnomalyResult, data: TestSet) -> dict[str, float | None]:

@@ -1,10 +1,10 @@
-"""`gadkit benchmark`: detectors measured on the factory's test sets, or on a data set in a folder.
+"""`gadkit benchmark`: detectors measured on the factory's test sets, on data sets in folders, on classes as anomalies.
 
-Book: anomaly/measuring
+Book: anomaly/measuring, anomaly/benchmark
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,197 +12,282 @@ from gadkit.anomaly.detectors import DETECTORS, backbone_of, default
 from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
-    import torch
+    from gadkit.anomaly.benchmark import Case
+    from gadkit.cli.measuring import Job
 
-    from gadkit.anomaly.benchmark import Case, Result
+DESCRIPTION = """Measure detectors: image and pixel AUROC, average precision, F1-max and AUPRO, each with its spread,
+and what an image costs, in milliseconds and in megabytes of tensors.
 
-DESCRIPTION = """Measure detectors: image and pixel AUROC, average precision, F1-max and AUPRO, each with its spread.
-
-Without --folder, on products that the factory makes; a seed draws new photographs of each.  With it, on a data set
-whose folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good beside bad); a seed draws the
-good parts to compare with among the photographs to train on.
+Without --folder, --textiles or --semantic, on products that the factory makes; a seed draws new photographs of each.
+With --folder, on data sets whose folders say which parts are good (MVTec AD and its kin, VisA, KolektorSDD, or good
+beside bad); there, and in the other two, a seed draws the good parts to compare with among those to train on.
 """
 
 EXAMPLES = """examples:
-  gadkit benchmark --detectors winclip patch-knn --shots 0 1 4 --out results.json
-  gadkit benchmark --folder mvtec/ --detectors patch-knn --shots 1 2 4 --preset paper --out mvtec.json
-  gadkit benchmark --split development --regime fixture --products 1 --seeds 0
+  gadkit benchmark --detectors winclip patch-knn --shots 0 1 4 --out results.parquet
+  gadkit benchmark --detectors knn --backbone dino mae random --regime loose fixture --defects local global
+  gadkit benchmark --folder mvtec/ visa/ --detectors patch-knn --shots 1 2 4 --preset paper --out mvtec.json
+  gadkit benchmark --split development --regime fixture --products 1 --seeds 0 --rank
+  accelerate launch --num_processes 4 -m gadkit benchmark --out results.parquet
 
-Standard output gets a Markdown table: means over categories and products, and the standard deviation over seeds.
-Detectors that need good parts are left out at 0 shots.  --out keeps each cell of the table as soon as it is measured:
-the same command, killed and started again, goes on where it stopped.
+Standard output gets a Markdown table: means over categories and products, and the standard deviation over seeds; with
+--rank also which entries are clearly behind the best one.  Detectors are left out at numbers of shots that they cannot
+do, and on backbones that do not fit them; a remark says so.  --out keeps each cell of the table as soon as it is
+measured: the same command, killed and started again, goes on where it stopped, also with another number of processes.
 """
-WHAT = "detectors on test sets with known defects, a row for each product, seed and number of shots"
-KEY = ("detector", "backbone", "preset", "data", "size", "bits", "references", "category", "variant", "seed", "shots")
+SIZES = {"folder": 240, "textiles": 224}  # of images, in pixels; all others 96
+EACH = {"textiles": 75, "semantic": 20}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `benchmark`."""
     line = "measure detectors on test sets with known defects"
     command = parents.command(commands, "benchmark", line, DESCRIPTION, EXAMPLES, parents.bits(), parents.model())
-    where = command.add_mutually_exclusive_group()
-    where.add_argument(
-        "--folder", type=Path, metavar="ROOT", help="a data set in a known layout, or one category of it"
-    )
-    where.add_argument("--split", metavar="NAME", help="of the factory: held-out (default), development, seen")
-    command.add_argument("--regime", default="loose", metavar="NAME", help="of the factory: loose (default), fixture")
-    command.add_argument(
-        "--defects", default="local", metavar="KIND", help="of the factory: local (default), global (of the whole part)"
-    )
-    command.add_argument("--products", type=int, default=5, metavar="N", help="of each category (default: 5)")
-    command.add_argument("--categories", nargs="+", metavar="NAME", help="only these (default: all)")
+    _add_sets(command)
     command.add_argument(
         "--detectors", nargs="+", default=[default(normal=False)], metavar="NAME", help=", ".join(DETECTORS)
     )
-    command.add_argument("--backbone", metavar="NAME", help="their representation (default: each detector's own)")
+    command.add_argument(
+        "--backbone", nargs="+", metavar="NAME", help="their representations (default: each detector's own)"
+    )
+    command.add_argument(
+        "--heads", nargs="+", default=[], metavar="NAME=FILE", help="checkpoints of detectors' own trained parts"
+    )
     command.add_argument(
         "--shots", type=int, nargs="+", default=[0, 4], metavar="N", help="good parts to compare with (default: 0 4)"
     )
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
-    command.add_argument("--size", type=int, metavar="PIXELS", help="of the images (default: 96, in a folder 240)")
-    command.add_argument("--out", type=Path, metavar="FILE", help="results file (JSON) to write to, and to go on with")
+    command.add_argument(
+        "--rank", nargs="?", const="image_auroc", metavar="MEASURE", help="rank the entries (default: by image_auroc)"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="results file to write to, and to go on with: .parquet, else JSON"
+    )
     command.set_defaults(run=run)
+
+
+def _add_sets(command: argparse.ArgumentParser) -> None:
+    """The options that say on what to measure."""
+    group = command.add_argument_group("test sets")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        "--folder", type=Path, nargs="+", metavar="ROOT", help="data sets in a known layout, or single categories"
+    )
+    where.add_argument(
+        "--textiles",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="simulated textiles: conformal-clip-data as installed, or its wheel or folder",
+    )
+    where.add_argument(
+        "--semantic", nargs="+", metavar="NAME", help="classes as anomalies: digits, and mnist and cifar10 if there"
+    )
+    where.add_argument("--split", metavar="NAME", help="of the factory: held-out (default), development, seen")
+    group.add_argument(
+        "--regime", nargs="+", default=["loose"], metavar="NAME", help="of the factory: loose (default), fixture"
+    )
+    group.add_argument(
+        "--defects",
+        nargs="+",
+        default=["local"],
+        metavar="KIND",
+        help="of the factory: local (default), global (of the whole part)",
+    )
+    group.add_argument("--products", type=int, default=5, metavar="N", help="of each category (default: 5)")
+    group.add_argument("--categories", nargs="+", metavar="NAME", help="only these (default: all)")
+    group.add_argument(
+        "--protocol", nargs="+", metavar="NAME", help="of --semantic: one-vs-all, multi-class (default: both)"
+    )
+    group.add_argument("--data", type=Path, metavar="DIR", help="where mnist and cifar10 lie: ~/.cache/torchvision")
+    group.add_argument(
+        "--each", type=int, metavar="N", help="images of a class or kind (default: textiles 75, semantic 20)"
+    )
+    group.add_argument("--size", type=int, metavar="PIXELS", help="of images (default: 96; folders 240, textiles 224)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is not in the results file yet, and print the table of all that was asked."""
-    from gadkit import runtime, zoo  # imported late: --help need not wait for torch
-    from gadkit.cli import streams
-    from gadkit.evaluation import results
+    from gadkit import distributed, runtime  # imported late: --help need not wait for torch
+    from gadkit.cli import measuring, streams, together
 
-    shots = _checked(arguments)
-    preset, device = zoo.preset(arguments.preset), runtime.device(arguments.device)
-    names = {name: backbone_of(name, arguments.backbone, preset) for name in arguments.detectors}
-    cases, rows, asked = _cases(arguments), _earlier(arguments.out), []
-    fixed = {"preset": preset, "size": _size(arguments), "bits": arguments.bits}
-    fixed |= {"references": _references(arguments)}
+    distributed.start()
+    jobs, device = _jobs(arguments), runtime.device(arguments.device)
+    cases, rows = _cases(arguments), measuring.earlier(arguments.out)
+    asked, found, wrong = [row for job in jobs for row in job.kept(rows, cases)], [], None
     try:
-        for name, backbone in names.items():
-            settings = {"detector": name, "backbone": backbone} | fixed
-            kept = _kept(rows, settings, cases, shots[name])
-            asked += kept
-            for row in _measured(settings, cases, shots[name], kept, device):
-                asked.append(row)
-                if arguments.out is not None:
-                    results.merge(arguments.out, [row], _key, WHAT)
+        with measuring.keeping(arguments.out, found) as keep:
+            for turn, job in enumerate(jobs):
+                try:
+                    for row in job.measured(measuring.own(cases, turn), job.kept(rows, cases), device):
+                        found.append(row)
+                        keep(row)
+                except measuring.Unfit as error:
+                    streams.remark(f"{job.settings['detector']} on {job.backbone} is left out: {error}")
+                    wrong = error
     finally:
-        if asked:  # what was measured is printed, whatever came after
-            streams.results(_table(asked))
+        if together.first() and (asked + found):  # what was measured is printed, whatever came after
+            streams.results(*_tables(arguments, asked + found))
+    if wrong is not None and together.first() and not asked + found:
+        raise wrong
     return 0
 
 
-def _checked(arguments: argparse.Namespace) -> dict[str, list[int]]:
-    """The shots that each detector can be measured at.  Raises ValueError for what can't be done."""
+def _jobs(arguments: argparse.Namespace) -> list["Job"]:
+    """Every detector on every backbone that fits it.  Raises ValueError for what can't be done."""
+    from gadkit import zoo
+    from gadkit.anomaly.benchmark import MEASURES
     from gadkit.checks import one_of, whole
+    from gadkit.cli import measuring
+
+    for option, values, low in (("--shots", arguments.shots, 0), ("--seeds", arguments.seeds, 0)):
+        for value in values:
+            whole(option, value, low)
+    whole("--size", _size(arguments), 2), whole("--each", 1 if arguments.each is None else arguments.each)
+    for option, sources in (("each", EACH), ("protocol", ("semantic",)), ("data", ("semantic",))):
+        if getattr(arguments, option) is not None and _source(arguments) not in sources:
+            raise ValueError(f"--{option}: expected it with {' or '.join(f'--{s}' for s in sources)}, got it without")
+    if arguments.rank is not None:
+        one_of("--rank", arguments.rank, MEASURES)
+    for name in arguments.detectors:
+        one_of("--detectors", name, DETECTORS)
+    fixed = {"preset": zoo.preset(arguments.preset), "size": _size(arguments), "bits": arguments.bits}
+    fixed |= {"references": _references(arguments), "each": _each(arguments)}
+    heads, jobs = _heads(arguments), []
+    for name in dict.fromkeys(arguments.detectors):
+        shots = _shots(name, arguments.shots)
+        for backbone in _backbones(name, arguments.backbone, fixed["preset"]):
+            jobs.append(measuring.job(name, backbone, heads.get(name), shots, fixed))
+    return jobs
+
+
+def _shots(name: str, asked: Sequence[int]) -> list[int]:
+    """The shots that a detector can be measured at."""
+    from gadkit.anomaly.benchmark import BATCH
     from gadkit.cli import streams
 
-    for k in arguments.shots:
-        whole("--shots", k, 0)
-    for seed in arguments.seeds:
-        whole("--seeds", seed, 0)
-    whole("--size", arguments.size or 2, 2)
-    shots = {}
-    for name in arguments.detectors:
-        row = DETECTORS[one_of("--detectors", name, DETECTORS)]
-        shots[name] = sorted({k for k in arguments.shots if (row.few_shot if k else row.zero_shot)})
-        if not shots[name]:
-            raise ValueError(f"--shots: expected some that {name} can do, got {' '.join(map(str, arguments.shots))}")
-        if left := sorted(set(arguments.shots) - set(shots[name])):
-            streams.remark(f"{name} is left out at {' and '.join(map(str, left))} shots, which it cannot do")
+    row = DETECTORS[name]
+    if row.batched:
+        return [BATCH]
+    shots = sorted({k for k in asked if (row.few_shot if k else row.zero_shot)})
+    if not shots:
+        raise ValueError(f"--shots: expected some that {name} can do, got {' '.join(map(str, asked))}")
+    if left := sorted(set(asked) - set(shots)):
+        streams.remark(f"{name} is left out at {' and '.join(map(str, left))} shots, which it cannot do")
     return shots
+
+
+def _backbones(name: str, asked: Sequence[str] | None, preset: str) -> list[str]:
+    """The backbones for a detector, of those that are asked for; its own where none is, and where it sees pixels."""
+    from gadkit import zoo
+    from gadkit.cli import streams
+
+    if asked is None or DETECTORS[name].pixels:
+        return [backbone_of(name, None, preset)]
+    zoo.check(asked, preset, "--backbone")
+    found, wrong = [], None
+    for backbone in dict.fromkeys(asked):
+        try:
+            found.append(backbone_of(name, backbone, preset))
+        except ValueError as error:
+            wrong = error
+    if not found:
+        raise wrong
+    if left := [backbone for backbone in asked if backbone not in found]:
+        streams.remark(f"{name} is left out on {' and '.join(left)}, which it cannot use")
+    return found
+
+
+def _heads(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The checkpoints that are given for detectors, by name."""
+    able = [name for name in arguments.detectors if DETECTORS[name].heads]
+    found = {}
+    for text in arguments.heads:
+        name, sign, file = text.partition("=")
+        if not sign and len(able) == 1:
+            name, file = able[0], text
+        if name not in able:
+            wanted = ", ".join(f"{known}=FILE" for known in able) or "none, for no detector here has a trained part"
+            raise ValueError(f"--heads: expected {wanted}, got {text!r}")
+        if not Path(file).is_file():
+            raise ValueError(f"--heads: expected a file, got {file!r}: no such file")
+        found[name] = Path(file)
+    return found
 
 
 def _cases(arguments: argparse.Namespace) -> list["Case"]:
     """The test sets that are asked for."""
     from gadkit import factory
-    from gadkit.anomaly.benchmark import factory_cases, folder_cases
+    from gadkit.anomaly import benchmark
+    from gadkit.data import semantic
     from gadkit.data.folders import Depth
 
-    seeds, size = arguments.seeds, _size(arguments)
+    seeds, size, only = arguments.seeds, _size(arguments), arguments.categories
     if arguments.folder is not None:
         depth = None if arguments.bits is None else Depth(arguments.bits)
-        return folder_cases(arguments.folder, arguments.categories, seeds, size, depth)
+        return [case for root in arguments.folder for case in benchmark.folder_cases(root, only, seeds, size, depth)]
+    if arguments.textiles is not None:
+        return _chosen(benchmark.textile_cases(arguments.textiles or None, seeds, size, _each(arguments)), only)
+    if arguments.semantic is not None:
+        asked = arguments.protocol or semantic.PROTOCOLS
+        options = (asked, seeds, size, _each(arguments), arguments.data)
+        return _chosen([case for name in arguments.semantic for case in benchmark.semantic_cases(name, *options)], only)
     there = factory.split(arguments.split or "held-out")
-    if unknown := [name for name in arguments.categories or () if name not in there]:
+    if unknown := [name for name in only or () if name not in there]:
         raise ValueError(f"--categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
-    categories, references = arguments.categories or there, _references(arguments)
-    return factory_cases(categories, arguments.regime, arguments.products, seeds, references, size, arguments.defects)
+    options = (arguments.products, seeds, _references(arguments), size)
+    return [
+        case
+        for regime in dict.fromkeys(arguments.regime)
+        for defects in dict.fromkeys(arguments.defects)
+        for case in benchmark.factory_cases(only or there, regime, *options, defects)
+    ]
+
+
+def _chosen(cases: list["Case"], only: Sequence[str] | None) -> list["Case"]:
+    there = [*dict.fromkeys(case.category for case in cases)]
+    if unknown := [name for name in only or () if name not in there]:
+        raise ValueError(f"--categories: expected some of {', '.join(there)}, got {unknown[0]!r}")
+    return [case for case in cases if only is None or case.category in only]
+
+
+def _source(arguments: argparse.Namespace) -> str:
+    return next((n for n in ("folder", "textiles", "semantic") if getattr(arguments, n) is not None), "factory")
 
 
 def _size(arguments: argparse.Namespace) -> int:
-    return arguments.size or (96 if arguments.folder is None else 240)
+    return SIZES.get(_source(arguments), 96) if arguments.size is None else arguments.size
+
+
+def _each(arguments: argparse.Namespace) -> int | None:
+    default = EACH.get(_source(arguments))
+    return default if default is None or arguments.each is None else arguments.each
 
 
 def _references(arguments: argparse.Namespace) -> int:
     """Photographs of good parts beside a factory's test set; how many there are changes those to be tested."""
-    return 0 if arguments.folder is not None else max(4, *arguments.shots)
+    return max(4, *arguments.shots) if _source(arguments) == "factory" else 0
 
 
-def _earlier(out: Path | None) -> list[dict[str, Any]]:
-    """The rows of a results file, which can be written to.  Raises ValueError for a file of something else."""
-    from gadkit.evaluation import results
+def _tables(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> list[str]:
+    """The table of means, and where it is asked for a ranking for each data set and number of shots."""
+    from gadkit.anomaly import comparison
+    from gadkit.anomaly.benchmark import BATCH, table
 
-    if out is None:
-        return []
-    rows = results.read(out)
-    if any(field not in row for row in rows for field in KEY):
-        raise ValueError(f"--out: expected a new file or one of this command, got other results in {out}")
-    results.merge(out, [], _key, WHAT)  # before hours go into the first cell
-    return rows
-
-
-def _kept(
-    rows: list[dict[str, Any]], settings: dict[str, Any], cases: list["Case"], shots: list[int]
-) -> list[dict[str, Any]]:
-    """Those rows that are asked for again."""
-    wanted = {(c.category, c.data, c.variant, seed, k) for c in cases for seed, k in c.cells(shots)}
-    return [row for row in rows if settings.items() <= row.items() and _cell(row) in wanted]
-
-
-def _measured(
-    settings: dict[str, Any], cases: list["Case"], shots: list[int], kept: list[dict[str, Any]], device: "torch.device"
-) -> Iterator[dict[str, Any]]:
-    """The rows that are asked for and not there yet, one after the other."""
-    import gadkit
-    from gadkit import zoo
-    from gadkit.anomaly.benchmark import run as measured
-    from gadkit.anomaly.detectors import build
-    from gadkit.cli import streams
-    from gadkit.files import provenance
-
-    done = {(row["category"], row["variant"], row["seed"], row["shots"]) for row in kept}
-    if len(done) == sum(len(case.cells(shots)) for case in cases):
-        return  # without waiting for a backbone
-    streams.loading(settings["backbone"], settings["preset"])
-    backbone = zoo.load(settings["backbone"], settings["preset"], str(device))
-    for result in measured(lambda noun: build(settings["detector"], backbone, noun), cases, shots, done):
-        yield settings | _row(result) | {"gadkit": gadkit.__version__} | provenance(device)
-
-
-def _row(result: "Result") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(result).items()}
-
-
-def _cell(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["category"], row["data"], row["variant"], row["seed"], row["shots"]
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(field) for field in KEY)
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """A line for each detector and number of shots."""
-    from gadkit.anomaly.benchmark import MEASURES, Result, summarise, table
-
-    groups: dict[tuple, list[Result]] = {}
-    for row in sorted(rows, key=lambda row: (row["detector"], row["backbone"], row["shots"], *_cell(row))):
-        result = Result(**{name: row[name] for name in Result.__dataclass_fields__})
-        groups.setdefault((row["detector"], row["backbone"], row["shots"]), []).append(result)
-    lines = []
-    for (detector, backbone, k), some in groups.items():
-        found = {m: None if all(getattr(r, m) is None for r in some) else summarise(some, m) for m in MEASURES}
-        lines.append({"detector": detector, "backbone": backbone, "shots": k} | found)
-    return table(lines)
+    texts, batched = [], [row for row in rows if row["shots"] == BATCH]
+    if len(batched) < len(rows):
+        texts.append(table(comparison.lines([row for row in rows if row["shots"] != BATCH])))
+    if batched:
+        texts += [
+            "\nDetectors that were fitted on the test images, without labels:\n",
+            table(comparison.lines(batched)),
+        ]
+    groups = sorted({(row["data"], row["shots"]) for row in rows}) if arguments.rank else []
+    for data, shots in groups:
+        some = [row for row in rows if (row["data"], row["shots"]) == (data, shots)]
+        if any(row[arguments.rank] is not None for row in some):
+            texts += [
+                f"\n{comparison.short(data)}, {comparison.shown(shots)} shots:\n",
+                table(comparison.standings(some, arguments.rank)),
+            ]
+    return [*texts, *([f"\n{comparison.RULE}"] if groups else [])]

@@ -3,7 +3,7 @@
     >>> for data in folder_sets("mvtec", 240):              # doctest: +SKIP
     ...     print(data.category, len(data.references), data.labels.sum().item())
 
-Book: anomaly/thresholds, intro/run-it
+Book: anomaly/thresholds, anomaly/benchmark, intro/run-it
 """
 
 import importlib.util
@@ -24,6 +24,14 @@ from gadkit.data.folders import BrokenImage, Depth, Entry, ImageFolder, Photo, r
 from gadkit.protocols import TestSet
 
 log = logging.getLogger(__name__)
+KINDS = {  # of the data sets that everybody compares on: MVTec AD's and VisA's categories
+    "texture": ("carpet", "grid", "leather", "tile", "wood"),
+    "object": (
+        *("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor", "zipper"),
+        *("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2"),
+        *("pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum"),
+    ),
+}
 TEXTILES = "conformal_clip_data"  # the package; its project on PyPI is conformal-clip-data
 
 
@@ -94,6 +102,11 @@ def _read(
         mask = torch.zeros(photo.image.shape[1:], dtype=torch.bool) if photo.mask is None else photo.mask
         small = F.interpolate(mask[None, None].float(), (size, size), mode="nearest-exact")[0, 0].bool()
         yield photo, resize(photo.image, size), small
+
+
+def kind_of(category: str) -> str | None:
+    """Whether a category of MVTec AD or VisA is a "texture" or an "object"; None for all others."""
+    return next((kind for kind, names in KINDS.items() if category.casefold() in names), None)
 
 
 def textile_sets(source: str | Path | None = None, size: int = 224, each: int | None = None) -> tuple[TestSet, TestSet]:

@@ -1,4 +1,4 @@
-"""One results file for all representations: rows by method and protocol, each with its seeds, time, device, versions.
+"""Results files: rows by what was measured, each with its time, device and versions, in JSON or Parquet.
 
 Book: selfsup/comparison
 """
@@ -18,11 +18,13 @@ from filelock import FileLock
 
 from gadkit import runtime, zoo
 from gadkit.checks import checked
+from gadkit.evaluation import parquet
 from gadkit.files import provenance, replacing
 from gadkit.protocols import Backbone
 
 Evaluate = Callable[..., Iterable[tuple[str, float]]]
 Measured = dict[str, Any]  # one line of a results file
+PARQUET = ".parquet"
 
 
 @checked
@@ -53,11 +55,21 @@ def key(row: Measured) -> tuple[str, str, str]:
 
 @checked
 def read(path: Path) -> list[Measured]:
-    """The rows of a results file; none if there is no file.  Raises ValueError for a file of another kind."""
+    """The rows of a results file; none if there is no file.  One that ends in .parquet is Parquet, all others are JSON.
+
+    Raises ValueError for a file of another kind, and for a torn one.
+    """
     if not path.exists():
         return []
+    if not path.is_file():  # /dev/zero has no end
+        raise ValueError(f"{path}: expected a results file, got a folder or a device")
+    if path.suffix == PARQUET:
+        return parquet.read(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise TypeError("rows are no list of records")
+        return rows
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected a results file, JSON with rows, got something else ({error})") from error
 
@@ -75,8 +87,11 @@ def merge(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _turns(path), replacing(path) as part:
-        merged = {key(row): row for row in (*read(path), *rows)}
-        record = {"what": what, "rows": [*merged.values()]}
+        merged = [*{key(row): row for row in (*read(path), *rows)}.values()]
+        if path.suffix == PARQUET:
+            parquet.write(part, merged, what)
+            return
+        record = {"what": what, "rows": merged}
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ Repeats are always drawn, never only their mean: what one seed says is one opini
 Book: intro/run-it
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -50,23 +51,31 @@ def plot_shots(
 ) -> Picture:
     """Methods against the number of normal photographs that they were shown.
 
-    A result is an array (len(shots), repeats): the line joins the means, small dots are the repeats.  `reference` holds
-    levels to draw as dashed lines, such as chance or a published number.
+    A result is an array (len(shots), repeats): the line joins the means, small dots are the repeats.  Shots that a
+    method cannot do are rows of NaN.  `reference` holds levels to draw as dashed lines, such as chance or a published
+    number.
     """
     figure, axes = _frame(3.4, "normal photographs shown", ylabel)
     places = np.arange(len(shots))
     for index, (name, values) in enumerate(results.items()):
-        table = _array(values, f"results[{name!r}]")
-        if table.ndim != 2 or len(table) != len(shots):
-            raise ValueError(f"results[{name!r}]: expected shape ({len(shots)}, repeats), got {table.shape}")
+        table, there = _shown(values, len(shots), f"results[{name!r}]")
         colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-        x = places + (index - (len(results) - 1) / 2) * 0.08  # side by side, so that no method hides another
+        x = (places + (index - (len(results) - 1) / 2) * 0.08)[there]  # side by side: no method hides another
         axes.plot(x, table.mean(1), color=colour, marker=marker, label=name)
         axes.scatter(np.repeat(x, table.shape[1]), table.ravel(), color=colour, s=8, alpha=0.45, linewidths=0)
     _levels(axes, reference or {})
     axes.set_xticks(places, [str(shot) for shot in shots])
     _legend(figure, axes)
     return figure
+
+
+def _shown(values: Numbers, count: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a result that are there, and which of all `count` these are."""
+    table = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=float)
+    if table.ndim != 2 or len(table) != count:
+        raise ValueError(f"{what}: expected shape ({count}, repeats), got {table.shape}")
+    there = ~np.isnan(table).all(1)
+    return _array(table[there], what), there
 
 
 def _levels(axes: Axes, reference: Mapping[str, float]) -> None:
@@ -159,9 +168,19 @@ def plot_scores(
 @checked
 @styled
 def plot_scatter(
-    points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, highlight: Sequence[str] = ()
+    points: Mapping[str, tuple[float, float]],
+    xlabel: str,
+    ylabel: str,
+    highlight: Sequence[str] = (),
+    logarithmic: bool = False,
 ) -> Picture:
-    """Named points, such as methods by two measures; those in `highlight`, the controls, look different."""
+    """Named points, such as methods by two measures; those in `highlight`, the controls, look different.
+
+    `logarithmic` is for values along x that differ by orders of magnitude, such as milliseconds.  Raises ValueError
+    where one of them is not above 0 then.
+    """
+    if logarithmic and (low := [name for name, (x, _) in points.items() if x <= 0]):
+        raise ValueError(f"points[{low[0]!r}]: expected a value above 0 on a logarithmic axis, got {points[low[0]][0]}")
     if unknown := set(highlight) - set(points):
         raise ValueError(f"highlight: expected names among {', '.join(points)}, got {', '.join(sorted(unknown))}")
     figure, axes = _frame(4.2, xlabel, ylabel)
@@ -171,8 +190,20 @@ def plot_scatter(
         axes.plot(x, y, MARKERS[known], color=PALETTE["vermillion" if known else "blue"], markersize=6)
     texts = [axes.text(x, y, name, fontsize=8.5, color=INK) for name, (x, y) in points.items()]
     axes.margins(0.12)
+    if logarithmic:
+        _logarithmic(axes)
     _part(figure, axes, texts, list(points.values()))
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis x whose ticks are 1, 2 and 5 of every order, as plain numbers."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    orders = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [first * 10.0**order for order in orders for first in (1, 2, 5) if low <= first * 10.0**order <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _part(figure: Picture, axes: Axes, texts: list[Text], points: list[tuple[float, float]]) -> None:

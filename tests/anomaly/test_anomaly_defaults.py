@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
-from gadkit.anomaly.detectors import DETECTORS, DetectorSpec, base, build, default, knn, winclip
+from gadkit.anomaly.detectors import DETECTORS, DetectorSpec, base, build, colour, default, knn, winclip
 from gadkit.anomaly.prompts import WINCLIP
 from gadkit.backbones import openclip
 
@@ -25,6 +25,7 @@ DEFAULTS = [  # with where they come from
     (knn.distances, {"k": 1}),  # AnomalyDINO and PatchCore: the nearest alone
     (knn.top_mean, {"share": 0.01}),  # AnomalyDINO, eq. 4
     (knn.KNN, {"k": 1, "chunk": 16}),
+    (colour.Colour, {"cells": 32, "where": "anywhere", "chunk": 16}),  # settled on development
     (knn.PatchKNN, {"k": 1, "turns": 1, "top": 0.01, "finer": "average", "extent": 0.0, "chunk": 16}),
     (
         winclip.WinCLIP,
@@ -44,7 +45,8 @@ DEFAULTS = [  # with where they come from
     ),
     (
         DetectorSpec,
-        {"zero_shot": "", "few_shot": "", "object_name": False, "backbone": "clip", "bank": False, "heads": False},
+        {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip"}
+        | dict.fromkeys(("object_name", "bank", "heads", "pixels"), False),
     ),
     (build, {}),
 ]
@@ -57,11 +59,12 @@ def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaul
 
 def test_what_the_table_says() -> None:
     reads = {name: row.object_name for name, row in DETECTORS.items()}
-    assert reads == {"winclip": True, "patch-knn": False, "knn": False}
+    assert reads == {"winclip": True, "patch-knn": False, "knn": False, "colour": False}
     assert {name: row.backbone for name, row in DETECTORS.items()} == {
         "winclip": "clip",
         "patch-knn": "efficientnet-lite0",
         "knn": "efficientnet-lite0",
+        "colour": "random",
     }
     assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
         "patch-knn": {"extent": 1.0}  # settled on development: experiments.scores

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gadkit import factory
 from gadkit.anomaly.benchmark import (
+    BATCH,
     MEASURES,
     Case,
     Result,
@@ -21,6 +22,7 @@ from gadkit.anomaly.benchmark import (
     summarise,
     table,
 )
+from gadkit.anomaly.cost import peak
 from gadkit.anomaly.metrics import aupro, auroc, average_precision, f1_max
 from gadkit.protocols import AnomalyResult, Encoded, TestSet
 
@@ -37,7 +39,7 @@ class Colours:
         return self
 
     def encode(self, images: Tensor) -> Encoded:
-        self.encoded += 1
+        self.encoded += len(images) > 1  # a single one is encoded to see what that costs
         return Encoded({"cells": self._cells(images)}, tuple(images.shape[2:]))
 
     def score(self, encoded: Encoded) -> AnomalyResult:
@@ -68,7 +70,11 @@ def test_a_result_is_what_scoring_by_hand_gives() -> None:
         *("cookie", 0, 3, "fixture", 2, auroc(found.scores, data.labels)),
         *(average_precision(found.scores, data.labels), f1_max(found.scores, data.labels)[0]),
         *(auroc(found.maps, data.masks), average_precision(found.maps, data.masks), aupro(found.maps, data.masks)),
+        kind="object",
     )
+    assert row.ms > 0
+    one = peak(lambda: detector.score(detector.encode(data.images[:1])))[1] / 1e6
+    assert one / 4 < row.mb <= one, "of encoding and scoring the worse"
 
 
 def test_images_are_encoded_once_for_all_shots() -> None:
@@ -89,14 +95,14 @@ def test_images_are_encoded_once_for_all_shots() -> None:
 def test_what_is_done_is_not_measured_again() -> None:
     cases = factory_cases(("mesh", "cookie"), variants=1, seeds=(0,), size=48)
     every = list(run(Colours, cases, (0, 2), quiet=True))
-    done = {("mesh", 0, 0, 2), ("cookie", 0, 0, 0)}
+    done = {("mesh", "loose", 0, 0, 2), ("cookie", "loose", 0, 0, 0), ("cookie", "fixture", 0, 0, 2)}
     assert list(run(Colours, cases, (0, 2), done, quiet=True)) == [every[0], every[3]]
 
     def never() -> TestSet:
         raise AssertionError("nothing is left to measure, so nothing is loaded")
 
     lazy = [replace(cases[0], load=never)]
-    assert list(run(Colours, lazy, (2,), {("mesh", 0, 0, 2)}, quiet=True)) == []
+    assert list(run(Colours, lazy, (2,), {("mesh", "loose", 0, 0, 2)}, quiet=True)) == []
 
 
 def test_a_seed_draws_the_references_of_a_folder(root: Path) -> None:
@@ -115,6 +121,13 @@ def test_a_seed_draws_the_references_of_a_folder(root: Path) -> None:
     assert all(len({row.image_auroc for row in rows if row.shots == k}) == 1 for k in (0, 6)), "all six are all six"
     again = list(run(Colours, [case], (0, 2, 6), quiet=True))
     assert again == rows
+
+
+def test_a_seed_alone_draws_what_it_draws_among_others(root: Path) -> None:
+    def rows(*seeds: int) -> list[Result]:
+        return list(run(Colours, folder_cases(root, ["cookie"], seeds, 32), (2,), quiet=True))
+
+    assert rows(0) + rows(1) == rows(0, 1)
 
 
 def test_a_folder_is_the_set_that_was_exported(root: Path) -> None:
@@ -174,7 +187,7 @@ def test_what_cannot_be_measured(root: Path, tmp_path: Path, untyped: None) -> N
     case = Case("mesh", "loose", 0, (0,), lambda: factory.test_set("mesh", references=2, size=48))
     for shots, message in (
         ((), "shots >= 0"),
-        ((-1,), "shots >= 0"),
+        ((-2,), "shots >= 0"),
         ((3,), "at most 2, the references of mesh, got 3"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -185,6 +198,20 @@ def test_without_references_one_seed_says_it_all() -> None:
     case = Case("mesh", "loose", 0, (3, 1, 2), lambda: factory.test_set("mesh"))
     assert case.cells((0, 4)) == [(3, 0), (3, 4), (1, 4), (2, 4)]
     assert case.cells((2,)) == [(3, 2), (1, 2), (2, 2)]
+
+
+def test_the_batched_setting_is_fitted_on_the_images_to_score() -> None:
+    made: list[Colours] = []
+
+    def make(noun: str) -> Colours:
+        made.append(Colours(noun))
+        return made[-1]
+
+    case = Case("mesh", "loose", 0, (3, 1), lambda: factory.test_set("mesh", 0, 0, "loose", 2, 1, 2, 24), True)
+    (row,) = run(make, [case], (BATCH,), quiet=True)
+    assert (row.seed, row.shots) == (3, BATCH), "there is nothing to draw"
+    (fitted,) = made[0].fitted
+    assert torch.equal(fitted, case.load().images)
 
 
 def test_cases_are_all_products_under_all_seeds() -> None:

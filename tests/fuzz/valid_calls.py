@@ -52,6 +52,17 @@ def masks(*shape: int) -> torch.Tensor:
     return torch.arange(torch.Size(shape).numel()).view(shape) % 3 == 0
 
 
+def measured() -> dict[str, Any]:
+    """A row of the benchmark's results file."""
+    told = {"detector": "knn", "backbone": "eyes", "heads": None, "trained_on": "nothing", **PRODUCT}
+    return told | dict.fromkeys(("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "aupro"), 0.5)
+
+
+PRODUCT = {"category": "felt", "data": "loose", "variant": 0, "seed": 0, "shots": 4, "kind": None, "ms": 1.0, "mb": 1.0}
+PUBLISHED = {"method": "Nearest images", "dataset": "MVTec AD", "shots": 4, "measure": "image AUROC", "value": 90.0}
+PUBLISHED |= {"verified": "the abstract"}
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
@@ -137,6 +148,14 @@ CALLS: dict[str, Arguments] = {
         "results": [Result("felt", 0, 0, "loose", 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)],
         "measure": "aupro",
     },
+    "benchmark.table": lambda: {"rows": [{"detector": "knn", "image_auroc": (0.5, 0.1)}]},
+    "beside": lambda: {"rows": [measured()], "records": [PUBLISHED], "measure": "image_auroc"},
+    "comparison.entry": lambda: {"row": measured(), "shots": True},
+    "comparison.lines": lambda: {"rows": [measured()]},
+    "ranking": lambda: {"rows": [measured()], "measure": "image_auroc", "draws": 10, "seed": 0},
+    "saw": lambda: {"row": measured()},
+    "standings": lambda: {"rows": [measured()], "measure": "image_auroc"},
+    "peak": lambda: {"call": lambda: torch.zeros(2)},
     "Encoded": lambda: {"features": {"pooled": torch.rand(2, 3)}, "size": (8, 8)},
     "KNN": lambda: {"backbone": encoder(), "k": 1, "chunk": 2},
     "PatchKNN": lambda: {

@@ -32,6 +32,7 @@ class DetectorSpec:
     images show.  `backbone` is the name of the default one; a detector that reads needs one with a text tower.
     `heads` is for those with a part that was trained before: its weights are the row of the detector's name in the zoo.
     `bank` is for those whose memory of good parts can be bounded: they take `bank`, in megabytes.
+    `pixels` is for those that work on pixels themselves: another backbone would change nothing.
     `parameters` are those of the class that were settled on development, where they differ from its defaults.
     """
 
@@ -45,6 +46,7 @@ class DetectorSpec:
     backbone: str = "clip"
     bank: bool = False
     heads: bool = False
+    pixels: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -69,6 +71,13 @@ DETECTORS = {
         "compares each image as a whole with the most similar good part",
         few_shot="Nearest images",
         backbone="efficientnet-lite0",
+    ),
+    "colour": DetectorSpec(
+        *("colour", "Colour"),
+        "compares the colour of each spot with those of the good parts: a baseline without a network",
+        few_shot="Colours",
+        backbone="random",
+        pixels=True,
     ),
 }
 
@@ -116,12 +125,14 @@ def build(
 def backbone_of(name: str, asked: str | None = None, preset: str | None = None) -> str:
     """The name of the backbone for a detector of the table: `asked`, by default the one of its row.
 
-    Raises ValueError for an unknown name and for a backbone without a text tower where the detector reads;
-    `WeightsUnavailable` for one that has no weights under `preset`.
+    Raises ValueError for an unknown name, for a backbone without a text tower where the detector reads, and for any
+    where it works on pixels; `WeightsUnavailable` for one that has no weights under `preset`.
     """
     from gadkit import zoo
 
     row = DETECTORS[name]
+    if row.pixels and asked is not None:
+        raise ValueError(f"--backbone: {name} works on pixels, so it expects none, got {asked!r}")
     backbone = asked or row.backbone
     zoo.check([backbone], preset, "--backbone")
     if row.object_name and zoo.TEXT not in zoo.row(backbone).gives:
