@@ -524,8 +524,8 @@ EXCLUDED = {
     "shapes.bevel": "called hundreds of times a photograph: a check would cost more than the arithmetic",
     "shapes.polygon": "as bevel",
     "shapes.radius": "as bevel",
-}
     "runtime.computed_on": "takes no argument",
+}
 
 METHODS: list[tuple[str, Callable[..., Any], Arguments]] = [
     ("Encoder.encode_image", lambda **a: encoder().encode_image(**a), lambda: {"images": pictures(), "layers": (0,)}),
