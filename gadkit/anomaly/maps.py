@@ -1,7 +1,7 @@
 """From scores of windows and patches to maps: where windows lie, how their scores meet, how far features are apart.
 
 Source: Jeong et al., WinCLIP, CVPR 2023, sections 4.2 (harmonic aggregation, eq. 4) and 4.3 (reference association).
-Book: anomaly/winclip
+Book: anomaly/winclip, anomaly/parity
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@
 so that WinCLIP can cut windows out of an image's tokens between them.
 
 Source: Ilharco et al., OpenCLIP, 2021; Jeong et al., WinCLIP, CVPR 2023, section 4.2.
-Book: anomaly/winclip
+Book: anomaly/winclip, anomaly/parity
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,9 @@ CHUNK = 2048  # tokens at once: large products, and the widest activation still 
 
 def preprocess_of(visual: nn.Module) -> Preprocess:
     """The preprocessing that open_clip records with an image tower."""
-    open_clip = private.module("open_clip")
+    with private.without_compiler():
+        import open_clip
+
     record = getattr(visual, "preprocess_cfg", {})
     mean = record.get("mean", open_clip.OPENAI_DATASET_MEAN)
     std = record.get("std", open_clip.OPENAI_DATASET_STD)
@@ -196,7 +198,9 @@ def load(
     The row's id is open_clip's architecture and tag.  Raises `WeightsUnavailable` for weights that are neither cached
     nor reachable, FileNotFoundError for a `file` that is not there.
     """
-    open_clip = private.module("open_clip")
+    with private.without_compiler():
+        import open_clip
+
     architecture, tag = source.id.split("/")
     if file is not None:
         weights.verified(file)

@@ -145,7 +145,8 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     """
     from urllib.error import URLError
 
-    timm = private.module("timm")
+    with private.without_compiler():
+        import timm
     options, at_address = source.options, source.id.startswith("https://")
     if file is None and "shipped" in options:
         file = weights.ASSETS / options["shipped"]

@@ -87,7 +87,8 @@ class Eyes(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        timm = private.module("timm")
+        with private.without_compiler():
+            import timm
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = timm.create_model("tf_efficientnet_lite0")
@@ -149,7 +150,8 @@ class RealStem(nn.Module):
 
 def build_tiny_clip(config: TinyConfig = TinyConfig()) -> nn.Module:
     """An untrained model of this architecture, from torch's global generator."""
-    open_clip = private.module("open_clip")
+    with private.without_compiler():
+        import open_clip
     one_of("stem", config.stem, ("convolutions", *EYES))
     stride = 16 if config.stem in EYES else 8
     if config.patch_size != stride:
@@ -171,8 +173,11 @@ def build_tiny_clip(config: TinyConfig = TinyConfig()) -> nn.Module:
 
 def tokenizer() -> Callable[[list[str]], Tensor]:
     """open_clip's byte-pair tokenizer with the merges of the captions' words."""
+    with private.without_compiler():
+        import open_clip
+
     merges = weights.verified(weights.ASSETS / "tiny-bpe.txt.gz")
-    return private.module("open_clip").SimpleTokenizer(str(merges), context_length=TinyConfig.context)
+    return open_clip.SimpleTokenizer(str(merges), context_length=TinyConfig.context)
 
 
 def save(model: nn.Module, config: TinyConfig, path: Path) -> None:

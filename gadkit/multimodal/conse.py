@@ -27,7 +27,10 @@ MIDDLE = 0.875  # of the short side: what ImageNet's networks are usually evalua
 
 def class_names() -> list[str]:
     """The first name of each of ImageNet's 1,000 classes, in the order of its classifiers."""
-    info = private.module("timm").data.ImageNetInfo("imagenet-1k")
+    with private.without_compiler():
+        from timm.data import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
     return [info.index_to_description(i).split(",")[0] for i in range(info.num_classes())]
 
 

@@ -8,7 +8,8 @@ Book: selfsup/representations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
@@ -70,29 +71,40 @@ def version(tensor: Tensor) -> int | None:
     return getattr(tensor, "_version", None)
 
 
-def module(name: str) -> ModuleType:
-    """A module that needs torch's compiler for its decorators only, imported without it: in half the time.
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Import timm, torchvision or open_clip in here, and torch's compiler is left out: half the time.
 
-    torchvision and timm import `torch._dynamo`, which takes longer than all the rest, for functions that say what the
-    compiler should leave alone.  For as long as the import takes, an empty module stands there in its place.
+    They import `torch._dynamo`, which takes longer than all the rest, for decorators that say what the compiler should
+    leave alone.  Within the block a stand-in has these; asked for anything else, it gives way to the real module.
     """
-    if not ALLOWED or name in sys.modules or DYNAMO in sys.modules:
-        return importlib.import_module(name)
-    dynamo, utils = ModuleType(DYNAMO), ModuleType(f"{DYNAMO}.utils")
-    dynamo.__path__, dynamo.disable, dynamo.utils = [], _as_it_is, utils
-    utils.is_compile_supported = lambda device: False
-    before = {*sys.modules}
-    sys.modules |= {DYNAMO: dynamo, f"{DYNAMO}.utils": utils}
+    if not ALLOWED or DYNAMO in sys.modules:
+        yield
+        return
+    stubs = {DYNAMO: _Stub(DYNAMO), f"{DYNAMO}.utils": _Stub(f"{DYNAMO}.utils")}
+    stubs[DYNAMO].__path__, stubs[DYNAMO].disable = [], _as_it_is
+    stubs[f"{DYNAMO}.utils"].is_compile_supported = lambda device: False
+    sys.modules |= stubs
     try:
-        return importlib.import_module(name)
-    except (ImportError, AttributeError):  # another version, which asks for more: it gets the real one below
-        for half in {*sys.modules} - before:
-            if half.startswith((name, "torchvision")):
-                del sys.modules[half]
+        yield
     finally:
-        for stub in (DYNAMO, f"{DYNAMO}.utils"):
-            del sys.modules[stub]
-    return importlib.import_module(name)
+        _give_way()
+
+
+class _Stub(ModuleType):
+    """A stand-in for a module; the real one is imported at the first question that it can't answer."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _give_way()
+        importlib.import_module("torch._dynamo.utils")  # and with it its parent
+        return getattr(sys.modules[self.__name__], name)
+
+
+def _give_way() -> None:
+    for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
+        del sys.modules[name]
 
 
 def _as_it_is(function: Callable | None = None, recursive: bool = True, reason: str | None = None) -> Callable:
