@@ -7,7 +7,7 @@ Book: anomaly/benchmark
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from torch import Tensor, UntypedStorage
@@ -28,18 +28,18 @@ class _Counter(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for storage in _storages((args, kwargs)):
-            self._enter(storage, 0)  # it was there before
+        for key, held, _ in _storages((args, kwargs)):
+            self._enter(key, held, 0)  # it was there before
         out = func(*args, **(kwargs or {}))
-        for storage in _storages(out):
-            self._enter(storage, storage.nbytes())
+        for key, held, size in _storages(out):
+            self._enter(key, held, size)
         return out
 
-    def _enter(self, storage: UntypedStorage, size: int) -> None:
-        if storage._cdata in self._known:  # a view
+    def _enter(self, key: int, held: UntypedStorage | Tensor, size: int) -> None:
+        if key in self._known:  # a view
             return
-        self._known.add(storage._cdata)
-        weakref.finalize(storage, self._leave, storage._cdata, size)
+        self._known.add(key)
+        weakref.finalize(held, self._leave, key, size)
         self.now += size
         self.most = max(self.most, self.now)
 
@@ -48,8 +48,14 @@ class _Counter(TorchDispatchMode):
         self.now -= size
 
 
-def _storages(values: Any) -> list[UntypedStorage]:
-    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+def _storages(values: Any) -> Iterator[tuple[int, UntypedStorage | Tensor, int]]:
+    """Where tensors keep their numbers: what tells two places apart, what lives as long as they do, and bytes."""
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor) and leaf.is_mkldnn:  # oneDNN's own layout has no storage to look at
+            yield id(leaf), leaf, leaf.numel() * leaf.element_size()
+        elif isinstance(leaf, Tensor):
+            storage = leaf.untyped_storage()
+            yield storage._cdata, storage, storage.nbytes()
 
 
 def peak(call: Callable[[], T]) -> tuple[T, int]:

@@ -36,3 +36,10 @@ def test_several_results_of_one_operation() -> None:
     assert most == 12 * 4 + 12 * 8
     assert (values.shape, places.shape) == ((4, 3), (4, 3))
     assert peak(lambda: F.linear(x, torch.ones(8, 256)))[1] == 8 * 256 * 4 + 4 * 8 * 4
+
+
+def test_a_layout_without_storage_counts_too() -> None:
+    x = torch.rand(1, 8, 16, 16)
+    kept = x.to_mkldnn()
+    assert peak(lambda: kept.to_dense())[1] == 8 * 256 * 4
+    assert peak(lambda: torch.relu(x.to_mkldnn()).to_dense())[1] >= 2 * 8 * 256 * 4
