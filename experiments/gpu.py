@@ -6,7 +6,7 @@ takes at most nine minutes.  Each row is in the file as soon as it is measured, 
 missing, so a run that was cut short loses one row.  `--tiny` tries everything at small sizes, on a CPU too.
 
 The share is that of the chip's own rate of square bf16 products, measured here (`benchmarks.peak`), and counts the
-operations that torch's modules ask for.  Changes of scores are against float32 and the plain search.
+operations of its products, convolutions and attentions.  Changes of scores are against float32 and the plain search.
 
 Book: anomaly/speed
 """
@@ -95,8 +95,14 @@ def lowered(encode: Callable[..., Any], where: torch.device) -> Callable[..., An
 
 
 def flops(detector: Detector, images: UInt8[Tensor, "b 3 h w"]) -> int:
-    """Operations that the layers of a network ask for, to score these images; searches in a bank do not count."""
-    with mock.patch.object(private, "ALLOWED", False), FlopCounterMode(display=False) as counter:
+    """Operations of the products, convolutions and attentions that scoring these images asks for, searches included."""
+    plainly = [mock.patch.object(place, "can_fuse", return_value=False) for place in (neighbors, maps)]
+    with (
+        plainly[0],
+        plainly[1],
+        mock.patch.object(private, "ALLOWED", False),
+        FlopCounterMode(display=False) as counter,
+    ):
         detector.score(images)
     return counter.get_total_flops()
 

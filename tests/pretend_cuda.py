@@ -124,6 +124,8 @@ class _Functions(TorchFunctionMode):
         if f is Tensor.new_tensor and isinstance(args[0], OnCUDA):
             dtype = kwargs.get("dtype") or args[0].dtype
             return torch.tensor(*args[1:], dtype=dtype).to(kwargs.get("device") or CUDA)
+        if f is Tensor.__getitem__ and isinstance(args[1], list):
+            return f(args[0], torch.tensor(args[1]), **kwargs)
         if f is F.scaled_dot_product_attention and any(isinstance(x, OnCUDA) for x in tree_leaves((args, kwargs))):
             _check(f, args, kwargs, CUDA)
             return OnCUDA(f(*tree_map(_inner, args), **tree_map(_inner, kwargs)))

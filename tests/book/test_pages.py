@@ -113,6 +113,11 @@ def test_every_exercise_has_a_folded_solution(page: str) -> None:
     assert sorted(solutions) == sorted(exercises)
 
 
+@pytest.mark.parametrize("page", [page for page in CHAPTERS if page.startswith("anomaly/") and cells(page, "code")])
+def test_a_page_about_anomalies_ends_with_the_device_of_its_numbers(page: str) -> None:
+    assert cells(page, "code")[-1].source.endswith("print(runtime.computed_on())")
+
+
 class Elements(HTMLParser):
     """Images, and addresses that a browser would load while it shows the page."""
 

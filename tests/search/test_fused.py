@@ -149,3 +149,30 @@ def test_what_does_not_fit_is_named(kernel: dict) -> None:
 def test_a_cpu_keeps_the_plain_search() -> None:
     x = torch.ones(2, 3)
     assert not can_fuse(x, x)
+
+
+COMPILES = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from gadkit.search import fused
+
+for chip, kind, product in ((80, "fp32", "fma"), (90, "bf16", "mma")):
+    given = {"queries": f"*{kind}", "keys": f"*{kind}", "cosines": "*fp32", "rows": "*i32"}
+    given |= dict.fromkeys(("n", "m", "share", "d"), "i32") | dict.fromkeys("QKD", "constexpr") | {"WIDE": "constexpr"}
+    source = ASTSource(fused._kernel, given, {**dict(zip("QKD", fused.BLOCKS)), "WIDE": False})
+    made = triton.compile(source, target=GPUTarget("cuda", chip, 32))
+    assert product in made.asm["ptx"] and made.asm["cubin"], made.asm.keys()
+    assert made.metadata.shared <= 99 * 1024, made.metadata.shared
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton brings its assembler for Linux")
+def test_the_kernel_compiles_for_two_generations_of_chips(tmp_path: Path) -> None:
+    """No GPU is needed for that; 99 KB is what a block may have on the smaller chips of the first."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    (tmp_path / "compiles.py").write_text(COMPILES)  # Triton reads its functions' source from files
+    command = [sys.executable, str(tmp_path / "compiles.py")]
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    subprocess.run(command, env=environment, check=True)
