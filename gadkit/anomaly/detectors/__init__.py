@@ -66,6 +66,18 @@ DETECTORS = {
         bank=True,
         parameters={"extent": 1.0},
     ),
+    "subspace": DetectorSpec(
+        *("subspace", "SubspaceAD"),
+        "compares each patch with the plane in which those of the good parts lie",
+        few_shot="SubspaceAD",
+        backbone="efficientnet-lite0",
+    ),
+    "musc": DetectorSpec(
+        *("musc", "MuSc"),
+        "compares the photographs with each other, patch by patch; none is known to be good",
+        batched="MuSc",
+        backbone="efficientnet-lite0",
+    ),
     "knn": DetectorSpec(
         *("knn", "KNN"),
         "compares each image as a whole with the most similar good part",
