@@ -71,12 +71,20 @@ DETECTORS = {
         "compares each patch with the plane in which those of the good parts lie",
         few_shot="SubspaceAD",
         backbone="efficientnet-lite0",
+        parameters={"explained": 0.9, "turns": 8},
     ),
     "musc": DetectorSpec(
         *("musc", "MuSc"),
         "compares the photographs with each other, patch by patch; none is known to be good",
         batched="MuSc",
         backbone="efficientnet-lite0",
+    ),
+    "made-up": DetectorSpec(
+        *("made_up", "MadeUp"),
+        "scores each image by itself, as learnt from made-up defects of other products, without words",
+        zero_shot="Made-up defects",
+        backbone="efficientnet-lite0",
+        heads=True,
     ),
     "knn": DetectorSpec(
         *("knn", "KNN"),

@@ -58,6 +58,14 @@ class Moments:
         return vectors.flip(1).T[:k].float(), mean.float()
 
 
+def residual(
+    patches: Float[Tensor, "*b e"], axes: Float[Tensor, "k e"], mean: Float[Tensor, "e"]
+) -> Float[Tensor, "*b"]:
+    """The squared distance of patches from the plane through `mean` along orthonormal `axes`."""
+    off = patches - mean
+    return (off - (off @ axes.T) @ axes).square().sum(-1)
+
+
 class SubspaceAD(Patches):
     """Patch-level detection: the squared distance of each patch from the plane of the normal patches.
 
@@ -135,9 +143,7 @@ class SubspaceAD(Patches):
         return self._with(axes_=axes, mean_=mean, vectors_=without(self.vectors_, first, last, self.shots))
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
-        off = features["patches"] - self.mean_  # (b, r, c, e)
-        left = off - (off @ self.axes_.T) @ self.axes_
-        energy = left.square().sum(-1)
+        energy = residual(features["patches"], self.axes_, self.mean_)
         score = top_mean(energy.flatten(1), self.top)
         if self.extent:
             score = score + self.extent * distances(features["vectors"], self.vectors_)

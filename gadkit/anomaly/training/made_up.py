@@ -29,7 +29,7 @@ from gadkit.nn.ema import ema_update, teacher_of
 from gadkit.protocols import Backbone
 
 log = logging.getLogger(__name__)
-CHUNKS, STEPS = 180, 1500  # a chunk has up to 24 pairs
+CHUNKS, STEPS = 240, 1500  # a chunk has up to 24 pairs
 PAIRS, RATE, DECAY, WARMUP, MOMENTUM = 16, 1e-3, 0.05, 100, 0.995
 FOCAL, CONFIDENT = 5.0, 0.1  # the paper's weights of the focal loss and of the confidence
 Kept = dict[str, Tensor]
@@ -56,7 +56,8 @@ def _chunk(eyes: Backbone, folder: Path, seed: int, number: int) -> Path:
     if path.is_file():
         return path
     pairs, layers = PairPool(seed).render(number), layers_of(eyes)
-    found = [seen(eyes, images, layers) for images in (pairs.sound, pairs.defective)]
+    with runtime.autocast(eyes.device):
+        found = [seen(eyes, images, layers) for images in (pairs.sound, pairs.defective)]
     kept = {f"layer{i}": torch.cat(maps).half().cpu().contiguous() for i, maps in enumerate(zip(*found, strict=True))}
     covered = F.adaptive_avg_pool2d(pairs.masks.float()[:, None], 2 * eyes.grid[0])[:, 0]
     kept["masks"] = (2 * covered).clamp(max=1).half()  # what is half covered is a defect
@@ -102,15 +103,11 @@ def standardise(network: Network, maps: Sequence[Float[Tensor, "n _ _ _"]]) -> N
 
 
 def batch(kept: Sequence[Kept], names: Sequence[str], draw: torch.Generator) -> tuple[list[Tensor], Tensor]:
-    """`PAIRS` pairs from all over, all turned and mirrored alike: maps of each layer, sound pictures first, and masks."""
-    rows = []
-    for number in torch.randint(len(kept), (PAIRS,), generator=draw).tolist():
-        some = kept[number]
-        rows.append((some, int(torch.randint(len(some["masks"]), (1,), generator=draw))))
-    columns = [
-        torch.stack([some[name][i + half * len(some["masks"])] for half in (0, 1) for some, i in rows])
-        for name in names
-    ]
+    """`PAIRS` pairs, all turned and mirrored alike: maps of each layer, sound pictures first, and their masks."""
+    chunks = [kept[number] for number in torch.randint(len(kept), (PAIRS,), generator=draw).tolist()]
+    rows = [(some, int(torch.randint(len(some["masks"]), (1,), generator=draw))) for some in chunks]
+    halves = [(some, i + half * len(some["masks"])) for half in (0, 1) for some, i in rows]
+    columns = [torch.stack([some[name][i] for some, i in halves]) for name in names]
     masks = torch.stack([some["masks"][i] for some, i in rows])
     quarter, mirror = torch.randint(4, (2,), generator=draw).tolist()
     turned = [torch.rot90(x.float(), quarter, (-2, -1)) for x in [*columns, torch.cat([masks * 0, masks])]]
