@@ -128,9 +128,11 @@ def build(
     `WeightsUnavailable` for a trained part that has no weights under the preset.
     """
     from gadkit import zoo
+    from gadkit.anomaly.detectors.base import check_backbone
     from gadkit.checks import one_of
 
     row = DETECTORS[one_of("detector", name, DETECTORS)]
+    check_backbone(backbone)
     if row.object_name and object_name is None:
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
     if row.heads:

@@ -77,10 +77,8 @@ class Network(nn.Module):
         side = math.isqrt(self.position.shape[1])
         scaled = [(x - m[:, None, None]) / s[:, None, None] for x, m, s in zip(maps, self.mean, self.std, strict=True)]
         projected = [project(x) for project, x in zip(self.project, scaled, strict=True)]
-        coarse = sum(x if x.shape[2] == side else F.adaptive_avg_pool2d(x, side) for x in projected)
-        fine = sum(
-            x if x.shape[2] == 2 * side else F.interpolate(x, (2 * side, 2 * side), mode="bilinear") for x in seen
-        )
+        coarse = sum(F.adaptive_avg_pool2d(x, side) for x in projected)  # a map of that size stays as it is
+        fine = sum(F.interpolate(x, (2 * side, 2 * side), mode="bilinear") for x in projected)
         tokens = coarse.flatten(2).transpose(1, 2) + self.position  # (b, n, WIDTH)
         for block in self.adapter:
             tokens = block(tokens)
