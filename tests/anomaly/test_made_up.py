@@ -85,12 +85,10 @@ def literal(net: Network, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor,
             x = y.clamp(min=0)
         return x
 
-    def enlarged(x: Tensor) -> Tensor:
-        return F.interpolate(x[None], (8, 8), mode="bilinear")[0]
-
     x = convolved(tokens.T.unflatten(1, (4, 4)), "bottleneck")
-    both = seen[0].permute(2, 0, 1) + enlarged(seen[1].permute(2, 0, 1))
-    x = convolved(torch.cat([enlarged(x), both]), "decoder")
+    grown = x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    past = linear(scaled[0].permute(1, 2, 0), "skip").permute(2, 0, 1)
+    x = convolved(torch.cat([grown, past]), "decoder")
     maps = [linear(x.permute(1, 2, 0), name)[..., 0] for name in ("map", "confidence")]
     return score, *maps
 

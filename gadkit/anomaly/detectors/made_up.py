@@ -25,7 +25,7 @@ from gadkit.nn.vit import Block
 from gadkit.protocols import AnomalyResult, Backbone
 
 CHUNK = 16  # images encoded at once
-WIDTH, DEPTH, HEADS, GROUPS = 96, 2, 4, 8
+WIDTH, DEPTH, HEADS, GROUPS = 96, 1, 4, 8
 FAR = (0.3, 0.9)  # probabilities
 
 
@@ -67,8 +67,8 @@ class Network(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, cells, WIDTH))
         self.adapter = nn.ModuleList(Block(WIDTH, HEADS) for _ in range(DEPTH))
         self.norm = nn.LayerNorm(WIDTH)
-        self.bottleneck = Convolutions(WIDTH, WIDTH)
-        self.decoder = Convolutions(2 * WIDTH, WIDTH // 2)
+        self.bottleneck, self.decoder = Convolutions(WIDTH, WIDTH // 2), Convolutions(WIDTH, WIDTH // 2)
+        self.skip = nn.Conv2d(widths[0], WIDTH // 2, 1)  # the finest layer goes past the adapter, too
         self.map, self.confidence = (nn.Conv2d(WIDTH // 2, 1, 1) for _ in range(2))
         self.image = nn.Linear(2 * WIDTH, 1)
 
@@ -78,14 +78,14 @@ class Network(nn.Module):
         scaled = [(x - m[:, None, None]) / s[:, None, None] for x, m, s in zip(maps, self.mean, self.std, strict=True)]
         projected = [project(x) for project, x in zip(self.project, scaled, strict=True)]
         coarse = sum(F.adaptive_avg_pool2d(x, side) for x in projected)  # a map of that size stays as it is
-        fine = sum(F.interpolate(x, (2 * side, 2 * side), mode="bilinear") for x in projected)
         tokens = coarse.flatten(2).transpose(1, 2) + self.position  # (b, n, WIDTH)
         for block in self.adapter:
             tokens = block(tokens)
         tokens = self.norm(tokens)
         score = self.image(torch.cat([tokens.mean(1), tokens.amax(1)], 1))[:, 0]
         x = self.bottleneck(tokens.transpose(1, 2).unflatten(2, (side, side)))
-        x = self.decoder(torch.cat([F.interpolate(x, (2 * side, 2 * side), mode="bilinear"), fine], 1))
+        fine = (F.interpolate(part, (2 * side, 2 * side)) for part in (x, self.skip(scaled[0])))
+        x = self.decoder(torch.cat([*fine], 1))
         return score, self.map(x)[:, 0], self.confidence(x)[:, 0]
 
 

@@ -29,8 +29,8 @@ from gadkit.nn.ema import ema_update, teacher_of
 from gadkit.protocols import Backbone
 
 log = logging.getLogger(__name__)
-CHUNKS, STEPS = 240, 1500  # a chunk has up to 24 pairs
-PAIRS, RATE, DECAY, WARMUP, MOMENTUM = 16, 1e-3, 0.05, 100, 0.995
+CHUNKS, STEPS = 120, 700  # a chunk has up to 24 pairs
+PAIRS, RATE, DECAY, WARMUP, MOMENTUM = 12, 1e-3, 0.05, 100, 0.995
 FOCAL, CONFIDENT = 5.0, 0.1  # the paper's weights of the focal loss and of the confidence
 Kept = dict[str, Tensor]
 
@@ -82,8 +82,9 @@ def learn(kept: Sequence[Kept], seed: int, steps: int, device: torch.device) -> 
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
         maps, masks = batch(kept, names, draw)
-        score, logits, confidence = network([x.to(device) for x in maps])
-        loss = objective(score, logits, confidence, masks.to(device))
+        with runtime.autocast(device):
+            answers = network([x.to(device) for x in maps])
+        loss = objective(*(x.float() for x in answers), masks.to(device))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
