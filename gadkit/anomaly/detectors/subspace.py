@@ -22,7 +22,7 @@ from gadkit.protocols import AnomalyResult, Backbone
 
 MERGES = ("join", "mean")
 ROUNDING = 1e-12  # of a sum of shares
-FAR = (0.15, 0.4)  # residual energies of unit vectors: good parts stay below the first
+FAR = (0.1, 0.3)  # residual energies of unit vectors: good parts stay below the first
 
 
 class Moments:
