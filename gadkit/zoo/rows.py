@@ -175,7 +175,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "made-up",
         (HEADS,),
-        Weights("gadkit", "made-up", "MIT", 1.0, "made-up.md", "the factory", ""),
+        Weights("gadkit", "made-up", "MIT", 0.6, "made-up.md", "the factory", ""),
         "AnomalyVFM's weights come with code of their own, which `from_pretrained` of that repository runs; it is no "
         "package, and its adapters lie within other eyes (RADIO, DINOv2, CLIP, SigLIP 2)",
         trains=True,

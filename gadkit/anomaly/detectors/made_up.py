@@ -112,7 +112,7 @@ class MadeUp(Base):
     """
 
     def __init__(
-        self, backbone: Backbone, heads: Mapping[str, Tensor], *, blend: float = 0.5, chunk: int = CHUNK
+        self, backbone: Backbone, heads: Mapping[str, Tensor], *, blend: float = 0.0, chunk: int = CHUNK
     ) -> None:
         check_backbone(backbone)
         if not 0 <= blend <= 1:
