@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gadkit import factory
 from gadkit.anomaly.detectors import PatchKNN
-from gadkit.anomaly.detectors.knn import distances, top_mean
+from gadkit.anomaly.detectors.knn import distances
+from gadkit.anomaly.detectors.patches import top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.cli.evaluate import main

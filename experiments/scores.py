@@ -24,7 +24,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit import factory, runtime, zoo
-from gadkit.anomaly.detectors.knn import patch_vectors, top_mean
+from gadkit.anomaly.detectors.patches import patch_vectors, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import aupro, auroc
 from gadkit.evaluation.results import merge

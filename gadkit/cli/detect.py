@@ -103,8 +103,8 @@ def _described() -> list[str]:
     """A line for every detector, and what it cannot do without."""
     lines = []
     for name, row in DETECTORS.items():
-        needs = ["--object"] * row.object_name + ["--normal"] * (not row.zero_shot)
-        lines.append(f"  {name:10} {row.about} (needs {' and '.join(needs)})")
+        needs = ["--object"] * row.object_name + ["--normal"] * (not (row.zero_shot or row.batched))
+        lines.append(f"  {name:10} {row.about}" + f" (needs {' and '.join(needs)})" * bool(needs))
     return lines
 
 

@@ -65,7 +65,7 @@ def asked(arguments: argparse.Namespace) -> Question:
         raise ValueError(f'--object: expected a text such as "metal nut", got {came}')
     if arguments.normal is not None and not row.few_shot:
         raise ValueError(f"--normal: expected nothing, for {name} compares with no good parts")
-    if arguments.normal is None and not row.zero_shot:
+    if arguments.normal is None and not (row.zero_shot or row.batched):
         raise ValueError(f"--normal: expected images of good parts, for {name} compares with them, got nothing")
     if arguments.bank is not None and not row.bank:
         able = ", ".join(name for name, row in DETECTORS.items() if row.bank)
@@ -101,9 +101,10 @@ class Skipped:
         self.lines: list[str] = []
 
     def __call__(self, path: Path, reason: str) -> None:
-        """Name a file that can't be used, and why."""
-        self.lines.append(f"{path}: {reason}")
-        streams.remark(f"skipped {self.lines[-1]}")
+        """Name a file that can't be used, and why; once, however often it is read."""
+        if (line := f"{path}: {reason}") not in self.lines:
+            self.lines.append(line)
+            streams.remark(f"skipped {line}")
 
     def refuse(self, path: Path) -> str | None:
         """Why a file shall not be opened: it has more than `most` pixels."""
@@ -126,8 +127,9 @@ class GoodParts:
         skipped: Skipped,
         size: int | None,
         check: Callable[[Tensor], str | None],
+        option: str = "--normal",
     ) -> None:
-        self.files, self.skipped, self.size, self.check = files, skipped, size, check
+        self.files, self.skipped, self.size, self.check, self.option = files, skipped, size, check, option
         self.sizes: tuple[tuple[int, int], ...] = ()
         self.count = self.copies = 0
         self._paths: list[Path] | None = None
@@ -153,7 +155,7 @@ class GoodParts:
                 room -= image.numel()
             yield path, image
         if not paths:
-            raise ValueError(f"--normal: none of the {len(self.files)} files could be read")
+            raise ValueError(f"{self.option}: none of the {len(self.files)} files could be read")
         self._paths, self.sizes, self.count = paths, tuple(sorted(sizes)), len(paths)
         self.copies = len(paths) - len(hashes)
 
@@ -170,14 +172,16 @@ def fit(
 ) -> tuple[Detector, Fitting]:
     """Show the detector the good parts, if there are any, and score each as if it were new.
 
-    Raises ValueError where no file could be read.
+    A batched detector is shown the photographs themselves, as they are, and nothing is held out: none of them is known
+    to be good.  Raises ValueError where no file could be read.
     """
+    batched = bool(DETECTORS[question.detector].batched)
     there = [size for path in files or run.sizes if (size := run.sizes.get(path)) and not skipped.refuse(path)]
     detector = question.build(backbone, there)
-    size = None if isinstance(detector, Tiled) else detector.image_size
-    normal = GoodParts(files, skipped, size, usable(detector, backbone))
+    size = None if batched or isinstance(detector, Tiled) else detector.image_size
+    normal = GoodParts(files, skipped, size, usable(detector, backbone), "IMAGES" if batched else "--normal")
     detector.fit(normal if files else None)
-    found = _held_out(detector, normal) if normal.count > 1 else {}
+    found = _held_out(detector, normal) if normal.count > 1 and not batched else {}
     return detector, Fitting(
         detector=question.detector,
         object_name=question.object_name,
@@ -185,7 +189,7 @@ def fit(
         preset=question.preset,
         weights=None if question.weights is None else question.weights.name,
         parts=normal.count,
-        copies=normal.copies,
+        copies=0 if batched else normal.copies,
         sizes=normal.sizes,
         bits=run.depth.bits,
         floats=run.depth.floats,

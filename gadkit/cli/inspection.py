@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gadkit import runtime, zoo
 from gadkit.anomaly import fitted
+from gadkit.anomaly.detectors import DETECTORS
 from gadkit.anomaly.fitted import Fitting
 from gadkit.anomaly.thresholds import threshold
 from gadkit.anomaly.tiles import Tiled
@@ -68,9 +69,8 @@ class Inspection:
         backbone = self.question.load()
         if self.kept is None:
             with sources.up_to(self.skipped.most):
-                detector, self.fitting = good_parts.fit(
-                    self.question, backbone, self.normal_files, self.run, self.skipped
-                )
+                files = self.files if DETECTORS[self.question.detector].batched else self.normal_files
+                detector, self.fitting = good_parts.fit(self.question, backbone, files, self.run, self.skipped)
         else:
             detector = fitted.restore(self.kept, self.fitting, backbone)
         detector = together.agreed(self, detector)

@@ -84,8 +84,10 @@ def where_from(run: Inspection) -> str:
 
 
 def how(fitting: Fitting) -> str:
-    """The detector's name in a report, and how many good parts it has."""
+    """The detector's name in a report, and how many good parts it has, or images of the set that it scores."""
     row = DETECTORS[fitting.detector]
+    if row.batched:
+        return f"{row.batched}, batched: {count(fitting.parts, 'image')} compared with each other"
     few = f"{row.few_shot} with {count(fitting.parts, 'good part')}"
     return few if fitting.parts else f"{row.zero_shot}, zero-shot"
 

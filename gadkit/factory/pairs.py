@@ -46,7 +46,7 @@ class PairPool:
         newest = self.chunks + step // self.every
         for number in range(newest - self.chunks, newest):
             if number not in self._held:
-                self._held[number] = self._render(number)
+                self._held[number] = self.render(number)
         for number in [n for n in self._held if n < newest - self.chunks]:
             del self._held[number]
         rng = random.Random(f"{self.seed}/{step}")
@@ -55,8 +55,8 @@ class PairPool:
         images = [torch.stack([getattr(c, f)[i] for c, i in picks]) for f in ("sound", "defective", "masks")]
         return Pairs(*images, tuple(c.categories[i] for c, i in picks), tuple(c.defects[i] for c, i in picks))
 
-    def _render(self, number: int) -> Pairs:
-        """One chunk: a category and a defect, `size` products of it, each photographed once."""
+    def render(self, number: int) -> Pairs:
+        """One chunk by its number: a category and a defect, `size` products of it, each photographed once."""
         rng = random.Random(f"{self.seed}/chunk/{number}")
         category = _category(rng)
         defect = rng.choice(factory.CATEGORIES[category].defects)

@@ -172,4 +172,12 @@ ROWS: tuple[Row, ...] = (
     ),
     _own("swin", 2.6, _timm("timm/swin_base_patch4_window7_224.ms_in1k", "MIT", 353.0), adapter="tiny-timm"),
     Row("minilm", (TEXT,), MINILM, MINILM),
+    Row(
+        "made-up",
+        (HEADS,),
+        Weights("gadkit", "made-up", "MIT", 0.6, "made-up.md", "the factory", ""),
+        "AnomalyVFM's weights come with code of their own, which `from_pretrained` of that repository runs; it is no "
+        "package, and its adapters lie within other eyes (RADIO, DINOv2, CLIP, SigLIP 2)",
+        trains=True,
+    ),
 )

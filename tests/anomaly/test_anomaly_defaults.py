@@ -5,7 +5,19 @@ from collections.abc import Callable
 import pytest
 
 from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
-from gadkit.anomaly.detectors import DETECTORS, DetectorSpec, base, build, colour, default, knn, winclip
+from gadkit.anomaly.detectors import (
+    DETECTORS,
+    DetectorSpec,
+    base,
+    build,
+    colour,
+    default,
+    knn,
+    musc,
+    patches,
+    subspace,
+    winclip,
+)
 from gadkit.anomaly.prompts import WINCLIP
 from gadkit.backbones import openclip
 
@@ -23,10 +35,18 @@ DEFAULTS = [  # with where they come from
     (benchmark.folder_cases, {"seeds": (0, 1, 2), "size": 240}),  # WinCLIP's images are 240 pixels a side
     (benchmark.run, {"shots": (0, 4), "done": (), "quiet": False}),
     (knn.distances, {"k": 1}),  # AnomalyDINO and PatchCore: the nearest alone
-    (knn.top_mean, {"share": 0.01}),  # AnomalyDINO, eq. 4
+    (patches.top_mean, {"share": 0.01}),  # AnomalyDINO, eq. 4
     (knn.KNN, {"k": 1, "chunk": 16}),
     (colour.Colour, {"cells": 32, "where": "anywhere", "chunk": 16}),  # settled on development
     (knn.PatchKNN, {"k": 1, "turns": 1, "top": 0.01, "finer": "average", "extent": 0.0, "chunk": 16}),
+    (
+        musc.MuSc,  # MuSc, section 4: r, the interval and, for MVTec AD, k
+        {"radii": (1, 3, 5), "lowest": 0.3, "neighbours": (1, 2, 3), "most": 128, "finer": "average", "chunk": 16},
+    ),
+    (
+        subspace.SubspaceAD,  # SubspaceAD, section 3.2: tau
+        {"explained": 0.99, "turns": 1, "top": 0.01, "finer": "average", "merge": "join", "extent": 0.0, "chunk": 16},
+    ),
     (
         winclip.WinCLIP,
         {
@@ -59,15 +79,12 @@ def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaul
 
 def test_what_the_table_says() -> None:
     reads = {name: row.object_name for name, row in DETECTORS.items()}
-    assert reads == {"winclip": True, "patch-knn": False, "knn": False, "colour": False}
-    assert {name: row.backbone for name, row in DETECTORS.items()} == {
-        "winclip": "clip",
-        "patch-knn": "efficientnet-lite0",
-        "knn": "efficientnet-lite0",
-        "colour": "random",
-    }
+    assert [name for name, reader in reads.items() if reader] == ["winclip"]
+    others = {name: row.backbone for name, row in DETECTORS.items() if not reads[name]}
+    assert {name for name, backbone in others.items() if backbone != "efficientnet-lite0"} == {"colour"}
     assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
-        "patch-knn": {"extent": 1.0}  # settled on development: experiments.scores
+        "patch-knn": {"extent": 1.0},  # settled on development: experiments.scores
+        "subspace": {"explained": 0.9, "turns": 8},  # likewise: experiments.planes
     }
     assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, parts, winclip
-from gadkit.anomaly.detectors.knn import _turned
+from gadkit.anomaly.detectors.patches import turned
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
@@ -94,9 +94,9 @@ def test_turns_are_scipy_s_rotations_about_the_middle(turns: int, generator: tor
 
     x = torch.randn(1, 3, 12, 12, generator=generator, dtype=torch.float64)
     inside = slice(3, 9)  # which no turn takes from outside the picture
-    for i, turned in enumerate(_turned(x, turns)):
+    for i, one in enumerate(turned(x, turns)):
         expected = torch.from_numpy(rotate(x[0].numpy(), 360 * i / turns, axes=(2, 1), reshape=False, order=1))
-        torch.testing.assert_close(turned[0, :, inside, inside], expected[:, inside, inside], atol=1e-6, rtol=0)
+        torch.testing.assert_close(one[0, :, inside, inside], expected[:, inside, inside], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("chunk", "images"), [(1, 1), (51, 1), (52, 2), (78, 3)])

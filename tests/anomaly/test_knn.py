@@ -11,7 +11,8 @@ from torch import Tensor
 from gadkit import factory, zoo
 from gadkit.anomaly import benchmark
 from gadkit.anomaly.detectors import build, default
-from gadkit.anomaly.detectors.knn import KNN, PatchKNN, _turned, distances, patch_vectors, top_mean
+from gadkit.anomaly.detectors.knn import KNN, PatchKNN, distances
+from gadkit.anomaly.detectors.patches import patch_vectors, top_mean, turned
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -134,22 +135,22 @@ def test_what_stays_in_a_thin_bank_is_spread_out(backbone: OpenCLIP, pictures: T
 
 def test_a_turned_reference_recognises_a_turned_part(backbone: OpenCLIP, pictures: Tensor) -> None:
     square = pictures[..., :40]
-    turned = torch.rot90(square, 1, (2, 3))
+    quarter = torch.rot90(square, 1, (2, 3))
     plain, wise = (PatchKNN(backbone, turns=n).fit(square[:2]) for n in (1, 4))
-    assert wise.score(turned[:2]).maps.max() < 1e-5 < 1e-3 < plain.score(turned[:2]).maps.max()
+    assert wise.score(quarter[:2]).maps.max() < 1e-5 < 1e-3 < plain.score(quarter[:2]).maps.max()
     assert len(wise.bank_) == 4 * len(plain.bank_)
 
 
 def test_turns_are_rotations(backbone: OpenCLIP) -> None:
     y, x = torch.meshgrid(torch.linspace(-1, 1, 41), torch.linspace(-1, 1, 41), indexing="ij")
     disc = (-4 * (x * x + y * y)).exp()[None, None].repeat(1, 3, 1, 1)
-    for turned in _turned(disc, 8):
+    for one in turned(disc, 8):
         inside = (x * x + y * y < 0.9).expand_as(disc)  # the corners are filled from elsewhere
-        torch.testing.assert_close(turned[inside], disc[inside], atol=0.02, rtol=0)
+        torch.testing.assert_close(one[inside], disc[inside], atol=0.02, rtol=0)
     ramp = x[None, None].repeat(1, 3, 1, 1)
     by_hand = [torch.rot90(ramp, i, (2, 3)) for i in range(4)]
-    torch.testing.assert_close(list(_turned(ramp, 4)), by_hand)
-    middle = [t[0, 0, 15:26, 15:26] for t in _turned(ramp, 8)]
+    torch.testing.assert_close(list(turned(ramp, 4)), by_hand)
+    middle = [t[0, 0, 15:26, 15:26] for t in turned(ramp, 8)]
     for i in range(8):  # bright to the right, turned i / 8 of a circle against the clock
         gy, gx = middle[i].diff(dim=0).mean(), middle[i].diff(dim=1).mean()
         angle = torch.atan2(-gy, gx) / (2 * torch.pi) % 1

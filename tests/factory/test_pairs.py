@@ -30,6 +30,6 @@ def test_pairs_show_their_defect_where_the_mask_says() -> None:
 
 def test_held_out_and_development_categories_are_never_drawn() -> None:
     pool = PairPool(seed=0, chunks=2, size=1, image_size=16)
-    drawn = [name for number in range(60) for name in pool._render(number).categories]
+    drawn = [name for number in range(60) for name in pool.render(number).categories]
     assert not set(drawn) & set(factory.split("held-out") + factory.split("development"))
     assert 0.35 < sum(name.startswith("random_") for name in drawn) / len(drawn) < 0.75

@@ -66,6 +66,26 @@ DETECTORS = {
         bank=True,
         parameters={"extent": 1.0},
     ),
+    "subspace": DetectorSpec(
+        *("subspace", "SubspaceAD"),
+        "compares each patch with the plane in which those of the good parts lie",
+        few_shot="SubspaceAD",
+        backbone="efficientnet-lite0",
+        parameters={"explained": 0.9, "turns": 8},
+    ),
+    "musc": DetectorSpec(
+        *("musc", "MuSc"),
+        "compares the photographs with each other, patch by patch; none is known to be good",
+        batched="MuSc",
+        backbone="efficientnet-lite0",
+    ),
+    "made-up": DetectorSpec(
+        *("made_up", "MadeUp"),
+        "scores each image by itself, as learnt from made-up defects of other products, without words",
+        zero_shot="Made-up defects",
+        backbone="efficientnet-lite0",
+        heads=True,
+    ),
     "knn": DetectorSpec(
         *("knn", "KNN"),
         "compares each image as a whole with the most similar good part",
@@ -108,9 +128,11 @@ def build(
     `WeightsUnavailable` for a trained part that has no weights under the preset.
     """
     from gadkit import zoo
+    from gadkit.anomaly.detectors.base import check_backbone
     from gadkit.checks import one_of
 
     row = DETECTORS[one_of("detector", name, DETECTORS)]
+    check_backbone(backbone)
     if row.object_name and object_name is None:
         raise ValueError(f'detector: {name} reads, so it expects an object name such as "metal nut", got none')
     if row.heads:

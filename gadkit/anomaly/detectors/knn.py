@@ -8,23 +8,21 @@ section 3 (patches, few-shot); Roth et al. 2022, PatchCore, section 3.2 (thinnin
 Book: anomaly/representations, anomaly/thresholds
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.anomaly.detectors.bank import Bank
 from gadkit.anomaly.detectors.base import Base, check_backbone
 from gadkit.anomaly.detectors.parts import by_part, shares, without
+from gadkit.anomaly.detectors.patches import CHUNK, Patches, good, needed, top_mean
 from gadkit.anomaly.maps import upsample
-from gadkit.checks import one_of, positive, share, whole
+from gadkit.checks import positive, share, whole
 from gadkit.protocols import AnomalyResult, Backbone
 from gadkit.search.neighbors import topk
 
-CHUNK = 16  # images encoded at once
 FOLDS = 5  # of the good parts, where a thinned bank has to be made once more for each
 FAR = (0.2, 0.6)  # of 1 - cos: by the default eyes 98 % of defective development parts stay below 0.53
 
@@ -38,25 +36,6 @@ def distances(queries: Float[Tensor, "n e"], bank: Float[Tensor, "m e"], k: int 
         raise ValueError(f"bank: expected at least k = {k} normal features, got {len(bank)}")
     nearest, _ = topk(queries, bank, k)  # (n, k) cosines
     return (1 - nearest).clamp(min=0).mean(1)  # rounding can take a cosine past 1
-
-
-def top_mean(scores: Float[Tensor, "b n"], share: float = 0.01) -> Float[Tensor, "b"]:
-    """Mean of the largest `share` of each row, of one entry at least: an estimate of the tail's expected value.
-
-    AnomalyDINO's image score, eq. 4, with the largest entry where 1 % of the patches is less than one.
-    """
-    return scores.topk(max(1, int(share * scores.shape[1])), dim=1).values.mean(1)
-
-
-def patch_vectors(layers: Sequence[Float[Tensor, "b n _"]], joined: Sequence[int]) -> Float[Tensor, "b n e"]:
-    """Unit vectors of patches from several layers, so that the cosine of two is the layers' mean cosine.
-
-    Of each layer a backbone has joined f x f vectors in a patch; `joined` says for which f to take their mean, and 1
-    takes the patch as it is.
-    """
-    # channels lie by place in the patch, as pixel unshuffle has them
-    means = [x.float().unflatten(-1, (-1, f * f)).mean(-1) for x, f in zip(layers, joined, strict=True)]
-    return torch.cat([F.normalize(x, dim=-1) for x in means], -1) / math.sqrt(len(means))
 
 
 class KNN(Base):
@@ -82,10 +61,10 @@ class KNN(Base):
 
     def explain(self) -> str:
         """How the scores came about."""
-        return f"Each image was compared as a whole with {_good(self.shots)}"
+        return f"Each image was compared as a whole with {good(self.shots)}"
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        bank = torch.cat([self._encode(some, full=True)["vectors"] for some in _needed(normal, self)])
+        bank = torch.cat([self._encode(some, full=True)["vectors"] for some in needed(normal, self)])
         if len(bank) < self.k:
             raise ValueError(f"normal images: expected at least k = {self.k}, got {len(bank)}")
         self.bank_ = bank
@@ -110,7 +89,7 @@ class KNN(Base):
         return self.chunk
 
 
-class PatchKNN(Base):
+class PatchKNN(Patches):
     """Patch-level detection: how far each patch is from its nearest counterpart in a bank of normal patches.
 
     `layers`  blocks whose tokens describe a patch, from 0 or from the end; several are joined
@@ -150,17 +129,9 @@ class PatchKNN(Base):
         extent: float = 0.0,
         chunk: int = CHUNK,
     ) -> None:
-        check_backbone(backbone)
-        layers = backbone.patch_layers if layers is None else layers
-        if not isinstance(layers, tuple | list) or not layers or not all(isinstance(i, int) for i in layers):
-            raise ValueError(f"layers: expected at least one block number, got {layers!r}")
-        self.backbone, self.layers = backbone, tuple(layers)
-        self.k, self.turns, self.chunk = whole("k", k), whole("turns", turns), whole("chunk", chunk)
-        self.thin, self.top = None if thin is None else share("thin", thin), share("top", top)
+        super().__init__(backbone, layers, turns=turns, top=top, finer=finer, extent=extent, chunk=chunk)
+        self.k, self.thin = whole("k", k), None if thin is None else share("thin", thin)
         self.bank = None if bank is None else positive("bank", bank)
-        if not 0 <= extent < math.inf:
-            raise ValueError(f"extent: expected a weight from 0, got {extent}")
-        self.finer, self.extent = one_of("finer", finer, ("join", "average")), extent
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -170,7 +141,7 @@ class PatchKNN(Base):
     def explain(self) -> str:
         """How the scores came about."""
         whole = ", and the image as a whole" * (self.extent > 0)
-        return f"Each spot of an image{whole} was compared with {_good(self.shots)}"
+        return f"Each spot of an image{whole} was compared with {good(self.shots)}"
 
     def remarks(self) -> Sequence[str]:
         """Whether the memory of good parts has been thinned."""
@@ -183,7 +154,7 @@ class PatchKNN(Base):
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
         bank, vectors = self._empty(), []
-        for some in _needed(normal, self):
+        for some in needed(normal, self):
             rows, whole = self._rows(some)
             bank.add(rows.flatten(0, 1))
             vectors.append(whole)
@@ -213,12 +184,6 @@ class PatchKNN(Base):
         for part, others in enumerate(vectors):
             yield self._with(bank_=kept[part % folds], vectors_=others)
 
-    @torch.no_grad()
-    def _rows(self, images: Tensor) -> tuple[Float[Tensor, "k m e"], Float[Tensor, "k d"]]:
-        """The rows that each of a few images adds to the bank, the patches of all its turns; and its own vector."""
-        turns = [self._features(turn) for turn in _turned(self._prepared(images), self.turns)]
-        return torch.cat([patches.flatten(1, 2) for patches, _ in turns], 1), turns[0][1]
-
     def _every(self) -> int:
         """How many patches the good parts have."""
         rows, columns = self.backbone.grid
@@ -232,9 +197,6 @@ class PatchKNN(Base):
             raise ValueError(f"bank: expected at least k = {self.k} normal patches, got {len(bank)}")
         return bank
 
-    def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
-        return dict(zip(("patches", "vectors"), self._features(self._prepared(images)), strict=True))
-
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
         patches = features["patches"]  # (b, r, c, e)
         far = distances(patches.flatten(0, 2), self.bank_, self.k).view(patches.shape[:3])
@@ -242,43 +204,3 @@ class PatchKNN(Base):
         if self.extent:
             score = score + self.extent * distances(features["vectors"], self.vectors_)
         return AnomalyResult(upsample(far, size), score)
-
-    def _names(self) -> tuple[str, ...]:
-        return ("patches", "vectors")
-
-    def _group(self) -> int:
-        return self.chunk
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        return self.backbone.preprocess(images.to(self.backbone.device))
-
-    def _features(self, x: Tensor) -> tuple[Float[Tensor, "b r c e"], Float[Tensor, "b d"]]:
-        """Unit vectors of prepared images' patches, whose cosine is the layers' mean cosine, and of the images."""
-        tokens = self.backbone.encode_image(x, self.layers)
-        side = self.backbone.patch_size if self.finer == "average" else 1
-        vectors = patch_vectors(tokens.patches, [math.ceil(side / self.backbone.strides[i]) for i in self.layers])
-        return vectors.unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
-
-
-def _turned(x: Float[Tensor, "b 3 s s"], turns: int) -> Iterator[Float[Tensor, "b 3 s s"]]:
-    """The images turned by 0, 1 / turns, 2 / turns, ... of a full circle, corners filled by reflection."""
-    yield x
-    for i in range(1, turns):
-        if 4 * i % turns == 0:
-            yield torch.rot90(x, 4 * i // turns, (2, 3))  # exact, without interpolation
-            continue
-        angle = 2 * math.pi * i / turns
-        c, s = math.cos(angle), math.sin(angle)
-        turn = x.new_tensor([[c, -s, 0], [s, c, 0]]).expand(len(x), -1, -1)
-        grid = F.affine_grid(turn, list(x.shape), align_corners=False)
-        yield F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-
-def _needed(normal: Iterator[Tensor] | None, detector: Base) -> Iterator[Tensor]:
-    if normal is None:
-        raise ValueError(f"normal images: {type(detector).__name__} compares with normal images, so it needs some")
-    return normal
-
-
-def _good(count: int) -> str:
-    return "one image of a good part" if count == 1 else f"{count} images of good parts"

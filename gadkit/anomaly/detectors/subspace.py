@@ -1,0 +1,160 @@
+"""Anomaly detection by a plane: normal patches lie near a subspace of few dimensions, and what is left over is strange.
+
+Nothing is trained, and no patch is remembered: of all normal patches only their mean and main axes (PCA) stay.
+
+Source: Lendering et al., SubspaceAD, CVPR 2026 (arXiv 2602.23013, version 3), section 3.
+Book: anomaly/neighbours
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from gadkit.anomaly.detectors.knn import distances
+from gadkit.anomaly.detectors.parts import by_part, shares, without
+from gadkit.anomaly.detectors.patches import CHUNK, Patches, good, needed, patch_means, top_mean
+from gadkit.anomaly.maps import upsample
+from gadkit.checks import one_of, share
+from gadkit.protocols import AnomalyResult, Backbone
+
+MERGES = ("join", "mean")
+ROUNDING = 1e-12  # of a sum of shares
+FAR = (0.1, 0.3)  # residual energies of unit vectors: good parts stay below the first
+
+
+class Moments:
+    """The number, sum and second moment of rows that come a few at a time, in double precision."""
+
+    def __init__(self) -> None:
+        self.count: int = 0
+        self.sum: Tensor | float = 0.0
+        self.second: Tensor | float = 0.0
+
+    def add(self, rows: Float[Tensor, "n e"], sign: int = 1) -> "Moments":
+        """Add rows, or with `sign` -1 take them away again; itself."""
+        x = rows.double()
+        self.count += sign * len(x)
+        self.sum = self.sum + sign * x.sum(0)
+        self.second = self.second + sign * (x.T @ x)
+        return self
+
+    def copy(self) -> "Moments":
+        """Moments of the same rows, to which others can be added."""
+        other = Moments()
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def axes(self, explained: float) -> tuple[Float[Tensor, "k e"], Float[Tensor, "e"]]:
+        """The fewest main axes that hold the `explained` share of the variance, largest first, and the mean."""
+        mean = self.sum / self.count
+        values, vectors = torch.linalg.eigh(self.second / self.count - torch.outer(mean, mean))  # rising
+        values = values.flip(0).clamp(min=0)
+        total = values.sum()
+        reached = values.cumsum(0) / total if total > 0 else torch.ones_like(values)
+        k = min(int((reached < explained - ROUNDING).sum()) + 1, len(values))
+        return vectors.flip(1).T[:k].float(), mean.float()
+
+
+def residual(
+    patches: Float[Tensor, "*b e"], axes: Float[Tensor, "k e"], mean: Float[Tensor, "e"]
+) -> Float[Tensor, "*b"]:
+    """The squared distance of patches from the plane through `mean` along orthonormal `axes`."""
+    off = patches - mean
+    return (off - (off @ axes.T) @ axes).square().sum(-1)
+
+
+class SubspaceAD(Patches):
+    """Patch-level detection: the squared distance of each patch from the plane of the normal patches.
+
+    `layers`     blocks whose tokens describe a patch; None takes the backbone's `patch_layers`.
+    `explained`  share of the normal patches' variance that the plane holds (tau); at 1 hardly anything is left over.
+    `turns`      how many rotations of each normal image are learnt, at equal angles (the paper takes 30).
+    `top`        share of an image's patches, the strangest ones, whose mean is its score.
+    `finer`      what describes a patch in a layer that has several vectors there: their "average", or "join" for all.
+    `merge`      how layers become one: "join" puts their unit vectors side by side, "mean" takes the mean of their
+                 vectors as they are.  The paper takes the mean, which asks for layers of one width; then distances
+                 have no common scale.
+    `extent`     weight of the distance of the image vector from the nearest normal one, added to the score.
+    `chunk`      images encoded at once: bounds the memory, changes no result.
+
+    Learnt by `fit`: `axes_` (k, e), `mean_` (e) and, of images, `vectors_` (n, d).  Maps are bilinear between patches.
+    Raises ValueError for arguments outside these.
+    """
+
+    learnt = ("axes_", "mean_", "vectors_")
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: tuple[int, ...] | None = None,
+        *,
+        explained: float = 0.99,
+        turns: int = 1,
+        top: float = 0.01,
+        finer: str = "average",
+        merge: str = "join",
+        extent: float = 0.0,
+        chunk: int = CHUNK,
+    ) -> None:
+        super().__init__(backbone, layers, turns=turns, top=top, finer=finer, extent=extent, chunk=chunk)
+        self.explained, self.merge = share("explained", explained), one_of("merge", merge, MERGES)
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Residual energies, see `FAR`."""
+        return FAR
+
+    def explain(self) -> str:
+        """How the scores came about."""
+        whole = ", and the image as a whole was compared with it" * (self.extent > 0)
+        return f"Each spot was compared with what varies in {good(self.shots)}{whole}"
+
+    def _fit(self, normal: Iterator[Tensor] | None) -> None:
+        moments, vectors = Moments(), []
+        for some in needed(normal, self):
+            rows, whole = self._rows(some)
+            moments.add(rows.flatten(0, 1))
+            vectors.append(whole)
+        (self.axes_, self.mean_), self.vectors_ = moments.axes(self.explained), torch.cat(vectors)
+
+    def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["SubspaceAD"]:
+        """As the base class has it, with each image encoded twice and not once for every part."""
+        total, last = Moments(), -1
+        for _, images in by_part(normal, counts):
+            self._add(total, images)
+        ends, moments = list(shares(counts)), total
+        for part, images in by_part(normal, counts):
+            if part != last:
+                if last >= 0:
+                    yield self._without(moments, *ends[last])
+                moments, last = total.copy(), part
+            self._add(moments, images, -1)
+        yield self._without(moments, *ends[last])
+
+    def _add(self, moments: Moments, images: Tensor, sign: int = 1) -> None:
+        for some in images.split(self.chunk):
+            moments.add(self._rows(some)[0].flatten(0, 1), sign)
+
+    def _without(self, moments: Moments, first: int, last: int) -> "SubspaceAD":
+        axes, mean = moments.axes(self.explained)
+        return self._with(axes_=axes, mean_=mean, vectors_=without(self.vectors_, first, last, self.shots))
+
+    def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
+        energy = residual(features["patches"], self.axes_, self.mean_)
+        score = top_mean(energy.flatten(1), self.top)
+        if self.extent:
+            score = score + self.extent * distances(features["vectors"], self.vectors_)
+        return AnomalyResult(upsample(energy, size), score)
+
+    def _features(self, x: Tensor) -> tuple[Float[Tensor, "b r c e"], Float[Tensor, "b d"]]:
+        if self.merge == "join":
+            return super()._features(x)
+        tokens = self.backbone.encode_image(x, self.layers)
+        means = patch_means(tokens.patches, self._joined())
+        if len({x.shape[-1] for x in means}) > 1:
+            widths = ", ".join(str(x.shape[-1]) for x in means)
+            raise ValueError(f'merge: "mean" expects layers of one width, got {widths}; "join" takes any')
+        return torch.stack(means).mean(0).unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
