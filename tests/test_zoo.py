@@ -113,9 +113,10 @@ def test_what_was_never_published_is_said_to_be_so(name: str) -> None:
     for ask in (zoo.find, zoo.load):
         with pytest.raises(WeightsUnavailable, match=f"published weights of {name}: .*GADKIT_PRESET=tiny"):
             ask(name, "paper")
-    with pytest.raises(WeightsUnavailable):
-        zoo.check(["random", name], "paper")
-    zoo.check(["random", name])
+    if IMAGE in zoo.row(name).gives:
+        with pytest.raises(WeightsUnavailable):
+            zoo.check(["random", name], "paper")
+        zoo.check(["random", name])
 
 
 def test_what_is_trained_is_what_has_a_row() -> None:

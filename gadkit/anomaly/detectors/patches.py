@@ -116,10 +116,12 @@ def turned(x: Float[Tensor, "b 3 s s"], turns: int) -> Iterator[Float[Tensor, "b
 
 
 def needed(normal: Iterator[Tensor] | None, detector: Base) -> Iterator[Tensor]:
+    """The images that a detector can't do without.  Raises ValueError for None."""
     if normal is None:
         raise ValueError(f"normal images: {type(detector).__name__} compares with normal images, so it needs some")
     return normal
 
 
 def good(count: int) -> str:
+    """So many good parts, in words."""
     return "one image of a good part" if count == 1 else f"{count} images of good parts"
