@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA, CPU = torch.device("cuda:0"), torch.device("cpu")
 aten = torch.ops.aten
-CROSSES = {aten.copy_.default, aten._to_copy.default}  # from one device to the other is what they are for
+CROSSES = {aten.copy_, aten._to_copy, aten.to}  # from one device to the other is what they are for
 TAKES_CPU_INDEX = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default}
 MAKES = {torch.tensor, torch.as_tensor, torch.asarray}
 
@@ -78,7 +78,7 @@ def _check(f: Callable, args: tuple, kwargs: dict, where: torch.device) -> None:
     others = [x for x in tensors if not isinstance(x, OnCUDA) and x.ndim > 0]
     if f in TAKES_CPU_INDEX and isinstance(args[0], OnCUDA):
         others = [x for x in others if x.dtype not in (torch.long, torch.bool)]
-    if ours and others and f not in CROSSES:
+    if ours and others and f.overloadpacket not in CROSSES:
         raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu in {f}")
     if ours and f is aten.equal.default and len(ours) < 2:
         raise RuntimeError("Expected all tensors to be on the same device, but found cuda:0 and cpu in equal")
@@ -88,23 +88,25 @@ def _check(f: Callable, args: tuple, kwargs: dict, where: torch.device) -> None:
 
 
 def _run(f: Callable, args: tuple, kwargs: dict) -> Any:
-    given = kwargs.get("device")
     leaves = tree_leaves((args, kwargs))
+    given = next((x for x in leaves if isinstance(x, torch.device)), None)
     ours = {id(x.inner): x for x in leaves if isinstance(x, OnCUDA)}
     where = torch.device(given) if given is not None else CUDA if ours else CPU
-    if f is aten.copy_.default:  # the result is the target
-        where = CUDA if isinstance(args[0], OnCUDA) else CPU
+    if f.overloadpacket is aten.copy_ or f is aten.to.other:  # where the target is, or the model
+        where = args[f is aten.to.other].device
     _check(f, args, kwargs, where)
     plain_args, plain_kwargs = tree_map(_inner, (args, kwargs))
-    same = [id(x) for x in leaves if isinstance(x, Tensor) and not isinstance(x, OnCUDA)]
+    plain = [id(x) for x in leaves if isinstance(x, Tensor) and not isinstance(x, OnCUDA)]
     out = f(*plain_args, **plain_kwargs)
-    if f is aten._to_copy.default and where.type == "cpu":
+    if where.type == "cpu":
         return out
 
     def wrapped(x: Any) -> Any:
-        if not isinstance(x, Tensor) or isinstance(x, OnCUDA) or where.type == "cpu" or id(x) in same:
+        if not isinstance(x, Tensor) or isinstance(x, OnCUDA):
             return x
-        return ours.get(id(x)) if id(x) in ours else OnCUDA(x)
+        if id(x) in ours:
+            return ours[id(x)]
+        return OnCUDA(x.clone() if id(x) in plain else x)  # what comes over is a copy
 
     return tree_map(wrapped, out)
 

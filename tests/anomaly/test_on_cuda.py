@@ -46,6 +46,8 @@ def test_the_pretended_gpu_refuses_what_cuda_refuses() -> None:
             numbers()
     with pytest.raises(RuntimeError, match="generator"):
         torch.rand(3, device="cuda", generator=torch.Generator())
+    with torch.inference_mode():  # where torch asks for `to` in one piece
+        assert (torch.ones(2).to("cuda").device, x.to(y).device.type) == (CUDA, "cpu")
     assert y.copy_(x).device.type == "cpu"
     assert torch.equal(y, x.cpu())
 
