@@ -3,7 +3,8 @@
     python -m experiments.detectors --out book/results/detectors.json
 
 Both protocols, damage at a spot ("local") and faults of the whole ("global"); 0 shots are words alone.  A fusion adds
-a share of WinCLIP's score to that of nearest patches.  What `gadkit.anomaly.detectors.default` names was settled here.
+a share of WinCLIP's score to that of nearest patches or of a plane; "whole" is the image vector's distance from the
+nearest good one.  What `gadkit.anomaly.detectors.default` names was settled here.
 
 Book: anomaly/thresholds
 """
@@ -30,6 +31,12 @@ from gadkit.protocols import Backbone
 
 SHOTS = (1, 4, 16)
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of WinCLIP's score in a fusion
+TRIED: dict[str, tuple[str, dict[str, Any]]] = {  # what is built on the real eyes: a detector's name, and its arguments
+    "patch-knn": ("patch-knn", {}),
+    "patch-knn, 8 turns": ("patch-knn", {"turns": 8}),
+    "subspace": ("subspace", {}),
+}
+FUSED = ("patch-knn", "subspace")
 
 
 def scores(eyes: Mapping[str, Backbone], category: str, seed: int, regime: str, size: int = 96) -> Iterator[tuple]:
@@ -40,8 +47,11 @@ def scores(eyes: Mapping[str, Backbone], category: str, seed: int, regime: str, 
     images = torch.cat([local.images, wrong])
     is_global = torch.arange(len(images)) >= len(local.images)
     bad = torch.cat([local.labels, torch.ones(len(wrong), dtype=torch.bool)])
-    models = {name: build(name, eyes[name], local.object_name) for name in eyes}
+    models = {label: build(name, eyes["patch-knn"], **options) for label, (name, options) in TRIED.items()}
+    models["winclip"] = build("winclip", eyes["winclip"], local.object_name)
+    whole = build("knn", eyes["patch-knn"])
     encoded = {name: model.encode(images) for name, model in models.items()}
+    vectors = whole.encode(images)
 
     def by_protocol(name: str, shots: int, found: Float[Tensor, "b"]) -> Iterator[tuple]:
         for protocol, rows in (("local", ~is_global), ("global", is_global | ~bad)):
@@ -53,9 +63,13 @@ def scores(eyes: Mapping[str, Backbone], category: str, seed: int, regime: str, 
         found = {name: model.fit(local.references[:k]).score(encoded[name]).scores for name, model in models.items()}
         for name, values in found.items():
             yield from by_protocol(name, k, values)
+        far = whole.fit(local.references[:k]).score(vectors).scores
+        for name in FUSED:
+            for share in SHARES:
+                yield from by_protocol(f"{name} + {share:g} words", k, found[name] + share * words)
+                yield from by_protocol(f"{name} + {share:g} winclip", k, found[name] + share * found["winclip"])
         for share in SHARES:
-            yield from by_protocol(f"patch-knn + {share:g} words", k, found["patch-knn"] + share * words)
-            yield from by_protocol(f"patch-knn + {share:g} winclip", k, found["patch-knn"] + share * found["winclip"])
+            yield from by_protocol(f"subspace + {share:g} whole", k, found["subspace"] + share * far)
 
 
 def key(row: Mapping[str, Any]) -> tuple:

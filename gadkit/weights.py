@@ -195,3 +195,15 @@ def write(state: Mapping[str, "torch.Tensor"], path: Path, about: Mapping[str, s
     half = {k: (v.detach().half() if v.is_floating_point() else v).cpu().contiguous() for k, v in state.items()}
     with replacing(path) as part:
         save_file(half, part, dict(about))
+
+
+def write_heads(heads: Mapping[str, "torch.Tensor"], name: str, out: Path, facts: Mapping[str, Any]) -> Path:
+    """Write the trained part of a detector, with `facts` on how and where it was made, into the folder `out`.
+
+    Returns the path, `out/NAME.safetensors`.  Raises OSError as writing does.
+    """
+    from gadkit import files, runtime
+
+    path = Path(out) / f"{name}.safetensors"
+    write(heads, path, {"detector": name, "facts": json.dumps(dict(facts) | files.provenance(runtime.device()))})
+    return path

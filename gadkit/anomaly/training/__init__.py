@@ -9,14 +9,9 @@ Book: anomaly/measuring
 """
 
 import importlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from gadkit import files, runtime, weights
+from gadkit import files
 from gadkit.anomaly.detectors import DETECTORS
 from gadkit.checks import one_of
 
@@ -31,11 +26,3 @@ def train(name: str, out: Path | str, seed: int = 0, steps: int | None = None, b
     files.writable(Path(out), "out")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     return module.train(Path(out), seed=seed, steps=steps, backbone=backbone or DETECTORS[name].backbone)
-
-
-def save(heads: Mapping[str, Tensor], name: str, out: Path, facts: Mapping[str, Any]) -> Path:
-    """Write a trained part, with `facts` on how it was made and where, into the folder `out`; the path of the file."""
-    path = Path(out) / f"{name}.safetensors"
-    about = {"detector": name, "facts": json.dumps(dict(facts) | files.provenance(runtime.device()))}
-    weights.write(heads, path, about)
-    return path

@@ -20,8 +20,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gadkit import runtime, zoo
-from gadkit.anomaly import training
+from gadkit import runtime, weights, zoo
 from gadkit.anomaly.detectors.made_up import Network, layers_of, seen
 from gadkit.factory.pairs import PairPool
 from gadkit.files import replacing
@@ -45,7 +44,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, backbone: str = zo
     network = learn(kept, seed, steps, device)
     heads = {name: value.half() for name, value in network.state_dict().items()}
     facts = {"backbone": backbone, "seed": seed, "steps": steps, "pairs": sum(len(some["masks"]) for some in kept)}
-    path = training.save(heads, "made-up", out, facts)
+    path = weights.write_heads(heads, "made-up", out, facts)
     shutil.rmtree(folder)
     return path
 
