@@ -25,7 +25,8 @@ ROWS = ("WinCLIP+", "without words", "and words: InCTRL")
 TEXT = """# Model card: inctrl
 
 The trained part of InCTRL on the eyes of [clip](clip.md): an adapter for image vectors, and two heads that
-turn residuals against a few normal images into a score. A teaching model; measure it before you rely on it. Licence: MIT.
+turn residuals against a few normal images into a score. A teaching model; measure it before you rely on it.
+Licence: MIT.
 
 ## What it is
 
@@ -36,15 +37,15 @@ precision. The names of the tensors are those of the authors' code. It fits `cli
 ## What it was taught
 
 {products} products of the factory's 27 seen categories, two of each, with 12 normal photographs and at most one of
-each kind of defect: {images:,} images of 96 pixels. The eleven kinds of defect are the same in all splits, and `clip` was trained
-on the seen categories as well. No product of it is shown anywhere else.
+each kind of defect: {images:,} images of 96 pixels. The eleven kinds of defect are the same in all splits, and
+`clip` was trained on the seen categories as well. No product of it is shown anywhere else.
 
 ## Recipe
 
-`gadkit train inctrl`: AdamW, learning rate 1e-3, {steps} steps of 8 normal and 8 anomalous queries with 2, 4 or 8 normal
-images each; a focal loss on the score and one on the reference head, both as published (probabilities taken for logits).
-Seed {seed}. About 80 seconds of one processor, nearly all of them to encode the images once. The number of steps and the
-form of the loss were settled on development.
+`gadkit train inctrl`: AdamW, learning rate 1e-3, {steps} steps of 8 normal and 8 anomalous queries with 2, 4 or 8
+normal images each; a focal loss on the score and one on the reference head, both as published (probabilities taken for
+logits). Seed {seed}. About 80 seconds of one processor, nearly all of them to encode the images once. The number of
+steps and the form of the loss were settled on development.
 
 ## Measured
 

@@ -107,6 +107,7 @@ def test_compared_once_is_compared_every_time(clip: OpenCLIP, photograph: tuple[
     good, bad = photograph
     detector = InCTRL(clip, "gear", untrained(25, 128))
     one = compared(detector, "gear", good, bad)
+    assert detector.shots == 0, "it is left as it was"
     assert one.normal == 4
     found = detector.fit(good[[0, 3]]).intermediates(torch.cat([good, bad]))
     near = one.distances[:, [0, 3]].amin(1).unflatten(2, (5, 5))

@@ -7,6 +7,7 @@ Source: Zhu and Pang, InCTRL, CVPR 2024, section 3 and the authors' code (loss, 
 Book: anomaly/inctrl
 """
 
+import copy
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def photographs(
 @torch.no_grad()
 def compared(detector: InCTRL, category: str, good: UInt8[Tensor, "r 3 s s"], bad: UInt8[Tensor, "q 3 s s"]) -> Product:
     """Images of one product, each compared with every normal one by an InCTRL for it, whatever its heads."""
-    detector.fit(good[:1])  # for the words
+    detector = copy.copy(detector).fit(good[:1])  # for the words
     features = detector.encode(torch.cat([good, bad])).features
     layers = [features[f"patches/{i}"] for i in detector.layers]  # (q, n, e) each
     pairs = [apart(x, x[: len(good)]) for x in layers]
