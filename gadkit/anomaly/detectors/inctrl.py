@@ -34,7 +34,8 @@ FAR = (0.1, 0.5)  # of (1 - cos) / 2: good parts stay below; at 0.5 nothing is s
 
 
 def paper_layers(depth: int) -> tuple[int, ...]:
-    """The paper's blocks, the 7th, 9th and 11th of 12, in a tower of another depth; counted from 0, no block twice."""
+    """The paper's blocks, the 7th, 9th and 11th of 12, scaled to another depth and counted from 0; no block twice."""
+    whole("depth", depth)
     return tuple(sorted({max(1, int(depth * block / 12 + 0.5)) - 1 for block in (7, 9, 11)}))
 
 
@@ -149,9 +150,8 @@ class InCTRL(Base):
         among the terms there is none.  Raises as `score` does.
         """
         self._check_fitted()
-        if isinstance(images, Encoded):
-            self._check_encoded(images)
         encoded = images if isinstance(images, Encoded) else self.encode(images)
+        self._check_encoded(encoded)
         starts = range(0, len(encoded), self._group())
         parts = [self._parts(self._moved(encoded[i : i + self._group()])) for i in starts]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -277,11 +277,11 @@ def _layers(layers: Any, depth: int) -> tuple[int, ...]:
 
 def _built(heads: Any, backbone: OpenCLIP) -> tuple[ResidualHeads, dict[str, Tensor]]:
     """The heads, frozen, and their tensors by name; of a published checkpoint only what is used."""
-    if not isinstance(heads, Mapping) or not all(isinstance(value, Tensor) for value in heads.values()):
+    if not isinstance(heads, Mapping) or not all(isinstance(x, Tensor) for x in heads.values()):
         raise ValueError(f'heads: expected tensors by name, such as zoo.load("inctrl"), got {describe(heads)}')
     rows, columns = backbone.grid
     net = ResidualHeads(rows * columns, backbone.embed_dim)
-    own = {name.removeprefix("model_state."): value for name, value in heads.items()}
+    own = {str(name).removeprefix("model_state."): value for name, value in heads.items()}
     used = {name: value for name, value in own.items() if name.startswith(PARTS)}
     used = {name: v for name, v in used.items() if ".bn1." not in name and not name.endswith("num_batches_tracked")}
     kept = {name: check_finite(v, f"heads: {name}").to(backbone.device, torch.float32) for name, v in used.items()}

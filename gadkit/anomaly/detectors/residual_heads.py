@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gadkit.checks import whole
+
 TERMS = ("reference", "text")  # that can be added to the residual map
 PARTS = ("adapter.", "diff_head.", "diff_head_ref.")  # how the names of the trained part begin
 
@@ -34,10 +36,14 @@ class Head(nn.Module):
 
 
 class ResidualHeads(nn.Module):
-    """Adapter, reference head and holistic head for maps of `patches` residuals and image vectors of `width`."""
+    """Adapter, reference head and holistic head for maps of `patches` residuals and image vectors of `width`.
+
+    Raises ValueError for no patches and a width below 4.
+    """
 
     def __init__(self, patches: int, width: int) -> None:
         super().__init__()
+        whole("patches", patches), whole("width", width, 4)
         narrow = width // 4
         layers = nn.Linear(width, narrow, bias=False), nn.ReLU(), nn.Linear(narrow, width, bias=False), nn.ReLU()
         self.adapter = nn.ModuleDict({"fc": nn.Sequential(*layers)})
