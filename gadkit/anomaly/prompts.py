@@ -85,3 +85,8 @@ WINCLIP = PromptEnsemble(
         "a photo of a {} for anomaly detection.",
     ),
 )
+
+# InCTRL's code asks so about the classes of CIFAR-10, where what is anomalous is another thing, not a damaged one
+PRESENCE = PromptEnsemble(
+    normal=("of {}",), anomalous=("without {}",), templates=("a photo {} for anomaly detection.",)
+)

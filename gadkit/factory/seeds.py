@@ -6,6 +6,7 @@
 | `FIRST_FILM`, 2^38 | films to learn from (`films.motion`) |
 | `FIRST_POOL`, 2^39 | unlabelled pools, and the same with geometry (`pool`, `geometry`): at most 2^36 in all |
 | `FIRST_COLLECTION`, 2^39 + 2^37 | the collection of the curation experiment |
+| `FIRST_LESSON`, 2^39 + 2^38 | products with a few normal photographs each, for heads that learn to compare |
 | `FIRST_TEST`, 2^40 | test sets, films to be tested on, the evaluation protocol |
 
 Book: intro/factory
@@ -16,4 +17,5 @@ FIRST_POOL = 1 << 39
 POOLS = 1 << 12  # pools that differ by their seed
 POOL_SIZE = 1 << 24  # photographs a pool may hold
 FIRST_COLLECTION = FIRST_POOL + (1 << 37)
+FIRST_LESSON = FIRST_POOL + (1 << 38)
 FIRST_TEST = 1 << 40  # training stays below

@@ -95,6 +95,13 @@ ROWS: tuple[Row, ...] = (
     _random("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
     Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, "ImageNet-1k, then the factory and its captions"), PUBLISHED, True),
     Row("clip-scratch", (IMAGE, TEXT), _clip("clip-scratch", 5.1, "the factory and its captions"), PUBLISHED, True),
+    Row(
+        "inctrl",
+        (HEADS,),
+        Weights("gadkit", "inctrl", "MIT", 0.1, "inctrl.md", "the factory, through clip", "heads"),
+        "its authors' checkpoints lie on Google Drive; one that was fetched can be given as the file of heads",
+        True,
+    ),
     # the published ones, but for DINOv2, learnt from ImageNet-1k alone, so that the method is what differs
     _own(
         "simclr",

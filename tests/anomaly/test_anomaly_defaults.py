@@ -12,6 +12,7 @@ from gadkit.anomaly.detectors import (
     build,
     colour,
     default,
+    inctrl,
     knn,
     musc,
     patches,
@@ -64,6 +65,18 @@ DEFAULTS = [  # with where they come from
         },
     ),
     (
+        inctrl.InCTRL,
+        {
+            "prompts": WINCLIP,
+            "temperature": 0.01,  # CLIP's own, as in the published code
+            "terms": ("reference", "text"),
+            "pairing": "correct",
+            "resize": "squash",
+            "precision": "float32",
+            "chunk": openclip.CHUNK,
+        },
+    ),
+    (
         DetectorSpec,
         {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip"}
         | dict.fromkeys(("object_name", "bank", "heads", "pixels"), False),
@@ -79,7 +92,7 @@ def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaul
 
 def test_what_the_table_says() -> None:
     reads = {name: row.object_name for name, row in DETECTORS.items()}
-    assert [name for name, reader in reads.items() if reader] == ["winclip"]
+    assert [name for name, reader in reads.items() if reader] == ["winclip", "inctrl"]
     others = {name: row.backbone for name, row in DETECTORS.items() if not reads[name]}
     assert {name for name, backbone in others.items() if backbone != "efficientnet-lite0"} == {"colour"}
     assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
@@ -89,7 +102,7 @@ def test_what_the_table_says() -> None:
     assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
 
 
-@pytest.mark.parametrize("kind", [knn.KNN, knn.PatchKNN, winclip.WinCLIP])
+@pytest.mark.parametrize("kind", [knn.KNN, knn.PatchKNN, winclip.WinCLIP, inctrl.InCTRL])
 def test_files_of_detectors_have_a_version(kind: type[base.Base]) -> None:
     """Saved states stay readable: whatever changes their layout raises the number, here too."""
     assert kind.version == (2 if kind is knn.PatchKNN else 1)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from blank_heads import blank
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -44,7 +45,10 @@ def made_up(backbone: OpenCLIP) -> dict[str, Tensor]:
         return Network([32], math.prod(backbone.grid)).state_dict()
 
 
-HEADS_OF = {"made-up": made_up}  # trained parts that fit the small backbone
+HEADS_OF = {
+    "made-up": made_up,
+    "inctrl": lambda _: blank("inctrl")["heads"],
+}  # trained parts that fit the small backbone
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +279,10 @@ def test_a_saved_detector_comes_back_bit_for_bit(make: Make, pictures: Tensor, n
     [
         ("winclip", {"scales": (2,), "temperature": 0.01, "fusion": "harmonic", "patch_layer": 0, "resize": "pil"}),
         ("winclip", {"scales": (), "text_pooling": "normalised"}),
+        (
+            "inctrl",
+            {"layers": (0, 1), "temperature": 0.07, "terms": ("text",), "pairing": "reference", "resize": "crop"},
+        ),
         ("patch-knn", {"layers": (0, 1), "k": 2, "thin": 0.5, "turns": 2, "top": 0.1}),
         ("knn", {"k": 3}),
     ],
@@ -282,7 +290,7 @@ def test_a_saved_detector_comes_back_bit_for_bit(make: Make, pictures: Tensor, n
 def test_hyper_parameters_come_back_too(make: Make, pictures: Tensor, name: str, parameters: dict) -> None:
     from gadkit.anomaly.prompts import PromptEnsemble
 
-    if name == "winclip":
+    if DETECTORS[name].object_name:
         parameters = parameters | {"prompts": PromptEnsemble(("good {}",), ("bad {}", "{} with holes"), ("a {}.",))}
     detector = make(name, **parameters).fit(pictures[:4])
     other = make(name).fit(pictures[4:]).load_state(through_files(detector.state()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from blank_heads import blank
 from safetensors.torch import load, save, save_file
 from torch import Tensor
 
@@ -56,7 +57,7 @@ def kept(backbone: OpenCLIP, pictures: Tensor, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_everything_comes_back(backbone: OpenCLIP, pictures: Tensor, tmp_path: Path, name: str, tiled: bool) -> None:
     def make() -> Detector:
-        detector = build(name, backbone, "nut")
+        detector = build(name, backbone, "nut", **blank(name))
         return Tiled(detector, 45) if tiled else detector
 
     detector, facts, path = make().fit(pictures[:3]), fitting(name), tmp_path / "nut.gad"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from blank_heads import blank
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load, save
@@ -66,7 +67,7 @@ def test_weights_add_up_to_1_at_every_pixel_and_fall_to_the_edges(size: int, mor
 @every
 def test_an_image_of_one_tile_is_scored_as_without(backbone: OpenCLIP, pictures: Tensor, name: str) -> None:
     images = pictures[:, :, :SIDE, :SIDE]
-    plain, tiled = (build(name, backbone, "nut") for _ in range(2))
+    plain, tiled = (build(name, backbone, "nut", **blank(name)) for _ in range(2))
     tiled = Tiled(tiled)
     assert isinstance(tiled, Detector)
     same(tiled.fit(images[:3]).score(images[3:]), plain.fit(images[:3]).score(images[3:]))
@@ -97,7 +98,7 @@ def test_maps_are_blended_and_the_score_is_the_highest(backbone: OpenCLIP, pictu
 def test_it_keeps_the_promises_of_the_detector_inside(backbone: OpenCLIP, pictures: Tensor, name: str) -> None:
     row = DETECTORS[name]
     for normal in [None] * bool(row.zero_shot) + [pictures[:3]]:
-        tiled = Tiled(build(name, backbone, "nut"), 44)
+        tiled = Tiled(build(name, backbone, "nut", **blank(name)), 44)
         assert tiled.fit(normal) is tiled
         assert tiled.shots == (0 if normal is None else 3)
         result = tiled.score(pictures[3:])
@@ -109,7 +110,7 @@ def test_it_keeps_the_promises_of_the_detector_inside(backbone: OpenCLIP, pictur
         state = tiled.state()
         words = json.loads(json.dumps({"d": state.detector, "v": state.version, "p": state.parameters}))
         again = DetectorState(words["d"], words["v"], words["p"], load(save(dict(state.tensors))))
-        other = Tiled(build(name, backbone, "nut")).load_state(again)
+        other = Tiled(build(name, backbone, "nut", **blank(name))).load_state(again)
         assert (other.size, other.overlap, other.shots) == (44, 0.25, tiled.shots)
         same(other.score(pictures[3:]), result, 0)
 
@@ -118,7 +119,7 @@ def test_it_keeps_the_promises_of_the_detector_inside(backbone: OpenCLIP, pictur
 def test_all_tiles_of_a_part_are_left_out_together(
     backbone: OpenCLIP, pictures: Tensor, name: str, parameters: dict
 ) -> None:
-    make = lambda: Tiled(build(name, backbone, "nut", **parameters))  # noqa: E731
+    make = lambda: Tiled(build(name, backbone, "nut", **blank(name) | parameters))  # noqa: E731
     tiled = make().fit(pictures[:3])
     found = list(tiled.leave_one_out(pictures[:3]))
     assert len(found) == 3

@@ -17,6 +17,7 @@ from torch import nn
 from gadkit import factory, zoo
 from gadkit.anomaly.benchmark import Result, factory_cases
 from gadkit.anomaly.detectors.knn import KNN, PatchKNN
+from gadkit.anomaly.detectors.residual_heads import untrained
 from gadkit.anomaly.detectors.winclip import WinCLIP
 from gadkit.backbones import Encoder, Timm
 from gadkit.backbones.timm_models import TINY
@@ -186,6 +187,16 @@ CALLS: dict[str, Arguments] = {
     "promised": lambda: {"scores": torch.rand(4), "line": 0.5, "confidence": 0.9},
     "doubts": lambda: {"scores": torch.rand(20), "line": 0.5},
     "detectors.build": lambda: {"name": "knn", "backbone": encoder(), "object_name": "nut", "k": 1},
+    "InCTRL": lambda: {
+        "backbone": clip(),
+        "object_name": "nut",
+        "heads": untrained(196, 128),
+        "temperature": 0.1,
+        "terms": ("text",),
+        "pairing": "reference",
+    },
+    "paper_layers": lambda: {"depth": 6},
+    "ResidualHeads": lambda: {"patches": 9, "width": 8},
     "WinCLIP": lambda: {"backbone": clip(), "object_name": "nut"},
     "AnomalyResult": lambda: {"maps": torch.rand(2, 4, 4), "scores": torch.rand(2)},
     # backbones

@@ -99,6 +99,13 @@ DETECTORS = {
         backbone="random",
         pixels=True,
     ),
+    "inctrl": DetectorSpec(
+        *("inctrl", "InCTRL"),
+        "compares with good parts and with words, weighed by heads that learnt from other products",
+        few_shot="InCTRL",
+        object_name=True,
+        heads=True,
+    ),
 }
 
 

@@ -55,7 +55,7 @@ def leaving_out(normal: Any, first: int, last: int) -> Iterator[UInt8[Tensor, "b
             yield batch[kept]
 
 
-def without(bank: Float[Tensor, "m e"], first: int, last: int, count: int) -> Float[Tensor, "n e"]:
+def without(bank: Float[Tensor, "m *e"], first: int, last: int, count: int) -> Float[Tensor, "n *e"]:
     """A memory bank of `count` images with equally many rows, without the rows of images `first` to before `last`."""
     rows = len(bank) // count
     return torch.cat([bank[: first * rows], bank[last * rows :]])
