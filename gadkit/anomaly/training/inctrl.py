@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from gadkit import factory, runtime, zoo
-from gadkit.anomaly import training
+from gadkit import factory, runtime, weights, zoo
 from gadkit.anomaly.detectors.inctrl import InCTRL
 from gadkit.anomaly.detectors.residual_heads import TERMS, ResidualHeads, untrained
 from gadkit.backbones import OpenCLIP
@@ -166,4 +165,4 @@ def train(out: Path, seed: int = 0, steps: int | None = None, backbone: str = "c
     held = products(clip, factory.split("seen"))
     images = sum(len(one.vectors) for one in held)
     facts = {"backbone": backbone, "seed": seed, "steps": count, "products": len(held), "images": images}
-    return training.save(learn(held, count, seed), "inctrl", out, facts)
+    return weights.write_heads(learn(held, count, seed), "inctrl", out, facts)
