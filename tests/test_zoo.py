@@ -55,9 +55,11 @@ def test_what_is_published_where() -> None:
         "swin": ("timm/swin_base_patch4_window7_224.ms_in1k", 353.0),
         "efficientnet-lite0": ("timm/tf_efficientnet_lite0.in1k", 18.8),
         "minilm": ("sentence-transformers/all-MiniLM-L6-v2", 90.9),
+        "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
     }
     assert {source.trained_on for source in found.values()} == {
-        *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences")
+        *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences"),
+        "400 million pictures with texts from the web",
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
     assert found["mae"].card == "https://huggingface.co/timm/vit_base_patch16_224.mae"
@@ -66,7 +68,7 @@ def test_what_is_published_where() -> None:
 def test_names_can_be_listed_by_what_they_give_and_where_they_are() -> None:
     assert zoo.list() == tuple(row.name for row in ROWS)
     assert len(set(zoo.list())) == len(ROWS)
-    assert zoo.list(gives=TEXT) == ("clip-random", "clip", "clip-scratch", "minilm")
+    assert zoo.list(gives=TEXT) == ("clip-random", "clip", "clip-scratch", "clip-large", "minilm")
     assert zoo.list(gives=METHOD) == tuple(methods.TRAININGS)
     assert zoo.list(gives=METHOD, preset="paper") == (
         *("simclr", "mocov3", "swav", "dino", "dinov2", "mae"),

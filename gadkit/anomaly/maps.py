@@ -5,13 +5,14 @@ Book: anomaly/winclip, anomaly/parity
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gadkit.checks import check_finite, checked
+from gadkit.checks import check_finite, checked, share
 from gadkit.runtime import chunks
 from gadkit.search.neighbors import can_fuse
 
@@ -70,6 +71,41 @@ def upsample(maps: Float[Tensor, "b r c"], size: tuple[int, int]) -> Float[Tenso
     if not maps.numel():
         raise ValueError(f"maps: expected at least one pixel, got shape {tuple(maps.shape)}")
     return F.interpolate(check_finite(maps, "maps")[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+@checked
+def smooth_upsample(maps: Float[Tensor, "b r c"], size: tuple[int, int], sigma: float) -> Float[Tensor, "b h w"]:
+    """`upsample`, and then a Gaussian of `sigma`, a share of the map's side, as `scipy.ndimage.gaussian_filter` has it.
+
+    Both are linear and separable, so each is one small matrix an axis; 0 leaves the Gaussian out.  Raises ValueError as
+    `upsample` does, and for a `sigma` below 0 or above 1.
+    """
+    share("sigma", sigma, zero=True)
+    if min(size) < 1 or not maps.numel() or not sigma:
+        return upsample(maps, size)
+    check_finite(maps, "maps")
+    rows, columns = (_blurred(n, length, sigma).to(maps) for n, length in zip(maps.shape[1:], size, strict=True))
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=32)
+def _blurred(cells: int, pixels: int, sigma: float) -> Float[Tensor, "pixels cells"]:
+    """What each pixel of a line takes of each cell: interpolation, then the Gaussian, four deviations wide."""
+    line = F.interpolate(torch.eye(cells, dtype=torch.double)[None], pixels, mode="linear", align_corners=False)[0]
+    reach = int(4 * sigma * pixels + 0.5)
+    offsets = torch.arange(-reach, reach + 1)
+    kernel = (-0.5 * (offsets / (sigma * pixels)).double() ** 2).exp()
+    at = (torch.arange(pixels)[:, None] + offsets) % (2 * pixels)  # the line and its mirror image, over and over
+    at = torch.where(at < pixels, at, 2 * pixels - 1 - at)
+    blur = torch.zeros(pixels, pixels, dtype=torch.double)
+    blur.scatter_add_(1, at, (kernel / kernel.sum()).expand(pixels, -1))
+    return blur @ line.T
+
+
+@checked
+def probability(vectors: Float[Tensor, "*b d"], pair: Float[Tensor, "2 d"], temperature: float) -> Float[Tensor, "*b"]:
+    """Of the second against the first of two vectors, by a softmax over cosines; all are unit vectors."""
+    return (vectors @ pair.T / temperature).softmax(dim=-1)[..., 1]
 
 
 @checked

@@ -7,10 +7,13 @@ Source: Ilharco et al., OpenCLIP, 2021; Jeong et al., WinCLIP, CVPR 2023, sectio
 Book: anomaly/winclip, anomaly/parity
 """
 
+import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -41,6 +44,30 @@ def embed(visual: nn.Module, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, 
     x = visual.conv1(images).flatten(2).transpose(1, 2)  # (b, n, width)
     x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
     return x + visual.positional_embedding.to(x.dtype)
+
+
+def reads(text: nn.Module) -> bool:
+    """Whether a text tower is causal and gives what stands at the end token, as that of the first CLIP does."""
+    plain = getattr(text, "cls_emb", None) is None and not getattr(text, "use_pad_mask", False)
+    return _pool(text) in ("argmax", "eos") and getattr(text, "attn_mask", None) is not None and plain
+
+
+def ends(text: nn.Module, tokens: Int[Tensor, "n t"]) -> Int[Tensor, "n"]:
+    """Where the end tokens stand, for a text tower that `reads`."""
+    eos = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
+    return tokens.argmax(1) if _pool(text) == "argmax" else (tokens == eos).int().argmax(1)
+
+
+def _pool(text: nn.Module) -> str | None:
+    return getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+
+
+def pooled(text: nn.Module, x: Float[Tensor, "n t width"], at: Int[Tensor, "n"]) -> Float[Tensor, "n d"]:
+    """Text vectors from the last block's tokens: LayerNorm is per token, so only those at the ends pass it."""
+    x = text.ln_final(x[torch.arange(len(x), device=x.device), at])
+    if text.text_projection is None:
+        return x
+    return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection
 
 
 class OpenCLIP:
@@ -77,6 +104,11 @@ class OpenCLIP:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.model.visual.positional_embedding.device
+
+    @property
+    def text(self) -> nn.Module:
+        """The text tower: a CustomTextCLIP keeps it apart."""
+        return getattr(self.model, "text", self.model)
 
     def tower(self, precision: str = "float32") -> Tower:
         """The frozen image tower at today's weights; rebuilt when a weight changed, or may have."""
@@ -173,21 +205,35 @@ class OpenCLIP:
 
     def encode_token_ids(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """`encode_text` from token ids on, open to gradients: what training calls."""
-        text = getattr(self.model, "text", self.model)  # a CustomTextCLIP keeps its tower apart
-        pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
-        causal = getattr(text, "attn_mask", None) is not None
-        plain = getattr(text, "cls_emb", None) is None and not getattr(text, "use_pad_mask", False)
-        if pool not in ("argmax", "eos") or not causal or not plain:
+        if not reads(text := self.text):
             return self.model.encode_text(tokens)
-        eos = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
-        ends = tokens.argmax(1) if pool == "argmax" else (tokens == eos).int().argmax(1)  # (n,)
-        length = int(ends.max()) + 1
+        at = ends(text, tokens)
+        length = int(at.max()) + 1
         x = text.token_embedding(tokens[:, :length]) + text.positional_embedding[:length]
-        x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
-        x = text.ln_final(x[torch.arange(len(x), device=x.device), ends])  # LayerNorm is per token: only the end's
-        if text.text_projection is None:
-            return x
-        return text.text_projection(x) if isinstance(text.text_projection, nn.Linear) else x @ text.text_projection
+        return pooled(text, text.transformer(x, attn_mask=text.attn_mask[:length, :length]), at)
+
+    def at(self, image_size: int) -> "OpenCLIP":
+        """The same network for images of another size, with which it shares its weights.
+
+        The positions of patches are interpolated, bilinearly and without antialiasing, as AnomalyCLIP does.  Raises
+        ValueError for a size below two patches or with a remainder, and for a preprocessing of the caller's own.
+        """
+        side, step = whole("image_size", image_size, 2 * self.patch_size), self.patch_size
+        if side == self.image_size:
+            return self
+        if side % step or not isinstance(self.preprocess, Preprocess):
+            raise ValueError(
+                f"image_size: expected whole patches of {step} pixels and gadkit's preprocessing, got {side} and "
+                f"{describe(self.preprocess)}"
+            )
+        model = copy.deepcopy(self.model, {id(p): p for p in (*self.model.parameters(), *self.model.buffers())})
+        visual, grid = model.visual, (side // step,) * 2
+        held = visual.positional_embedding.detach()
+        square = held[1:].T.unflatten(1, self.grid)[None]  # (1, width, rows, columns)
+        new = F.interpolate(square, grid, mode="bilinear", align_corners=False)[0].flatten(1).T  # (n, width)
+        visual.positional_embedding = nn.Parameter(torch.cat([held[:1], new]))
+        visual.image_size, visual.grid_size = (side, side), grid
+        return OpenCLIP(model, self.tokenizer, replace(self.preprocess, size=side))
 
 
 def load(
@@ -195,8 +241,9 @@ def load(
 ) -> OpenCLIP:
     """Published weights by open_clip's own call, from `file`, the cache or the network.
 
-    The row's id is open_clip's architecture and tag.  Raises `WeightsUnavailable` for weights that are neither cached
-    nor reachable, FileNotFoundError for a `file` that is not there.
+    The row's id is open_clip's architecture and tag; its option `image_size` stands for images of another size.  Raises
+    `WeightsUnavailable` for weights that are neither cached nor reachable, FileNotFoundError for a `file` that is not
+    there.
     """
     with private.without_compiler():
         import open_clip
@@ -212,4 +259,5 @@ def load(
         repository = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].strip("/")
         missing = f"open_clip_model.safetensors of {repository}"
         raise weights.unavailable(source, missing) from error
-    return OpenCLIP(model, open_clip.get_tokenizer(architecture))
+    found = OpenCLIP(model, open_clip.get_tokenizer(architecture))
+    return found.at(source.options.get("image_size", found.image_size))

@@ -53,6 +53,11 @@ def _clip(name: str, size: float, trained_on: str) -> Weights:
     return Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, "tiny-clip")
 
 
+def _heads(name: str, size: float, paper: str) -> Row:
+    """The trained part of a detector, as `gadkit train NAME` made it."""
+    return Row(name, (HEADS,), Weights("gadkit", name, "MIT", size, f"{name}.md", "the factory", "heads"), paper, True)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -101,6 +106,16 @@ ROWS: tuple[Row, ...] = (
         Weights("gadkit", "inctrl", "MIT", 0.1, "inctrl.md", "the factory, through clip", "heads"),
         "its authors' checkpoints lie on Google Drive; one that was fetched can be given as the file of heads",
         True,
+    ),
+    Row(  # AnomalyCLIP's, with images of 518 pixels
+        "clip-large",
+        (IMAGE, TEXT),
+        "1.7 GB do not fit into a package",
+        Weights(
+            *("open_clip", "ViT-L-14-336-quickgelu/openai", "MIT (OpenAI)", None),
+            *("https://github.com/openai/CLIP", "400 million pictures with texts from the web", "open_clip"),
+            {"image_size": 518},
+        ),
     ),
     # the published ones, but for DINOv2, learnt from ImageNet-1k alone, so that the method is what differs
     _own(
@@ -187,4 +202,6 @@ ROWS: tuple[Row, ...] = (
         "package, and its adapters lie within other eyes (RADIO, DINOv2, CLIP, SigLIP 2)",
         trains=True,
     ),
+    _heads("anomalyclip", 0.003, "https://github.com/zqhang/AnomalyCLIP has files for --heads, for clip-large"),
+    _heads("uniadet", 0.005, "its authors have published none"),
 )

@@ -2,9 +2,20 @@
 
 from typing import Any
 
+import torch
+
 from gadkit.anomaly.detectors import residual_heads
 
 
 def blank(name: str) -> dict[str, Any]:
-    """What `build` needs for a detector of that name beside the CLIP of 5 x 5 patches and vectors of 128 numbers."""
-    return {"heads": residual_heads.untrained(25, 128)} if name == "inctrl" else {}
+    """What `build` needs for a detector of that name beside the CLIP of 5 x 5 patches and vectors of 128 numbers.
+
+    Its text tower is 128 wide and has one block, and its patches are 32 wide.
+    """
+    draw = torch.Generator().manual_seed(0)
+    heads = {
+        "inctrl": lambda: residual_heads.untrained(25, 128),
+        "anomalyclip": lambda: {side: torch.randn(4, 128, generator=draw) for side in ("normal", "anomalous")},
+        "uniadet": lambda: {part: torch.randn(2, 32, generator=draw) for part in ("patch.0", "image.0")},
+    }
+    return {"heads": heads[name]()} if name in heads else {}

@@ -8,6 +8,7 @@ from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
 from gadkit.anomaly.detectors import (
     DETECTORS,
     DetectorSpec,
+    anomalyclip,
     base,
     build,
     colour,
@@ -17,6 +18,7 @@ from gadkit.anomaly.detectors import (
     musc,
     patches,
     subspace,
+    uniadet,
     winclip,
 )
 from gadkit.anomaly.prompts import WINCLIP
@@ -77,6 +79,21 @@ DEFAULTS = [  # with where they come from
         },
     ),
     (
+        anomalyclip.AnomalyCLIP,
+        {
+            "words": ("object.", "damaged object."),
+            "temperature": 0.07,
+            "layers": (-1,),
+            "class_norm": False,
+            "half": False,
+            "sigma": 4 / 518,  # 4 of 518 pixels
+            "precision": "float32",
+            "chunk": openclip.CHUNK,
+        },
+    ),
+    (anomalyclip.untrained, {"context": 12, "rows": 8, "tokens": 4, "seed": 0}),  # section 4.1
+    (uniadet.UniADet, {"temperature": 0.07, "peak": 0.5, "sigma": 4 / 518, "chunk": 16}),
+    (
         DetectorSpec,
         {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip"}
         | dict.fromkeys(("object_name", "bank", "heads", "pixels"), False),
@@ -94,15 +111,18 @@ def test_what_the_table_says() -> None:
     reads = {name: row.object_name for name, row in DETECTORS.items()}
     assert [name for name, reader in reads.items() if reader] == ["winclip", "inctrl"]
     others = {name: row.backbone for name, row in DETECTORS.items() if not reads[name]}
-    assert {name for name, backbone in others.items() if backbone != "efficientnet-lite0"} == {"colour"}
+    assert {name for name, backbone in others.items() if backbone != "efficientnet-lite0"} == {"colour", "anomalyclip"}
     assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
         "patch-knn": {"extent": 1.0},  # settled on development: experiments.scores
+        "anomalyclip": {"blocks": 1},  # likewise: its card
         "subspace": {"explained": 0.9, "turns": 8},  # likewise: experiments.planes
     }
     assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
 
 
-@pytest.mark.parametrize("kind", [knn.KNN, knn.PatchKNN, winclip.WinCLIP, inctrl.InCTRL])
+@pytest.mark.parametrize(
+    "kind", [knn.KNN, knn.PatchKNN, winclip.WinCLIP, inctrl.InCTRL, anomalyclip.AnomalyCLIP, uniadet.UniADet]
+)
 def test_files_of_detectors_have_a_version(kind: type[base.Base]) -> None:
     """Saved states stay readable: whatever changes their layout raises the number, here too."""
     assert kind.version == (2 if kind is knn.PatchKNN else 1)

@@ -106,6 +106,20 @@ DETECTORS = {
         object_name=True,
         heads=True,
     ),
+    "anomalyclip": DetectorSpec(
+        *("anomalyclip", "AnomalyCLIP"),
+        "compares with two descriptions that were learnt on other products, and needs no name",
+        zero_shot="AnomalyCLIP",
+        heads=True,
+        parameters={"blocks": 1},  # 3 of 4, in proportion to the paper's, blurred the small CLIP's maps
+    ),
+    "uniadet": DetectorSpec(
+        *("uniadet", "UniADet"),
+        "compares with vectors of good and damaged parts that were learnt on other products, without words",
+        zero_shot="UniADet",
+        backbone="efficientnet-lite0",
+        heads=True,
+    ),
 }
 
 
