@@ -3,7 +3,6 @@
 import inspect
 import itertools
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from torch import Tensor
 from gadkit import runtime
 from gadkit.anomaly import detectors
 from gadkit.anomaly.detectors import DETECTORS, build, default
-from gadkit.anomaly.detectors.made_up import Network
 from gadkit.anomaly.thresholds import held_out
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -38,19 +36,6 @@ def small(seed: int = 1) -> OpenCLIP:
     return OpenCLIP(model.to(runtime.device()), tokenizer())
 
 
-def made_up(backbone: OpenCLIP) -> dict[str, Tensor]:
-    """A network for made-up defects on a small backbone, untrained."""
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        return Network([32], math.prod(backbone.grid)).state_dict()
-
-
-HEADS_OF = {
-    "made-up": made_up,
-    **{name: lambda _, name=name: blank(name)["heads"] for name in ("inctrl", "anomalyclip", "uniadet")},
-}  # trained parts that fit the small backbone
-
-
 @pytest.fixture(scope="module")
 def backbone() -> OpenCLIP:
     return small()
@@ -59,8 +44,8 @@ def backbone() -> OpenCLIP:
 @pytest.fixture(scope="module")
 def make(backbone: OpenCLIP) -> Make:
     def build_one(name: str, on: OpenCLIP = backbone, **parameters: object) -> Detector:
-        heads = HEADS_OF[name](on) if name in HEADS_OF and isinstance(on, OpenCLIP) else None
-        return build(name, on, "metal nut", heads, **parameters)
+        heads = blank(name) if isinstance(on, OpenCLIP) else {}
+        return build(name, on, "metal nut", **heads, **parameters)
 
     return build_one
 

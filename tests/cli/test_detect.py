@@ -97,7 +97,7 @@ def test_two_good_parts_for_whole_images(run: Run, parts: Path, good: Path, tmp_
     (good / "3.png").unlink()
     code, _, err = run("detect", parts, "--detector", "knn", "--normal", good, "--out", tmp_path / "out")
     assert (code, "the highest score of 2 good parts" in err) == (0, True)
-    assert "to 1.000, fixed" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "to 0.600, fixed" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_good_parts_for_a_detector_that_takes_none(
