@@ -62,7 +62,8 @@ def test_a_gpu_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_on_a_gpu_gives_what_it_gives_on_a_cpu(name: str, parts: factory.TestSet) -> None:
     row, known, images = DETECTORS[name], parts.references[:3], parts.images[:2]
-    expected = build(name, zoo.load(row.backbone), parts.object_name).fit(known if row.few_shot else None).score(images)
+    normal = known if row.few_shot or row.batched else None
+    expected = build(name, zoo.load(row.backbone), parts.object_name).fit(normal).score(images)
     with pretend_cuda():
         detector = build(name, zoo.load(row.backbone, device="cuda"), parts.object_name)
         assert detector.backbone.device.type == "cuda"
@@ -71,6 +72,8 @@ def test_a_detector_on_a_gpu_gives_what_it_gives_on_a_cpu(name: str, parts: fact
         if row.few_shot:
             detector.fit([known[:1].to("cuda"), known[1:].to("cuda")])
             assert held_out(detector, known).scores.shape == known.shape[:1]
+        if row.batched:
+            detector.fit(known.to("cuda"))
         there, here = detector.score(images.to("cuda")), detector.score(images)
         assert (there.maps.device, there.scores.device, here.maps.device.type) == (CUDA, CUDA, "cpu")
         encoded = detector.encode(images)
