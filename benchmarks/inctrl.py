@@ -17,11 +17,11 @@ from torch import Tensor
 
 from benchmarks import Timing, best
 from benchmarks.neighbors import peak
-from benchmarks.winclip import NAME, SHOTS, _random_clip
+from benchmarks.winclip import NAME, SHOTS, random_clip
 from gadkit.anomaly.detectors import InCTRL
 from gadkit.anomaly.detectors.residual_heads import ResidualHeads, untrained
 from gadkit.backbones.openclip import OpenCLIP
-from gadkit.runtime import has_bf16
+from gadkit.runtime import device, has_bf16
 
 
 class Plain:
@@ -75,7 +75,9 @@ class Plain:
 
 
 def rows(
-    make: Callable[[], OpenCLIP] = _random_clip, rounds: int = 1, clock: Callable[[], float] = time.perf_counter
+    make: Callable[[], OpenCLIP] = lambda: random_clip(device()),
+    rounds: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Timing]:
     """Seconds an image and most memory of both, how many times as fast ours is, and the largest change of a score."""
     clip, draw = make(), torch.Generator().manual_seed(0)

@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_cut_and_counted(minilm: Sentences) -> None:
     assert torch.equal(minilm.encode_text([long]), minilm.encode_text([long + "and much more"]))
 
 
-@pytest.mark.parametrize("name", zoo.list(gives=zoo.TEXT))
+@pytest.mark.parametrize("name", zoo.list(gives=zoo.TEXT, preset="tiny"))
 def test_every_text_encoder_keeps_the_contract(name: str) -> None:
     encoder = zoo.load(name, gives=zoo.TEXT)
     assert isinstance(encoder, TextEncoder)

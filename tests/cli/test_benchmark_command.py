@@ -198,7 +198,7 @@ BAD = [
     (["--backbone", "eyes"], "--backbone: expected one of"),
     (
         ["--detectors", "winclip", "--backbone", "random"],
-        "--backbone: winclip reads, so it expects one of clip-random, clip, clip-scratch, got 'random'",
+        "--backbone: winclip reads, so it expects one of clip-random, clip, clip-scratch, clip-large, got 'random'",
     ),
     (["--folder", "nowhere"], "no such folder"),
     (["--preset", "huge"], "expected one of tiny, paper, got 'huge'"),
