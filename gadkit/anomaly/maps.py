@@ -16,6 +16,8 @@ from gadkit.checks import check_finite, checked, share
 from gadkit.runtime import chunks
 from gadkit.search.neighbors import can_fuse
 
+SIGMA = 4 / 518  # of AnomalyCLIP's Gaussian, as a share of the side: 4 pixels of the paper's 518
+
 
 @checked
 def window_indices(grid: tuple[int, int], scale: int) -> Int[Tensor, "w k"]:

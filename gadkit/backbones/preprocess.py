@@ -6,8 +6,10 @@ Book: anomaly/winclip
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from gadkit.checks import check_finite, check_images, checked, describe, one_of
@@ -63,3 +65,10 @@ def check_layers(layers: Sequence[int], depth: int) -> list[int]:
     if wrong := [i for i in layers if not -depth <= i < depth]:
         raise ValueError(f"layers: expected numbers from {-depth} to {depth - 1}, got {wrong[0]}")
     return [i % depth for i in layers]
+
+
+def by_pillow(images: UInt8[Tensor, "b 3 h w"], height: int, width: int) -> UInt8[Tensor, "b 3 height width"]:
+    """Images squashed by Pillow's bicubic filter on bytes, on the CPU: as CLIP was trained."""
+    pictures = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]
+    small = [np.array(picture.resize((width, height), Image.Resampling.BICUBIC)) for picture in pictures]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)

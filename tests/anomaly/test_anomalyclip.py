@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from gadkit import weights
-from gadkit.anomaly.detectors.anomalyclip import SIGMA, AnomalyCLIP, own_names, untrained
-from gadkit.anomaly.maps import smooth_upsample, upsample
+from gadkit.anomaly.detectors.anomalyclip import AnomalyCLIP, own_names, untrained
+from gadkit.anomaly.maps import SIGMA, smooth_upsample, upsample
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.prompted import encode_prompts
 from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
@@ -214,7 +214,7 @@ def test_heads_travel_with_the_state(clip: OpenCLIP, heads: Heads, pictures: Ten
 
 def test_normal_images_are_refused(clip: OpenCLIP, heads: Heads, pictures: Tensor) -> None:
     with pytest.raises(
-        ValueError, match="normal images: expected none, for AnomalyCLIP learns nothing from them, got 5"
+        ValueError, match="normal images: AnomalyCLIP scores an image by itself, so it takes none"
     ):
         AnomalyCLIP(clip, heads).fit(pictures)
 

@@ -332,7 +332,7 @@ def test_bad_images_are_named(make: Make, pictures: Tensor, name: str, images: o
         with pytest.raises(ValueError, match=rf"^images: .*{reason}"):
             call(images)
     takes_some = DETECTORS[name].few_shot or DETECTORS[name].batched
-    with pytest.raises(ValueError, match="^normal images: .*" + (reason if takes_some else f"({reason}|takes none)")):
+    with pytest.raises(ValueError, match="^normal images: .*" + (reason if takes_some else "takes none")):
         detector.fit(images)
 
 

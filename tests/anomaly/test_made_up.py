@@ -107,7 +107,7 @@ def test_layers_come_in_their_own_resolution(eyes: Timm) -> None:
     assert layers_of(eyes) == (2, 3, 4)
     x = eyes.preprocess(factory.render("gear", torch.arange(2)).images)
     _, theirs = eyes.model.forward_intermediates(x, indices=[2, 3, 4], output_fmt="NCHW")
-    ours = maps_of(eyes.encode_image(x, (2, 3, 4)).patches, [8, 16, 32], eyes.grid, 16)
+    ours = maps_of(eyes.encode_image(x, (2, 3, 4)).patches, [2, 1, 1], eyes.grid)
     assert [tuple(m.shape[1:]) for m in ours] == [(40, 28, 28), (112, 14, 14), (320, 14, 14)]
     for a, b in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(a, b)
@@ -117,7 +117,7 @@ def test_scores_and_maps_come_of_the_network(eyes: Timm) -> None:
     images = factory.render("gear", torch.arange(2)).images
     heads = Network([40, 112, 320], 196).state_dict()
     tokens = eyes.encode_image(eyes.preprocess(images), (2, 3, 4))
-    score, logits, _ = network_for(heads)(maps_of(tokens.patches, [8, 16, 32], eyes.grid, 16))
+    score, logits, _ = network_for(heads)(maps_of(tokens.patches, [2, 1, 1], eyes.grid))
     for blend in (0.0, 0.3):
         found = MadeUp(eyes, heads, blend=blend).fit().score(images)
         best = (1 - blend) * score.sigmoid() + blend * logits.sigmoid().flatten(1).amax(1)

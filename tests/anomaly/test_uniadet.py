@@ -97,7 +97,7 @@ def test_batches_change_nothing_and_heads_travel(eyes: Backbone, pictures: Tenso
 
 
 def test_normal_images_are_refused(clip: OpenCLIP, pictures: Tensor) -> None:
-    with pytest.raises(ValueError, match="normal images: expected none, for UniADet learns nothing from them, got 3"):
+    with pytest.raises(ValueError, match="normal images: UniADet scores an image by itself, so it takes none"):
         UniADet(clip, untrained(clip)).fit(pictures)
 
 

@@ -129,7 +129,7 @@ def default(normal: bool) -> str:
     `python -m experiments.detectors` measures the candidates on development.  Over all conditions there, nearest
     patches have an image AUROC of 0.872, and with a quarter of WinCLIP's score 0.885: too little to ask for a name that
     is not needed otherwise.  A plane, `subspace`, has 0.941.  It is not the default yet because it encodes each good
-    part 24 times to draw a threshold, eight turns three times over, where nearest patches encode it twice.
+    part 25 times to draw a threshold, eight turns three times over, where nearest patches encode it twice.
     """
     return "patch-knn" if normal else "winclip"
 

@@ -16,7 +16,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gadkit.anomaly.detectors.base import Base
-from gadkit.anomaly.maps import probability, smooth_upsample
+from gadkit.anomaly.detectors.parts import refused
+from gadkit.anomaly.detectors.reading import images_of
+from gadkit.anomaly.maps import SIGMA, probability, smooth_upsample
 from gadkit.backbones.openclip import CHUNK, OpenCLIP
 from gadkit.backbones.preprocess import check_layers
 from gadkit.backbones.prompted import encode_prompts
@@ -26,7 +28,6 @@ from gadkit.checks import check_finite, check_images, describe, one_of, positive
 from gadkit.protocols import AnomalyResult
 
 WORDS = ("object.", "damaged object.")
-SIGMA = 4 / 518  # of the Gaussian, as a share of the side: 4 pixels of the paper's 518
 PUBLISHED = "compound_prompts_text."  # before the numbers of the deep tokens in the authors' checkpoints
 UNUSED = ("token_prefix_", "token_suffix_", "tokenized_prompts_", "compound_prompt_projections.")
 
@@ -121,9 +122,7 @@ class AnomalyCLIP(Base):
         return {"vectors": F.normalize(tokens.pooled, dim=-1), "patches": patches, "value_stream": stream}
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        if normal is not None:
-            count = sum(map(len, normal))
-            raise ValueError(f"normal images: expected none, for AnomalyCLIP learns nothing from them, got {count}")
+        refused(normal, self)
         self.text_vectors_ = self.text()
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
@@ -140,8 +139,7 @@ class AnomalyCLIP(Base):
 
     def _group(self) -> int:
         """As many images as have their tokens in a chunk, at least one."""
-        rows, columns = self.backbone.grid
-        return max(1, self.chunk // (1 + rows * columns))
+        return images_of(self.backbone, self.chunk)
 
 
 def learnt_text(

@@ -11,21 +11,19 @@ Book: anomaly/inctrl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
 from torch import Tensor
 
 from gadkit import weights
-from gadkit.anomaly.detectors.base import Base
-from gadkit.anomaly.detectors.parts import shares, without
+from gadkit.anomaly.detectors.parts import good, needed, shares, without
+from gadkit.anomaly.detectors.reading import Reading
 from gadkit.anomaly.detectors.residual_heads import PARTS, TERMS, ResidualHeads
 from gadkit.anomaly.maps import association, upsample
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
 from gadkit.backbones.openclip import CHUNK, OpenCLIP
-from gadkit.backbones.preprocess import check_layers
+from gadkit.backbones.preprocess import by_pillow, check_layers
 from gadkit.checks import check_finite, check_images, describe, one_of, positive, whole
 from gadkit.protocols import AnomalyResult, Encoded
 
@@ -50,7 +48,7 @@ def crossed(images: int, layers: int, shots: int) -> tuple[Int[Tensor, "b l"], I
     return rows.view(images, layers), prompts.view(images, layers, shots)
 
 
-class InCTRL(Base):
+class InCTRL(Reading):
     """Few-shot detection by residuals against normal images, weighed by heads that learnt from other products.
 
     `object_name`  what is in the images, as a noun: "metal nut".
@@ -96,12 +94,7 @@ class InCTRL(Base):
         precision: str = "float32",
         chunk: int = CHUNK,
     ) -> None:
-        if not isinstance(backbone, OpenCLIP) or not isinstance(prompts, PromptEnsemble):
-            raise ValueError(
-                f"expected an OpenCLIP and a PromptEnsemble, got {describe(backbone)}, {describe(prompts)}"
-            )
-        prompts.texts(object_name)  # complains about a bad name here, not in fit
-        self.backbone, self.object_name, self.prompts = backbone, object_name, prompts
+        super().__init__(backbone, object_name, prompts)
         self.layers = _layers(paper_layers(backbone.depth) if layers is None else layers, backbone.depth)
         self.temperature, self.chunk = positive("temperature", temperature), whole("chunk", chunk)
         if not isinstance(terms, tuple | list) or len(set(terms)) != len(terms):
@@ -120,7 +113,7 @@ class InCTRL(Base):
 
     def explain(self) -> str:
         """How the scores came about."""
-        images = "one image of a good part" if self.shots == 1 else f"{self.shots} images of good parts"
+        images = good(self.shots)
         words = f", and with descriptions of a good and of a damaged {self.object_name.strip()}" * self._reads()
         name = "" if self._reads() else f" of a {self.object_name.strip()}"
         return (
@@ -129,16 +122,8 @@ class InCTRL(Base):
 
     def remarks(self) -> list[str]:
         """Whether the heads learnt on this tower, and whether the prompts fit into its context."""
-        found = []
-        if self._foreign:
-            found.append("the heads' file holds an image tower of other weights than the one that is used here")
-        texts = [text for group in self.prompts.texts(self.object_name) for text in group] if self._reads() else []
-        if texts and (cut := self.backbone.full(texts)):
-            found.append(
-                f"the name fills this model's {self.backbone.context_length} tokens: {cut} of {len(texts)} prompts "
-                "are probably cut off before they say whether the part is damaged; use a short, common English name"
-            )
-        return found
+        foreign = "the heads' file holds an image tower of other weights than the one that is used here"
+        return [foreign] * self._foreign + (super().remarks() if self._reads() else [])
 
     @torch.no_grad()
     def intermediates(self, images: UInt8[Tensor, "b 3 h w"] | Encoded) -> dict[str, Tensor]:
@@ -157,9 +142,7 @@ class InCTRL(Base):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        if normal is None:
-            raise ValueError("normal images: InCTRL compares with normal images, so it needs some")
-        parts = [self._encode(some, full=True) for some in normal]
+        parts = [self._encode(some, full=True) for some in needed(normal, self)]
         self.reference_vectors_ = torch.cat([part["vectors"] for part in parts])
         self.reference_patches_ = torch.cat([torch.stack(self._patches(part), 1) for part in parts])
         sides = self.prompts.texts(self.object_name) if self._reads() else ()
@@ -227,15 +210,7 @@ class InCTRL(Base):
         short = min(height, width)
         tall, wide = side * height // short, side * width // short
         left, top = round((wide - side) / 2), round((tall - side) / 2)
-        small = [
-            np.array(
-                Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
-                .resize((wide, tall), Image.Resampling.BICUBIC)
-                .crop((left, top, left + side, top + side))
-            )
-            for image in images
-        ]
-        return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)  # (b, 3, s, s)
+        return by_pillow(images, tall, wide)[..., top : top + side, left : left + side]
 
     def _patches(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         return [features[f"patches/{i}"] for i in self.layers]
@@ -256,13 +231,7 @@ class InCTRL(Base):
 
     def _group(self) -> int:
         """As many images as have their tokens in a chunk, at least one; all where the batch decides the result."""
-        rows, columns = self.backbone.grid
-        return max(1, self.chunk // (1 + rows * columns)) if self.pairing == "correct" else WHOLE
-
-    def _parsed(self, name: str, value: Any) -> Any:
-        if name == "prompts":
-            return PromptEnsemble(**{field: tuple(texts) for field, texts in value.items()})
-        return super()._parsed(name, value)
+        return super()._group() if self.pairing == "correct" else WHOLE
 
 
 def _layers(layers: Any, depth: int) -> tuple[int, ...]:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gadkit.anomaly.detectors.bank import Bank
 from gadkit.anomaly.detectors.base import Base, check_backbone
-from gadkit.anomaly.detectors.parts import by_part, shares, without
-from gadkit.anomaly.detectors.patches import CHUNK, Patches, good, needed, top_mean
+from gadkit.anomaly.detectors.parts import by_part, good, needed, shares, without
+from gadkit.anomaly.detectors.patches import CHUNK, Patches, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import positive, share, whole
 from gadkit.protocols import AnomalyResult, Backbone

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.anomaly.detectors.base import Base, check_backbone
+from gadkit.anomaly.detectors.parts import refused
+from gadkit.anomaly.detectors.patches import CHUNK, fineness
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import whole
 from gadkit.nn.vit import Block
 from gadkit.protocols import AnomalyResult, Backbone
 
-CHUNK = 16  # images encoded at once
 WIDTH, DEPTH, HEADS, GROUPS = 96, 1, 4, 8
 FAR = (0.3, 0.9)  # probabilities
 
@@ -35,11 +36,11 @@ def layers_of(backbone: Backbone) -> tuple[int, ...]:
 
 
 def maps_of(
-    layers: Sequence[Float[Tensor, "b n _"]], strides: Sequence[int], grid: tuple[int, int], patch: int
+    layers: Sequence[Float[Tensor, "b n _"]], joined: Sequence[int], grid: tuple[int, int]
 ) -> list[Float[Tensor, "b _ _ _"]]:
-    """Layers as maps of their own resolution, where that is finer than the common grid."""
+    """Layers as maps of their own resolution, `joined` times as fine as the common grid."""
     maps = [x.transpose(1, 2).unflatten(2, grid) for x in layers]  # (b, e, r, c)
-    return [F.pixel_shuffle(x, max(1, math.ceil(patch / s))) for x, s in zip(maps, strides, strict=True)]
+    return [F.pixel_shuffle(x, f) for x, f in zip(maps, joined, strict=True)]
 
 
 class Convolutions(nn.Sequential):
@@ -136,11 +137,10 @@ class MadeUp(Base):
         return "Each image was scored by itself, by a network that learnt from made-up defects of other products"
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        if normal is not None:
-            raise ValueError("normal images: MadeUp scores an image by itself, so it takes none")
+        refused(normal, self)
 
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
-        return dict(zip(self._names(), seen(self.backbone, images, self.layers), strict=True))
+        return dict(zip(self._names(), encoded_maps(self.backbone, images, self.layers), strict=True))
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
         score, logits, _ = self.network([features[name].float() for name in self._names()])
@@ -155,7 +155,7 @@ class MadeUp(Base):
         return self.chunk
 
 
-def seen(backbone: Backbone, images: Tensor, layers: Sequence[int]) -> list[Float[Tensor, "b _ _ _"]]:
+def encoded_maps(backbone: Backbone, images: Tensor, layers: Sequence[int]) -> list[Float[Tensor, "b _ _ _"]]:
     """What the network takes of raw images: the maps of the layers."""
     tokens = backbone.encode_image(backbone.preprocess(images.to(backbone.device)), layers)
-    return maps_of(tokens.patches, [backbone.strides[i] for i in layers], tokens.grid, backbone.patch_size)
+    return maps_of(tokens.patches, fineness(backbone, layers), tokens.grid)

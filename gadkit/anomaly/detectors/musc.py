@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gadkit.anomaly.detectors.patches import CHUNK, Patches, needed, patch_means
+from gadkit.anomaly.detectors.parts import needed
+from gadkit.anomaly.detectors.patches import CHUNK, Patches, patch_means
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import share, whole
 from gadkit.protocols import AnomalyResult, Backbone
@@ -149,7 +150,7 @@ class MuSc(Patches):
 
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
         tokens = self.backbone.encode_image(self._prepared(images), self.layers)
-        layers = [F.layer_norm(x, x.shape[1:]) for x in patch_means(tokens.patches, self._joined())]
+        layers = [F.layer_norm(x, x.shape[1:]) for x in patch_means(tokens.patches, self._averaged())]
         contents = (hashlib.blake2b(one.numpy().tobytes(), digest_size=8).digest() for one in images.cpu())
         marks = torch.tensor([int.from_bytes(content, signed=True) for content in contents])
         vectors = F.normalize(tokens.pooled.float(), dim=-1)

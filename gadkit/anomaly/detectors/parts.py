@@ -67,3 +67,21 @@ def shares(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
     for count in counts:
         yield first, first + count
         first += count
+
+
+def needed(normal: Iterator[Tensor] | None, detector: object) -> Iterator[Tensor]:
+    """The images that a detector can't do without.  Raises ValueError for None."""
+    if normal is None:
+        raise ValueError(f"normal images: {type(detector).__name__} compares with normal images, so it needs some")
+    return normal
+
+
+def refused(normal: Iterator[Tensor] | None, detector: object) -> None:
+    """Raise ValueError for normal images that a detector would learn nothing from."""
+    if normal is not None:
+        raise ValueError(f"normal images: {type(detector).__name__} scores an image by itself, so it takes none")
+
+
+def good(count: int) -> str:
+    """So many good parts, in words."""
+    return "one image of a good part" if count == 1 else f"{count} images of good parts"

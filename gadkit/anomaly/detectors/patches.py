@@ -68,13 +68,17 @@ class Patches(Base):
     def _features(self, x: Tensor) -> tuple[Float[Tensor, "b r c e"], Float[Tensor, "b d"]]:
         """Unit vectors of prepared images' patches, whose cosine is the layers' mean cosine, and of the images."""
         tokens = self.backbone.encode_image(x, self.layers)
-        vectors = patch_vectors(tokens.patches, self._joined())
+        vectors = patch_vectors(tokens.patches, self._averaged())
         return vectors.unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
 
-    def _joined(self) -> list[int]:
+    def _averaged(self) -> list[int]:
         """Of how many by how many vectors, in each layer, a patch is the mean."""
-        side = self.backbone.patch_size if self.finer == "average" else 1
-        return [math.ceil(side / self.backbone.strides[i]) for i in self.layers]
+        return fineness(self.backbone, self.layers) if self.finer == "average" else [1] * len(self.layers)
+
+
+def fineness(backbone: Backbone, layers: Sequence[int]) -> list[int]:
+    """How many by how many vectors a backbone has joined in a patch, for each of the layers."""
+    return [math.ceil(backbone.patch_size / backbone.strides[i]) for i in layers]
 
 
 def top_mean(scores: Float[Tensor, "b n"], share: float = 0.01) -> Float[Tensor, "b"]:
@@ -113,15 +117,3 @@ def turned(x: Float[Tensor, "b 3 s s"], turns: int) -> Iterator[Float[Tensor, "b
         turn = x.new_tensor([[c, -s, 0], [s, c, 0]]).expand(len(x), -1, -1)
         grid = F.affine_grid(turn, list(x.shape), align_corners=False)
         yield F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-
-
-def needed(normal: Iterator[Tensor] | None, detector: Base) -> Iterator[Tensor]:
-    """The images that a detector can't do without.  Raises ValueError for None."""
-    if normal is None:
-        raise ValueError(f"normal images: {type(detector).__name__} compares with normal images, so it needs some")
-    return normal
-
-
-def good(count: int) -> str:
-    """So many good parts, in words."""
-    return "one image of a good part" if count == 1 else f"{count} images of good parts"

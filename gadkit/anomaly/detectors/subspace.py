@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.anomaly.detectors.knn import distances
-from gadkit.anomaly.detectors.parts import by_part, shares, without
-from gadkit.anomaly.detectors.patches import CHUNK, Patches, good, needed, patch_means, top_mean
+from gadkit.anomaly.detectors.parts import by_part, good, needed, shares, without
+from gadkit.anomaly.detectors.patches import CHUNK, Patches, patch_means, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import one_of, share
 from gadkit.protocols import AnomalyResult, Backbone
@@ -153,7 +153,7 @@ class SubspaceAD(Patches):
         if self.merge == "join":
             return super()._features(x)
         tokens = self.backbone.encode_image(x, self.layers)
-        means = patch_means(tokens.patches, self._joined())
+        means = patch_means(tokens.patches, self._averaged())
         if len({x.shape[-1] for x in means}) > 1:
             widths = ", ".join(str(x.shape[-1]) for x in means)
             raise ValueError(f'merge: "mean" expects layers of one width, got {widths}; "join" takes any')

@@ -8,7 +8,6 @@ Source: Gao and Wang, One Language-Free Foundation Model Is Enough for Universal
 Book: anomaly/language
 """
 
-import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -17,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.anomaly.detectors.base import Base, check_backbone
-from gadkit.anomaly.maps import probability, smooth_upsample
+from gadkit.anomaly.detectors.parts import refused
+from gadkit.anomaly.detectors.patches import CHUNK, fineness, patch_means
+from gadkit.anomaly.maps import SIGMA, probability, smooth_upsample
 from gadkit.backbones.preprocess import check_layers
 from gadkit.checks import check_finite, describe, positive, share, whole
 from gadkit.protocols import AnomalyResult, Backbone
-
-CHUNK = 16  # images
 
 
 class UniADet(Base):
@@ -49,7 +48,7 @@ class UniADet(Base):
         layers: tuple[int, ...] | None = None,
         temperature: float = 0.07,
         peak: float = 0.5,
-        sigma: float = 4 / 518,
+        sigma: float = SIGMA,
         chunk: int = CHUNK,
     ) -> None:
         check_backbone(backbone)
@@ -75,18 +74,13 @@ class UniADet(Base):
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
         tokens = self.backbone.encode_image(self.backbone.preprocess(images.to(self.backbone.device)), self.layers)
         found = {}
-        for number, (layer, patches) in enumerate(zip(self.layers, tokens.patches, strict=True)):
-            finer = math.ceil(self.backbone.patch_size / self.backbone.strides[layer])
-            # channels lie by place in the patch, as pixel unshuffle has them
-            mean = patches.float().unflatten(-1, (-1, finer * finer)).mean(-1)  # (b, n, e)
+        for number, mean in enumerate(patch_means(tokens.patches, fineness(self.backbone, self.layers))):  # (b, n, e)
             found[f"patch.{number}"] = F.normalize(mean, dim=-1)
             found[f"image.{number}"] = F.normalize(mean.mean(1), dim=-1)
         return found
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        if normal is not None:
-            count = sum(map(len, normal))
-            raise ValueError(f"normal images: expected none, for UniADet learns nothing from them, got {count}")
+        refused(normal, self)
         where = self.backbone.device
         self.pairs_ = {name: F.normalize(pair.float(), dim=-1).to(where) for name, pair in self.heads.items()}
 
@@ -119,8 +113,8 @@ def untrained(backbone: Backbone, layers: tuple[int, ...] | None = None, seed: i
     layers = backbone.patch_layers if layers is None else layers
     blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=backbone.device)
     tokens, draw, heads = backbone.encode_image(blank, layers), torch.Generator().manual_seed(seed), {}
-    for number, (layer, patches) in enumerate(zip(layers, tokens.patches, strict=True)):
-        width = patches.shape[-1] // math.ceil(backbone.patch_size / backbone.strides[layer]) ** 2
+    for number, patches in enumerate(patch_means(tokens.patches, fineness(backbone, layers))):
+        width = patches.shape[-1]
         for what in ("patch", "image"):
             heads[f"{what}.{number}"] = torch.randn(2, width, generator=draw) * width**-0.5
     return heads

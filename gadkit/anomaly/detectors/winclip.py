@@ -8,28 +8,26 @@ Book: anomaly/winclip
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
-from gadkit.anomaly.detectors.base import Base
 from gadkit.anomaly.detectors.parts import shares, without
+from gadkit.anomaly.detectors.reading import Reading
 from gadkit.anomaly.maps import association, harmonic_mean, spread_windows, upsample, window_indices
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
 from gadkit.backbones.openclip import CHUNK, OpenCLIP
+from gadkit.backbones.preprocess import by_pillow
 from gadkit.backbones.tower import PRECISIONS
-from gadkit.checks import check_images, describe, one_of, positive, whole
+from gadkit.checks import check_images, one_of, positive, whole
 from gadkit.protocols import AnomalyResult
 
 Maps = dict[int | str, Tensor]  # one (b, rows, columns) map a window scale, and "image" or "patch"
 
 
-class WinCLIP(Base):
+class WinCLIP(Reading):
     """Zero-shot detection from an object's name; few-shot (WinCLIP+) once normal images were given to `fit`.
 
     `object_name`    what is in the images, as a noun: "metal nut".
@@ -69,16 +67,11 @@ class WinCLIP(Base):
         precision: str = "float32",
         chunk: int = CHUNK,
     ) -> None:
-        if not isinstance(backbone, OpenCLIP) or not isinstance(prompts, PromptEnsemble):
-            raise ValueError(
-                f"expected an OpenCLIP and a PromptEnsemble, got {describe(backbone)}, {describe(prompts)}"
-            )
+        super().__init__(backbone, object_name, prompts)
         if not isinstance(scales, tuple | list) or len({s for s in scales if isinstance(s, int)}) != len(scales):
             raise ValueError(f"scales: expected different whole numbers of patches, got {scales!r}")
         if not scales and not image_term:
             raise ValueError("scales: expected at least one where the map has no image term, got none")
-        prompts.texts(object_name)  # complains about a bad name here, not in fit
-        self.backbone, self.object_name, self.prompts = backbone, object_name, prompts
         self.temperature, self.scales = positive("temperature", temperature), tuple(scales)
         self.text_pooling = one_of("text_pooling", text_pooling, ("mean", "normalised"))
         self.patch_norm, self.image_term = bool(patch_norm), bool(image_term)
@@ -98,16 +91,6 @@ class WinCLIP(Base):
         words = f"Each image was compared with descriptions of a good and of a damaged {self.object_name.strip()}"
         images = "image" if self.shots == 1 else "images"
         return words + (f", and each spot of it with {self.shots} {images} of good parts" if self.shots else "")
-
-    def remarks(self) -> list[str]:
-        """Whether the prompts fit into the model's context."""
-        texts = [text for group in self.prompts.texts(self.object_name) for text in group]
-        if not (cut := self.backbone.full(texts)):
-            return []
-        return [
-            f"the name fills this model's {self.backbone.context_length} tokens: {cut} of {len(texts)} prompts are "
-            "probably cut off before they say whether the part is damaged; use a short, common English name"
-        ]
 
     @torch.no_grad()
     def zero_shot_maps(self, images: UInt8[Tensor, "b 3 h w"]) -> dict[int | str, Float[Tensor, "b r c"]]:
@@ -172,11 +155,6 @@ class WinCLIP(Base):
     def _names(self) -> tuple[str, ...]:
         return ("vectors", "patches", *(f"windows/{s}" for s in self.scales))
 
-    def _group(self) -> int:
-        """As many images as have their tokens in a chunk, at least one."""
-        rows, columns = self.backbone.grid
-        return max(1, self.chunk // (1 + rows * columns))
-
     def _split(self, images: Tensor) -> tuple[Tensor, ...]:
         return check_images(images).split(self._group())
 
@@ -194,19 +172,12 @@ class WinCLIP(Base):
             self.reference_patches_ = tensors["reference_patches_"]
             self.reference_windows_ = {s: tensors[f"reference_windows_/{s}"] for s in self.scales}
 
-    def _parsed(self, name: str, value: Any) -> Any:
-        if name == "prompts":
-            return PromptEnsemble(**{field: tuple(texts) for field, texts in value.items()})
-        return super()._parsed(name, value)
-
     def _resized(self, images: Tensor) -> Tensor:
         """Images as the backbone's preprocessing shall get them: with Pillow there is nothing left to resize."""
         side = self.backbone.image_size
         if self.resize == "torch" or images.shape[2:] == (side, side):
             return images
-        pictures = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]
-        small = [np.array(picture.resize((side, side), Image.Resampling.BICUBIC)) for picture in pictures]
-        return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)  # (b, 3, s, s)
+        return by_pillow(images, side, side)
 
     def _pool(self, texts: list[str]) -> Tensor:
         vectors = self.backbone.encode_text(texts)  # (n, d)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gadkit import runtime, weights, zoo
-from gadkit.anomaly.detectors.made_up import Network, layers_of, seen
+from gadkit.anomaly.detectors.made_up import Network, encoded_maps, layers_of
 from gadkit.factory.pairs import PairPool
 from gadkit.files import replacing
 from gadkit.nn.ema import ema_update, teacher_of
@@ -56,7 +56,7 @@ def _chunk(eyes: Backbone, folder: Path, seed: int, number: int) -> Path:
         return path
     pairs, layers = PairPool(seed).render(number), layers_of(eyes)
     with runtime.autocast(eyes.device):
-        found = [seen(eyes, images, layers) for images in (pairs.sound, pairs.defective)]
+        found = [encoded_maps(eyes, images, layers) for images in (pairs.sound, pairs.defective)]
     kept = {f"layer{i}": torch.cat(maps).half().cpu().contiguous() for i, maps in enumerate(zip(*found, strict=True))}
     covered = F.adaptive_avg_pool2d(pairs.masks.float()[:, None], 2 * eyes.grid[0])[:, 0]
     kept["masks"] = (2 * covered).clamp(max=1).half()  # what is half covered is a defect
