@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from benchmarks import best
 from benchmarks.neighbors import peak
+from benchmarks.winclip import random_clip
 from gadkit.anomaly.detectors.anomalyclip import AnomalyCLIP, untrained
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.protocols import AnomalyResult
 from gadkit.runtime import device, has_bf16
 
-ARCHITECTURE, SIDE, ROUNDS = "ViT-L-14-336-quickgelu", 518, 1
+SIDE, ROUNDS = 518, 1
 
 
 class Plain:
@@ -88,21 +89,10 @@ class Plain:
         return torch.from_numpy(smooth)[None], (vector @ text.T / self.like.temperature).softmax(-1)[:, 1].cpu()
 
 
-def random_clip() -> OpenCLIP:
-    """The published architecture with random weights: as fast as the trained one, and nothing to download."""
-    import open_clip
-
-    layers = int(os.environ.get("GADKIT_BENCH_BLOCKS", 24))
-    vision = open_clip.get_model_config(ARCHITECTURE)["vision_cfg"] | {"layers": layers}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = open_clip.create_model(ARCHITECTURE, load_weights=False, vision_cfg=vision, device=device())
-    return OpenCLIP(model, open_clip.get_tokenizer(ARCHITECTURE)).at(SIDE)
-
-
 def rows() -> Iterator[tuple[str, float, str]]:
     """(name, value, unit): seconds, how many times faster than the plain loop, memory, and the largest change."""
-    clip = random_clip()
+    blocks = int(os.environ.get("GADKIT_BENCH_BLOCKS", 24))
+    clip = random_clip(device(), "clip-large", blocks).at(SIDE)
     heads = {name: value.to(clip.device) for name, value in untrained(clip).items()}
     draw = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw).to(clip.device)

@@ -124,14 +124,19 @@ def _timed(run: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - start, answer
 
 
-def random_clip(where: torch.device) -> OpenCLIP:
-    """The published architecture with random weights: as fast as the trained one, and nothing to download."""
+def random_clip(where: torch.device, name: str = "clip", blocks: int | None = None) -> OpenCLIP:
+    """The published architecture of a name with random weights: as fast as the trained one, and nothing to download.
+
+    `blocks` cuts the image tower down to so many.
+    """
     import open_clip
 
-    architecture = zoo.find("clip", "paper").id.split("/")[0]
+    architecture = zoo.find(name, "paper").id.split("/")[0]
+    vision = open_clip.get_model_config(architecture)["vision_cfg"]
+    vision |= {} if blocks is None else {"layers": blocks}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = open_clip.create_model(architecture, load_weights=False, device=where)
+        model = open_clip.create_model(architecture, load_weights=False, vision_cfg=vision, device=where)
     return OpenCLIP(model, open_clip.get_tokenizer(architecture))
 
 

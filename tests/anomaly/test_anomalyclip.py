@@ -213,9 +213,7 @@ def test_heads_travel_with_the_state(clip: OpenCLIP, heads: Heads, pictures: Ten
 
 
 def test_normal_images_are_refused(clip: OpenCLIP, heads: Heads, pictures: Tensor) -> None:
-    with pytest.raises(
-        ValueError, match="normal images: AnomalyCLIP scores an image by itself, so it takes none"
-    ):
+    with pytest.raises(ValueError, match="normal images: AnomalyCLIP scores an image by itself, so it takes none"):
         AnomalyCLIP(clip, heads).fit(pictures)
 
 

@@ -146,7 +146,8 @@ class InCTRL(Reading):
         self.reference_vectors_ = torch.cat([part["vectors"] for part in parts])
         self.reference_patches_ = torch.cat([torch.stack(self._patches(part), 1) for part in parts])
         sides = self.prompts.texts(self.object_name) if self._reads() else ()
-        self.text_vectors_ = torch.stack([self.reference_vectors_[0] * 0, *map(self._pool, sides)])[1:]  # (2 or 0, d)
+        vectors = [self._pool(texts, normalised=True) for texts in sides]
+        self.text_vectors_ = torch.stack(vectors) if vectors else self.reference_vectors_[:0]  # (2 or 0, d)
 
     def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["InCTRL"]:
         """As the base class has it, but from what `fit` has encoded."""
@@ -214,9 +215,6 @@ class InCTRL(Reading):
 
     def _patches(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         return [features[f"patches/{i}"] for i in self.layers]
-
-    def _pool(self, texts: list[str]) -> Tensor:
-        return F.normalize(F.normalize(self.backbone.encode_text(texts), dim=-1).mean(dim=0), dim=0)
 
     def _probability(self, vectors: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
         """Of "anomalous" against "normal"; in double precision, for the temperature makes 100 of an error of 1."""

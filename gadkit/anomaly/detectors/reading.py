@@ -3,7 +3,12 @@
 Book: anomaly/winclip
 """
 
+from collections.abc import Sequence
 from typing import Any
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from gadkit.anomaly.detectors.base import Base
 from gadkit.anomaly.prompts import PromptEnsemble
@@ -34,6 +39,12 @@ class Reading(Base):
             f"the name fills this model's {self.backbone.context_length} tokens: {cut} of {len(texts)} prompts are "
             "probably cut off before they say whether the part is damaged; use a short, common English name"
         ]
+
+    def _pool(self, texts: Sequence[str], normalised: bool) -> Float[Tensor, "d"]:
+        """The direction of the mean of text vectors, raw or made unit vectors before."""
+        vectors = self.backbone.encode_text(texts)  # (n, d)
+        vectors = F.normalize(vectors, dim=-1) if normalised else vectors
+        return F.normalize(vectors.mean(dim=0), dim=0)
 
     def _group(self) -> int:
         """As many images as have their tokens in a chunk, at least one."""

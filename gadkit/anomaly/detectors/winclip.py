@@ -114,7 +114,8 @@ class WinCLIP(Reading):
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
         parts = [] if normal is None else [self._encode(some, full=True) for some in normal]
-        self.text_vectors_ = torch.stack([self._pool(texts) for texts in self.prompts.texts(self.object_name)])
+        unit, sides = self.text_pooling == "normalised", self.prompts.texts(self.object_name)
+        self.text_vectors_ = torch.stack([self._pool(texts, unit) for texts in sides])
         self.reference_windows_ = self.reference_patches_ = None
         if parts:
             self.reference_patches_ = torch.cat([part["patches"].flatten(0, 1) for part in parts])
@@ -178,12 +179,6 @@ class WinCLIP(Reading):
         if self.resize == "torch" or images.shape[2:] == (side, side):
             return images
         return by_pillow(images, side, side)
-
-    def _pool(self, texts: list[str]) -> Tensor:
-        vectors = self.backbone.encode_text(texts)  # (n, d)
-        if self.text_pooling == "normalised":
-            vectors = F.normalize(vectors, dim=-1)
-        return F.normalize(vectors.mean(dim=0), dim=0)
 
     def _probability(self, vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b"]:
         """Of "anomalous" against "normal"."""
