@@ -43,15 +43,14 @@ each kind of defect: {images:,} images of 96 pixels. The eleven kinds of defect 
 ## Recipe
 
 `gadkit train inctrl`: AdamW, learning rate 1e-3, {steps} steps of 8 normal and 8 anomalous queries with 2, 4 or 8
-normal images each; a focal loss on the score and one on the reference head, both as published (probabilities taken for
-logits). Seed {seed}. About 80 seconds of one processor, nearly all of them to encode the images once. The number of
-steps and the form of the loss were settled on development.
+normal images each. There is a focal loss on the score and one on the reference head, both as published (probabilities
+taken for logits). One run, seed {seed}. The number of steps and the form of the loss were settled on development.
 
 ## Measured
 
 Image AUROC on the held-out categories, one product of each, loose, 16 normal and at most 2 images of each kind of
-defect; mean ± standard deviation of five seeds, each with heads and a draw of the shots of its own. These heads are
-those of seed 0.
+defect: mean ± standard deviation of five seeds. Each seed has heads and a draw of the shots of its own; the shipped
+heads are those of seed 0. `python -m experiments.inctrl` measures this again.
 
 {table}
 
@@ -60,7 +59,7 @@ development categories.
 
 ## Limits
 
-- The map is made without the heads, so what they learnt can't be seen in it.
+- The map is made without the heads, so it does not change with them.
 - They read distances of one network. Other weights of the same shape are answered with nonsense.
 - How they fare on photographs was not measured.
 """
