@@ -142,6 +142,21 @@ def cells() -> Callable[[str], list[list[str]]]:
 
 
 @pytest.fixture(scope="session")
+def tiny_clip() -> Callable[..., "gadkit.backbones.openclip.OpenCLIP"]:
+    """A function of a seed, a device and fields of `TinyConfig` that makes our own CLIP's architecture, untrained."""
+    from gadkit.backbones.openclip import OpenCLIP
+    from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
+
+    def make(seed: int = 1, device: str | torch.device = "cpu", **sizes: int) -> OpenCLIP:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = build_tiny_clip(TinyConfig(**sizes))
+        return OpenCLIP(model.to(device), tokenizer())
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def published() -> "gadkit.backbones.openclip.OpenCLIP":
     """The published CLIP's architecture, randomly initialised; of its twelve blocks three, which are all alike."""
     import open_clip

@@ -229,7 +229,7 @@ def test_a_killed_process_ends_where_an_undisturbed_one_does(tmp_path) -> None:
             assert [row["step"] for row in rows] == [10, 20]
             assert ("value" in rows[1]) == (where == "training")  # measured when the run went on
             process.kill()
-    subprocess.run([*command, "nowhere"], check=True)
+    fit(*problem(), Plan(steps=40, save_every=10), tmp_path / "cut", watch, watch_every=10)
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "cut")]
     one, other = ([json.loads(line) | {"seconds": 0} for line in log] for log in logs)
     assert [row["step"] for row in one] == [10, 20, 30, 40]

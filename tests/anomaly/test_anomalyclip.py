@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import open_clip
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
+from suite import joined, same, textured
 from torch import Tensor, nn
 
 from gadkit import weights
@@ -18,10 +20,8 @@ from gadkit.anomaly.detectors.anomalyclip import AnomalyCLIP, own_names, untrain
 from gadkit.anomaly.maps import SIGMA, smooth_upsample, upsample
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.prompted import encode_prompts
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
-from gadkit.protocols import AnomalyResult
+from gadkit.backbones.tiny import tokenizer
 
-CONFIG = TinyConfig(image_size=64, width=64, layers=5, text_layers=4)
 Heads = dict[str, Tensor]
 
 
@@ -31,9 +31,8 @@ def strong(heads: Heads) -> Heads:
 
 
 @pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(CONFIG), tokenizer())
+def clip(tiny_clip: Callable) -> OpenCLIP:
+    return tiny_clip(image_size=64, width=64, layers=5, text_layers=4)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +42,7 @@ def heads(clip: OpenCLIP) -> Heads:
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Five pictures with structure of every size, not square: uint8 (5, 3, 40, 56)."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(5, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
-    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(5)
 
 
 def near(ours: Tensor, theirs: Tensor, atol: float) -> None:
@@ -191,18 +186,14 @@ def test_options_change_what_they_say(clip: OpenCLIP, heads: Heads, pictures: Te
     assert not torch.equal(normed.scores, default.scores)
 
 
-def same(a: AnomalyResult, b: AnomalyResult) -> None:
-    near(a.maps, b.maps, 1e-6), near(a.scores, b.scores, 1e-6)
-
-
 def test_neither_batches_nor_chunks_change_anything(clip: OpenCLIP, heads: Heads, pictures: Tensor) -> None:
     """The authors' test script gives every image of a batch the first one's score."""
     together = AnomalyCLIP(clip, heads).fit().score(pictures)
     assert len(set(together.scores.tolist())) == 5
     alone = [AnomalyCLIP(clip, heads).fit().score(picture[None]) for picture in pictures]
-    same(AnomalyResult(torch.cat([a.maps for a in alone]), torch.cat([a.scores for a in alone])), together)
+    same(joined(alone), together, 1e-6)
     for chunk in (1, 130, 10**6):
-        same(AnomalyCLIP(clip, heads, chunk=chunk).fit().score(pictures), together)
+        same(AnomalyCLIP(clip, heads, chunk=chunk).fit().score(pictures), together, 1e-6)
 
 
 def test_heads_travel_with_the_state(clip: OpenCLIP, heads: Heads, pictures: Tensor) -> None:

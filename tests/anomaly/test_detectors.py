@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,9 +9,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from blank_heads import blank
-from safetensors.torch import load, save
+from suite import identical, joined, same, textured, through_files
 from torch import Tensor
 
 from gadkit import runtime
@@ -20,30 +18,16 @@ from gadkit.anomaly import detectors
 from gadkit.anomaly.detectors import DETECTORS, build, default
 from gadkit.anomaly.thresholds import held_out
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
-from gadkit.protocols import AnomalyResult, Detector, DetectorState, Encoded
+from gadkit.protocols import AnomalyResult, Detector, Encoded
 
 every = pytest.mark.parametrize("name", DETECTORS)
 few_shot = pytest.mark.parametrize("name", [n for n, row in DETECTORS.items() if row.few_shot or row.batched])
 Make = Callable[..., Detector]
 
 
-def small(seed: int = 1) -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 2 blocks."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build_tiny_clip(TinyConfig(image_size=40, width=32, layers=2, head_width=16, text_layers=1))
-    return OpenCLIP(model.to(runtime.device()), tokenizer())
-
-
 @pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    return small()
-
-
-@pytest.fixture(scope="module")
-def make(backbone: OpenCLIP) -> Make:
-    def build_one(name: str, on: OpenCLIP = backbone, **parameters: object) -> Detector:
+def make(placed: OpenCLIP) -> Make:
+    def build_one(name: str, on: OpenCLIP = placed, **parameters: object) -> Detector:
         heads = blank(name) if isinstance(on, OpenCLIP) else {}
         return build(name, on, "metal nut", **heads, **parameters)
 
@@ -52,26 +36,13 @@ def make(backbone: OpenCLIP) -> Make:
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Nine pictures with structure of every size, not square: uint8 (9, 3, 40, 56)."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(9, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
-    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(9)
 
 
 def fits(name: str, pictures: Tensor) -> list[Tensor | None]:
     """What a detector can be fitted with: nothing, and four images."""
     row = DETECTORS[name]
     return [None] * bool(row.zero_shot) + [pictures[:4]] * bool(row.few_shot or row.batched)
-
-
-def same(a: AnomalyResult, b: AnomalyResult, atol: float = 1e-5) -> None:
-    torch.testing.assert_close(a.maps, b.maps, atol=atol, rtol=0)
-    torch.testing.assert_close(a.scores, b.scores, atol=atol, rtol=0)
-
-
-def identical(a: AnomalyResult, b: AnomalyResult) -> bool:
-    return torch.equal(a.maps, b.maps) and torch.equal(a.scores, b.scores)
 
 
 @every
@@ -122,7 +93,7 @@ def test_batches_change_nothing(make: Make, pictures: Tensor, name: str) -> None
     for normal in fits(name, pictures):
         together = make(name).fit(normal).score(pictures[4:])
         alone = [make(name).fit(normal).score(picture[None]) for picture in pictures[4:]]
-        same(AnomalyResult(torch.cat([a.maps for a in alone]), torch.cat([a.scores for a in alone])), together)
+        same(joined(alone), together)
         again = make(name).fit(None if normal is None else normal.flip(0))
         same(again.score(pictures[4:]), together)
 
@@ -237,12 +208,6 @@ def test_words_and_colours(make: Make, pictures: Tensor, name: str) -> None:
         assert bool(detector.remarks()) is bool(DETECTORS[name].batched)
 
 
-def through_files(state: DetectorState) -> DetectorState:
-    """A state as it comes back from a file: tensors by safetensors, the rest by JSON."""
-    words = json.loads(json.dumps({"d": state.detector, "v": state.version, "p": state.parameters}))
-    return DetectorState(words["d"], words["v"], words["p"], load(save(dict(state.tensors))))
-
-
 @every
 def test_a_saved_detector_comes_back_bit_for_bit(make: Make, pictures: Tensor, name: str) -> None:
     for normal in fits(name, pictures):
@@ -287,7 +252,7 @@ def test_hyper_parameters_come_back_too(make: Make, pictures: Tensor, name: str,
 
 @pytest.mark.usefixtures("untyped")
 @every
-def test_a_state_that_does_not_fit_is_refused(make: Make, pictures: Tensor, name: str) -> None:
+def test_a_state_that_does_not_fit_is_refused(make: Make, small: Callable, pictures: Tensor, name: str) -> None:
     detector = make(name).fit(fits(name, pictures)[-1])
     before, state = detector.score(pictures[4:]), detector.state()
     learnt = next(key for key in state.tensors if key not in ("backbone", "shots_"))
@@ -358,12 +323,12 @@ def test_the_table_is_read_without_torch() -> None:
     assert out.split() == [str(len(DETECTORS)), "False"]
 
 
-def test_names_that_lead_nowhere(backbone: OpenCLIP) -> None:
+def test_names_that_lead_nowhere(placed: OpenCLIP) -> None:
     assert DETECTORS[default(normal=True)].few_shot
     assert DETECTORS[default(normal=False)].zero_shot
     with pytest.raises(ValueError, match=f"detector: expected one of {', '.join(DETECTORS)}, got 'oracle'"):
-        build("oracle", backbone)
+        build("oracle", placed)
     with pytest.raises(ValueError, match='winclip reads, so it expects an object name such as "metal nut", got none'):
-        build("winclip", backbone)
+        build("winclip", placed)
     with pytest.raises(AttributeError, match="no attribute 'Oracle'"):
         detectors.Oracle  # noqa: B018 - asking is the test

@@ -10,15 +10,6 @@ from torch import Tensor
 from gadkit.anomaly.detectors import KNN, PatchKNN, WinCLIP, parts, winclip
 from gadkit.anomaly.detectors.patches import turned
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
-
-
-@pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 2 blocks."""
-    torch.manual_seed(1)
-    model = build_tiny_clip(TinyConfig(image_size=40, width=32, layers=2, head_width=16, text_layers=1))
-    return OpenCLIP(model, tokenizer())
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A fitted detector in a file comes back as it was, and what is not such a file is refused in words."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,27 +11,12 @@ from blank_heads import blank
 from safetensors.torch import load, save, save_file
 from torch import Tensor
 
-from gadkit import runtime
 from gadkit.anomaly import fitted
 from gadkit.anomaly.detectors import DETECTORS, build
 from gadkit.anomaly.fitted import Fitting
 from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import Detector
-
-
-def small(seed: int = 1) -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build_tiny_clip(TinyConfig(image_size=40, width=32, layers=2, head_width=16, text_layers=1))
-    return OpenCLIP(model.to(runtime.device()), tokenizer())
-
-
-@pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    return small()
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +33,19 @@ def fitting(name: str) -> Fitting:
 
 
 @pytest.fixture
-def kept(backbone: OpenCLIP, pictures: Tensor, tmp_path: Path) -> Path:
+def kept(placed: OpenCLIP, pictures: Tensor, tmp_path: Path) -> Path:
     """A file on the disk."""
-    fitted.write(tmp_path / "nut.gad", build("patch-knn", backbone).fit(pictures[:3]), fitting("patch-knn"))
+    fitted.write(tmp_path / "nut.gad", build("patch-knn", placed).fit(pictures[:3]), fitting("patch-knn"))
     return tmp_path / "nut.gad"
 
 
 @pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize("name", DETECTORS)
-def test_everything_comes_back(backbone: OpenCLIP, pictures: Tensor, tmp_path: Path, name: str, tiled: bool) -> None:
+def test_everything_comes_back(
+    placed: OpenCLIP, small: Callable, pictures: Tensor, tmp_path: Path, name: str, tiled: bool
+) -> None:
     def make() -> Detector:
-        detector = build(name, backbone, "nut", **blank(name))
+        detector = build(name, placed, "nut", **blank(name))
         return Tiled(detector, 45) if tiled else detector
 
     row, facts, path = DETECTORS[name], fitting(name), tmp_path / "nut.gad"
@@ -66,7 +54,7 @@ def test_everything_comes_back(backbone: OpenCLIP, pictures: Tensor, tmp_path: P
     state, found = fitted.read(path)
     assert found == facts
     assert fitted.is_fitted(path)
-    again = fitted.restore(state, found, backbone)
+    again = fitted.restore(state, found, placed)
     assert type(again) is type(detector)
     assert torch.equal(again.score(pictures).maps, detector.score(pictures).maps)
     assert torch.equal(again.score(pictures).scores, detector.score(pictures).scores)
@@ -118,8 +106,8 @@ def test_another_version_and_unknown_keys_are_refused(kept: Path) -> None:
     assert fitted.is_fitted(changed(kept, {"format": 2})), "it is one of ours, and may be replaced"
 
 
-def test_facts_that_make_no_sense_are_refused(backbone: OpenCLIP, pictures: Tensor) -> None:
-    state = build("patch-knn", backbone).fit(pictures[:3]).state()
+def test_facts_that_make_no_sense_are_refused(placed: OpenCLIP, pictures: Tensor) -> None:
+    state = build("patch-knn", placed).fit(pictures[:3]).state()
     whole = fitting("patch-knn")
     with pytest.raises(ValueError, match=r"fitted: detector: expected one of .*, got 'oracle'"):
         fitted.unpack(fitted.pack(state, replace(whole, detector="oracle")))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from suite import joined, same, textured
 from torch import Tensor
 
 from gadkit import weights
@@ -15,8 +16,7 @@ from gadkit.anomaly.detectors.inctrl import crossed, paper_layers
 from gadkit.anomaly.detectors.residual_heads import untrained
 from gadkit.anomaly.prompts import PRESENCE, WINCLIP, PromptEnsemble
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
-from gadkit.protocols import AnomalyResult, DetectorState
+from gadkit.protocols import DetectorState
 
 FEW = PromptEnsemble(WINCLIP.normal[:2], WINCLIP.anomalous[:3], WINCLIP.templates[:2])
 Heads = dict[str, Tensor]
@@ -35,10 +35,9 @@ def lively(patches: int, width: int, seed: int = 0) -> Heads:
 
 
 @pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
+def clip(tiny_clip: Callable) -> OpenCLIP:
     """Our own architecture, smaller still, randomly initialised: 5 x 5 patches, 6 blocks."""
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=64, layers=6)), tokenizer())
+    return tiny_clip(image_size=40, width=64, layers=6)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +52,7 @@ def make(clip: OpenCLIP, heads: Heads) -> Make:
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Six pictures with structure of every size, not square: uint8 (6, 3, 40, 56)."""
-    generator = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(6, 3, *s, generator=generator) for s in ((5, 7), (40, 56)))
-    coarse = torch.nn.functional.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(6)
 
 
 class Literal:
@@ -261,19 +256,14 @@ def test_blocks_of_another_depth() -> None:
     }
 
 
-def same(a: AnomalyResult, b: AnomalyResult) -> None:
-    assert_near(a.maps, b.maps)
-    assert_near(a.scores, b.scores)
-
-
 def test_neither_batches_nor_chunks_change_anything(make: Make, pictures: Tensor) -> None:
     detector = make().fit(pictures[4:])
     together = detector.score(pictures)
     alone = [detector.score(picture[None]) for picture in pictures]
-    same(AnomalyResult(torch.cat([a.maps for a in alone]), torch.cat([a.scores for a in alone])), together)
+    same(joined(alone), together, 1e-6)
     for chunk in (9, 70, 10**6):
-        same(make(chunk=chunk).fit(pictures[4:]).score(pictures), together)
-    same(make().fit(pictures[4:].flip(0)).score(pictures), together)  # the order of the prompts says nothing
+        same(make(chunk=chunk).fit(pictures[4:]).score(pictures), together, 1e-6)
+    same(make().fit(pictures[4:].flip(0)).score(pictures), together, 1e-6)  # the order of the prompts says nothing
     assert together.maps[4:].max() < 1e-6  # it knows these two
     assert together.maps[:4].amax((1, 2)).min() > 1e-3
 
@@ -308,9 +298,9 @@ def test_leaving_one_out_is_fitting_without_it(make: Make, pictures: Tensor) -> 
     found = list(make().fit(pictures[:3]).leave_one_out(pictures[:3]))
     for i, result in enumerate(found):
         others = pictures[[j for j in range(3) if j != i]]
-        same(result, make().fit(others).score(pictures[i : i + 1]))
+        same(result, make().fit(others).score(pictures[i : i + 1]), 1e-6)
     parts = list(make().fit(pictures[:4]).leave_one_out(pictures[:4], [2, 2]))
-    same(parts[0], make().fit(pictures[2:4]).score(pictures[:2]))
+    same(parts[0], make().fit(pictures[2:4]).score(pictures[:2]), 1e-6)
 
 
 def test_the_middle_is_what_torchvision_cuts_out(make: Make, clip: OpenCLIP, pictures: Tensor) -> None:

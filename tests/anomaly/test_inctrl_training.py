@@ -15,7 +15,6 @@ from gadkit.anomaly.metrics import auroc
 from gadkit.anomaly.training import inctrl
 from gadkit.anomaly.training.inctrl import Product, batch, compared, focal, learn, photographs
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.factory.seeds import FIRST_LESSON, FIRST_POOL, FIRST_TEST
 
 
@@ -97,15 +96,9 @@ def test_half_precision_is_enough(tmp_path: Path) -> None:
     assert 0 < (a - b).abs().max() < 1e-3
 
 
-@pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=3, head_width=16)), tokenizer())
-
-
-def test_compared_once_is_compared_every_time(clip: OpenCLIP, photograph: tuple[Tensor, Tensor]) -> None:
+def test_compared_once_is_compared_every_time(backbone: OpenCLIP, photograph: tuple[Tensor, Tensor]) -> None:
     good, bad = photograph
-    detector = InCTRL(clip, "gear", untrained(25, 128))
+    detector = InCTRL(backbone, "gear", untrained(25, 128))
     one = compared(detector, "gear", good, bad)
     assert detector.shots == 0, "it is left as it was"
     assert one.normal == 4

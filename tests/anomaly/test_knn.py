@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
+from suite import same, textured
 from torch import Tensor
 
 from gadkit import factory, zoo
@@ -15,33 +16,16 @@ from gadkit.anomaly.detectors.knn import KNN, PatchKNN, distances
 from gadkit.anomaly.detectors.patches import patch_vectors, top_mean, turned
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult
 
 
 @pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 3 blocks."""
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=3, head_width=16)), tokenizer())
-
-
-@pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Nine pictures with structure of every size, not square: uint8 (9, 3, 40, 56)."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(9, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
-    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(9)
 
 
 def far(a: Tensor, b: Tensor) -> float:
     return 1 - float(torch.cosine_similarity(a.double(), b.double(), dim=0))
-
-
-def assert_same(ours: AnomalyResult, theirs: AnomalyResult, atol: float = 1e-5) -> None:
-    torch.testing.assert_close(ours.scores, theirs.scores, atol=atol, rtol=0)
-    torch.testing.assert_close(ours.maps, theirs.maps, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -103,9 +87,9 @@ def test_adding_to_the_bank_never_raises_a_score(backbone: OpenCLIP, pictures: T
 @pytest.mark.parametrize("make", [KNN, PatchKNN], ids=["knn", "patch"])
 def test_chunks_and_batches_change_nothing(backbone: OpenCLIP, pictures: Tensor, make) -> None:
     whole = make(backbone).fit(pictures[:4]).score(pictures[4:])
-    assert_same(make(backbone, chunk=2).fit(pictures[:4]).score(pictures[4:]), whole)
+    same(make(backbone, chunk=2).fit(pictures[:4]).score(pictures[4:]), whole)
     one = make(backbone).fit(pictures[[3, 1, 0, 2]])
-    assert_same(one.score(pictures[6:7]), AnomalyResult(whole.maps[2:3], whole.scores[2:3]))
+    same(one.score(pictures[6:7]), AnomalyResult(whole.maps[2:3], whole.scores[2:3]))
 
 
 def test_encoded_once_scored_many_times(backbone: OpenCLIP, pictures: Tensor) -> None:
@@ -113,12 +97,12 @@ def test_encoded_once_scored_many_times(backbone: OpenCLIP, pictures: Tensor) ->
     encoded = detector.encode(pictures[4:])
     assert encoded.features["patches"].shape == (5, 5, 5, 32)
     for count in (1, 3):
-        assert_same(detector.fit(pictures[:count]).score(encoded), detector.score(pictures[4:]))
+        same(detector.fit(pictures[:count]).score(encoded), detector.score(pictures[4:]))
 
 
 def test_a_thinner_bank_is_a_part_of_the_bank(backbone: OpenCLIP, pictures: Tensor) -> None:
-    full, same, thin = (PatchKNN(backbone, thin=thin).fit(pictures[:4]) for thin in (None, 1.0, 0.13))
-    assert_same(same.score(pictures[4:]), full.score(pictures[4:]))
+    full, whole, thin = (PatchKNN(backbone, thin=thin).fit(pictures[:4]) for thin in (None, 1.0, 0.13))
+    same(whole.score(pictures[4:]), full.score(pictures[4:]))
     assert full.bank_.shape == (100, 32)
     assert len(thin.bank_) == 13
     assert (torch.cdist(thin.bank_, full.bank_).amin(1) < 1e-3).all()

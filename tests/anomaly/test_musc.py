@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from suite import textured
 from torch import Tensor
 
 from gadkit import factory, zoo
@@ -12,24 +13,12 @@ from gadkit.anomaly.detectors import build
 from gadkit.anomaly.detectors.musc import MuSc, interval_mean, shared_scores
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult
 
 
 @pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 2 blocks."""
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=2, head_width=16)), tokenizer())
-
-
-@pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Seven pictures with structure of every size: uint8 (7, 3, 40, 40)."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(7, 3, s, s, generator=draw) for s in (5, 40))
-    coarse = F.interpolate(coarse, (40, 40), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(7, 40, 40)
 
 
 def literal(eyes: OpenCLIP, images: Tensor, layers: tuple[int, ...], radii: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from suite import same, textured
 from torch import Tensor
 
 from gadkit import factory, zoo
@@ -14,24 +15,12 @@ from gadkit.anomaly.detectors.subspace import Moments, SubspaceAD
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.timm_models import Timm
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult, Backbone
 
 
 @pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches, 3 blocks."""
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=3, head_width=16)), tokenizer())
-
-
-@pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Nine pictures with structure of every size, not square: uint8 (9, 3, 40, 56)."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(9, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
-    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(9)
 
 
 def literal(
@@ -61,12 +50,7 @@ def literal(
     maps = F.interpolate(grid, tested.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     most = max(1, int(0.01 * grid[0].numel()))
     scores = torch.tensor([sum(sorted(e, reverse=True)[:most]) / most for e in energies], dtype=torch.float64)
-    return AnomalyResult(maps, scores)
-
-
-def assert_same(ours: AnomalyResult, theirs: AnomalyResult, atol: float = 1e-6, rtol: float = 0.0) -> None:
-    for a, b in ((ours.scores, theirs.scores), (ours.maps, theirs.maps)):
-        torch.testing.assert_close(a, b, atol=atol, rtol=rtol, check_dtype=False)
+    return AnomalyResult(maps.float(), scores.float())
 
 
 @pytest.mark.parametrize("merge", ["join", "mean"])
@@ -76,7 +60,7 @@ def test_scores_are_those_of_a_literal_pca(
 ) -> None:
     found = SubspaceAD(backbone, layers, explained=explained, merge=merge).fit(pictures[:2]).score(pictures[2:5])
     expected = literal(backbone, pictures[:2], pictures[2:5], layers, explained, merge)
-    assert_same(found, expected, atol=1e-6 * max(1.0, float(expected.maps.max())))
+    same(found, expected, atol=1e-6 * max(1.0, float(expected.maps.max())))
 
 
 @pytest.mark.slow
@@ -90,7 +74,7 @@ def test_scores_of_a_large_transformer_are_those_of_a_literal_pca(pictures: Tens
     for layers, merge in (((17, 20), "join"), (tuple(range(14, 21)), "mean")):
         found = SubspaceAD(eyes, layers, merge=merge).fit(pictures[:2]).score(pictures[2:4])
         expected = literal(eyes, pictures[:2], pictures[2:4], layers, 0.99, merge)
-        assert_same(found, expected, atol=1e-6 * max(1.0, float(expected.maps.max())))
+        same(found, expected, atol=1e-6 * max(1.0, float(expected.maps.max())))
 
 
 def test_a_wider_plane_leaves_less_and_all_axes_leave_nothing_of_normal_patches(

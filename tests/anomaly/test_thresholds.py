@@ -1,5 +1,7 @@
 """The line between normal and anomalous: held-out scores are what refitting gives, and a quantile is one of them."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
@@ -17,15 +19,12 @@ from gadkit.anomaly.thresholds import (
     promised,
     threshold,
 )
-from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
 
 @pytest.fixture(scope="module")
-def detector() -> WinCLIP:
-    torch.manual_seed(0)
-    config = TinyConfig(image_size=48, width=32, layers=2, text_width=32, text_layers=1, embed=16)
-    return WinCLIP(OpenCLIP(build_tiny_clip(config), tokenizer()), "nut")
+def detector(tiny_clip: Callable) -> WinCLIP:
+    clip = tiny_clip(0, image_size=48, width=32, layers=2, text_width=32, text_layers=1, embed=16)
+    return WinCLIP(clip, "nut")
 
 
 def test_each_image_is_scored_as_if_it_had_never_been_seen(detector: WinCLIP, images: torch.Tensor) -> None:

@@ -1,7 +1,6 @@
 """Tiles: they cover every pixel once in all, cost no promise of the detector inside, and find what squashing loses."""
 
 import itertools
-import json
 from dataclasses import replace
 
 import pytest
@@ -9,16 +8,15 @@ import torch
 from blank_heads import blank
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load, save
+from suite import same, textured, through_files
 from torch import Tensor
 
-from gadkit import runtime, zoo
+from gadkit import zoo
 from gadkit.anomaly.detectors import DETECTORS, PatchKNN, build
 from gadkit.anomaly.thresholds import held_out
 from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
-from gadkit.protocols import AnomalyResult, Detector, DetectorState
+from gadkit.protocols import AnomalyResult, Detector
 
 every = pytest.mark.parametrize("name", DETECTORS)
 COMPARE = [name for name, row in DETECTORS.items() if row.few_shot or row.batched]  # with images that `fit` is given
@@ -26,25 +24,8 @@ SIDE = 40
 
 
 @pytest.fixture(scope="module")
-def backbone() -> OpenCLIP:
-    """The tiny CLIP's architecture, smaller still and untrained: 5 x 5 patches of 8 pixels, 2 blocks."""
-    torch.manual_seed(1)
-    model = build_tiny_clip(TinyConfig(image_size=SIDE, width=32, layers=2, head_width=16, text_layers=1))
-    return OpenCLIP(model.to(runtime.device()), tokenizer())
-
-
-@pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Five pictures of 70 x 95 pixels with structure of every size."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(5, 3, *s, generator=draw) for s in ((7, 10), (70, 95)))
-    coarse = torch.nn.functional.interpolate(coarse, (70, 95), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
-
-
-def same(a: AnomalyResult, b: AnomalyResult, atol: float = 1e-5) -> None:
-    torch.testing.assert_close(a.maps, b.maps, atol=atol, rtol=0)
-    torch.testing.assert_close(a.scores, b.scores, atol=atol, rtol=0)
+    return textured(5, 70, 95)
 
 
 @given(st.integers(2, 50), st.integers(0, 300), st.floats(0, 0.9))
@@ -66,18 +47,18 @@ def test_weights_add_up_to_1_at_every_pixel_and_fall_to_the_edges(size: int, mor
 
 
 @every
-def test_an_image_of_one_tile_is_scored_as_without(backbone: OpenCLIP, pictures: Tensor, name: str) -> None:
+def test_an_image_of_one_tile_is_scored_as_without(placed: OpenCLIP, pictures: Tensor, name: str) -> None:
     images = pictures[:, :, :SIDE, :SIDE]
-    plain, tiled = (build(name, backbone, "nut", **blank(name)) for _ in range(2))
+    plain, tiled = (build(name, placed, "nut", **blank(name)) for _ in range(2))
     tiled = Tiled(tiled)
     assert isinstance(tiled, Detector)
     normal = images[:3] if name in COMPARE else None
     same(tiled.fit(normal).score(images[3:]), plain.fit(normal).score(images[3:]))
 
 
-def test_maps_are_blended_and_the_score_is_the_highest(backbone: OpenCLIP, pictures: Tensor) -> None:
+def test_maps_are_blended_and_the_score_is_the_highest(placed: OpenCLIP, pictures: Tensor) -> None:
     """Against a literal loop: every pixel the weighted mean of the tiles that show it."""
-    tiled = Tiled(PatchKNN(backbone), overlap=0.5).fit(pictures[:2])
+    tiled = Tiled(PatchKNN(placed), overlap=0.5).fit(pictures[:2])
     image, found = pictures[4], tiled.score(pictures[4:])
     rows, columns = tiled.starts(70), tiled.starts(95)
     assert (rows, columns) == ([0, 15, 30], [0, 18, 37, 55])
@@ -97,10 +78,10 @@ def test_maps_are_blended_and_the_score_is_the_highest(backbone: OpenCLIP, pictu
 
 
 @every
-def test_it_keeps_the_promises_of_the_detector_inside(backbone: OpenCLIP, pictures: Tensor, name: str) -> None:
+def test_it_keeps_the_promises_of_the_detector_inside(placed: OpenCLIP, pictures: Tensor, name: str) -> None:
     row = DETECTORS[name]
     for normal in [None] * bool(row.zero_shot) + [pictures[:3]] * bool(row.few_shot or row.batched):
-        tiled = Tiled(build(name, backbone, "nut", **blank(name)), 44)
+        tiled = Tiled(build(name, placed, "nut", **blank(name)), 44)
         assert tiled.fit(normal) is tiled
         assert tiled.shots == (0 if normal is None else 3)
         result = tiled.score(pictures[3:])
@@ -110,18 +91,17 @@ def test_it_keeps_the_promises_of_the_detector_inside(backbone: OpenCLIP, pictur
         assert "tiles of 44 x 44 pixels" in tiled.explain()
         assert tiled.map_range == tiled.detector.map_range
         state = tiled.state()
-        words = json.loads(json.dumps({"d": state.detector, "v": state.version, "p": state.parameters}))
-        again = DetectorState(words["d"], words["v"], words["p"], load(save(dict(state.tensors))))
-        other = Tiled(build(name, backbone, "nut", **blank(name))).load_state(again)
+        again = through_files(state)
+        other = Tiled(build(name, placed, "nut", **blank(name))).load_state(again)
         assert (other.size, other.overlap, other.shots) == (44, 0.25, tiled.shots)
         same(other.score(pictures[3:]), result, 0)
 
 
 @pytest.mark.parametrize(("name", "parameters"), [*((name, {}) for name in COMPARE), ("patch-knn", {"thin": 0.2})])
 def test_all_tiles_of_a_part_are_left_out_together(
-    backbone: OpenCLIP, pictures: Tensor, name: str, parameters: dict
+    placed: OpenCLIP, pictures: Tensor, name: str, parameters: dict
 ) -> None:
-    make = lambda: Tiled(build(name, backbone, "nut", **blank(name) | parameters))  # noqa: E731
+    make = lambda: Tiled(build(name, placed, "nut", **blank(name) | parameters))  # noqa: E731
     tiled = make().fit(pictures[:3])
     found = list(tiled.leave_one_out(pictures[:3]))
     assert len(found) == 3
@@ -129,33 +109,33 @@ def test_all_tiles_of_a_part_are_left_out_together(
         same(result, make().fit(pictures[[j for j in range(3) if j != i]]).score(pictures[i : i + 1]))
 
 
-def test_good_parts_of_several_sizes(backbone: OpenCLIP, pictures: Tensor) -> None:
+def test_good_parts_of_several_sizes(placed: OpenCLIP, pictures: Tensor) -> None:
     batches = [pictures[:1], pictures[1:3, :, :50], pictures[3:4, :, :, :61]]
-    tiled = Tiled(PatchKNN(backbone)).fit(batches)
+    tiled = Tiled(PatchKNN(placed)).fit(batches)
     assert tiled.shots == 4
     assert [tuple(r.maps.shape) for r in tiled.leave_one_out(batches)] == [
         (1, 70, 95),
         *[(1, 50, 95)] * 2,
         (1, 70, 61),
     ]
-    assert (held_out(Tiled(PatchKNN(backbone)).fit(pictures[:3]), pictures[:3]).scores > 0).all()
+    assert (held_out(Tiled(PatchKNN(placed)).fit(pictures[:3]), pictures[:3]).scores > 0).all()
 
 
 @pytest.mark.usefixtures("untyped")
-def test_what_does_not_fit_is_named(backbone: OpenCLIP, pictures: Tensor) -> None:
-    tiled = Tiled(PatchKNN(backbone), 80)
+def test_what_does_not_fit_is_named(placed: OpenCLIP, pictures: Tensor) -> None:
+    tiled = Tiled(PatchKNN(placed), 80)
     for call in (tiled.fit, tiled.encode):
         with pytest.raises(ValueError, match="expected at least the 80 x 80 pixels of a tile, got 70 x 95"):
             call(pictures)
     with pytest.raises(ValueError, match=r"overlap: expected a share in \[0, 1\), got 1"):
-        Tiled(PatchKNN(backbone), overlap=1.0)
+        Tiled(PatchKNN(placed), overlap=1.0)
     with pytest.raises(ValueError, match="detector: expected"):
-        Tiled(backbone)
+        Tiled(placed)
     with pytest.raises(RuntimeError, match="not fitted yet"):
-        Tiled(PatchKNN(backbone)).score(pictures)
+        Tiled(PatchKNN(placed)).score(pictures)
     with pytest.raises(RuntimeError, match="not fitted yet"):
-        next(Tiled(PatchKNN(backbone)).leave_one_out(pictures))
-    state = Tiled(PatchKNN(backbone)).fit(pictures[:2]).state()
+        next(Tiled(PatchKNN(placed)).leave_one_out(pictures))
+    state = Tiled(PatchKNN(placed)).fit(pictures[:2]).state()
     with pytest.raises(ValueError, match="expected Tiled, version 1, got Tiled, version 2"):
         tiled.load_state(replace(state, version=2))
     with pytest.raises(ValueError, match="state: expected detector, overlap"):

@@ -1,6 +1,7 @@
 """The losses of AnomalyCLIP against its authors' formulas written out, and what training does with them."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,11 @@ from gadkit.anomaly.detectors.uniadet import UniADet
 from gadkit.anomaly.training import anomalyclip, uniadet
 from gadkit.anomaly.training.two_way import Lessons, dice, focal, glocal, lessons, logits_of, teach
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
 
 @pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=2, text_layers=2)), tokenizer())
+def clip(tiny_clip: Callable) -> OpenCLIP:
+    return tiny_clip(image_size=64, width=64, layers=2, text_layers=2)
 
 
 def test_focal_is_the_sum_over_pixels(generator: torch.Generator) -> None:

@@ -1,17 +1,18 @@
 """UniADet's idea against a form with loops, on a network whose layers differ in grid and width."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
+from suite import textured
 from torch import Tensor
 
 from gadkit import zoo
 from gadkit.anomaly.detectors.uniadet import UniADet, untrained
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult, Backbone
 
 Heads = dict[str, Tensor]
@@ -23,18 +24,13 @@ def eyes() -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=3)), tokenizer())
+def clip(tiny_clip: Callable) -> OpenCLIP:
+    return tiny_clip(image_size=64, width=64, layers=3)
 
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Three pictures with structure of every size, not square: uint8 (3, 3, 40, 56)."""
-    draw = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(3, 3, *s, generator=draw) for s in ((5, 7), (40, 56)))
-    coarse = F.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(3)
 
 
 def near(ours: Tensor, theirs: Tensor, atol: float = 1e-6) -> None:

@@ -1,15 +1,16 @@
 """WinCLIP against a slow literal reading of the paper: one window at a time, with open_clip's own modules."""
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 import torch
+from suite import joined, same, textured
 from torch import Tensor
 
 from gadkit.anomaly.detectors import WinCLIP
 from gadkit.anomaly.prompts import WINCLIP, PromptEnsemble
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.protocols import AnomalyResult
 
 FEW = PromptEnsemble(WINCLIP.normal[:2], WINCLIP.anomalous[:3], WINCLIP.templates[:2])
@@ -17,19 +18,14 @@ Vectors = dict[str | int, list[list[float]] | Tensor]
 
 
 @pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
+def clip(tiny_clip: Callable) -> OpenCLIP:
     """Our own architecture, smaller still, randomly initialised."""
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=2)), tokenizer())
+    return tiny_clip(image_size=64, width=64, layers=2)
 
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
-    """Five pictures with structure of every size, not square: uint8 (5, 3, 40, 56)."""
-    generator = torch.Generator().manual_seed(3)
-    coarse, fine = (torch.rand(5, 3, *s, generator=generator) for s in ((5, 7), (40, 56)))
-    coarse = torch.nn.functional.interpolate(coarse, (40, 56), mode="bilinear")
-    return (255 * (0.7 * coarse + 0.3 * fine)).round().to(torch.uint8)
+    return textured(5)
 
 
 class Literal:
@@ -205,18 +201,13 @@ def test_windows_of_the_published_architecture(published: OpenCLIP, pictures: Te
     assert_near(windowless["image"][0], probability.expand(15, 15))
 
 
-def same(a: AnomalyResult, b: AnomalyResult) -> None:
-    assert_near(a.maps, b.maps)
-    assert_near(a.scores, b.scores)
-
-
 @pytest.mark.parametrize("references", [None, slice(3, 5)], ids=["zero-shot", "few-shot"])
 def test_neither_batches_nor_chunks_change_anything(clip: OpenCLIP, pictures: Tensor, references: slice | None) -> None:
     normal = None if references is None else pictures[references]
     detector = WinCLIP(clip, "nut", prompts=FEW).fit(normal)
     together = detector.score(pictures)
     alone = [detector.score(picture[None]) for picture in pictures]
-    same(AnomalyResult(torch.cat([a.maps for a in alone]), torch.cat([a.scores for a in alone])), together)
+    same(joined(alone), together)
     for chunk in (1, 70, 10**6):
         same(WinCLIP(clip, "nut", prompts=FEW, chunk=chunk).fit(normal).score(pictures), together)
 
@@ -267,8 +258,8 @@ def test_bfloat16_stays_close(clip: OpenCLIP, pictures: Tensor) -> None:
     assert (full.scores - half.scores).abs().max() < 0.01
 
 
-def test_windows_that_embed_alike_are_refused(pictures: Tensor) -> None:
-    deaf = OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=2)), tokenizer())
+def test_windows_that_embed_alike_are_refused(tiny_clip: Callable, pictures: Tensor) -> None:
+    deaf = tiny_clip(0, image_size=64, width=64, layers=2)
     with torch.no_grad():
         for block in deaf.model.visual.transformer.resblocks:  # no class token attends to its window's patches
             block.attn.out_proj.weight.zero_()
@@ -279,11 +270,11 @@ def test_windows_that_embed_alike_are_refused(pictures: Tensor) -> None:
         detector.fit(pictures)
 
 
-def test_an_image_of_one_colour_is_no_mistake(clip: OpenCLIP) -> None:
+def test_an_image_of_one_colour_is_no_mistake(tiny_clip: Callable, clip: OpenCLIP) -> None:
     plain = torch.full((2, 3, 40, 40), 128, dtype=torch.uint8)
     result = WinCLIP(clip, "nut", prompts=FEW).fit(plain[:1]).score(plain)
     assert torch.isfinite(result.maps).all()
-    blind = OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=2)), tokenizer())
+    blind = tiny_clip(0, image_size=64, width=64, layers=2)
     with torch.no_grad():
         blind.model.visual.positional_embedding.zero_()
     blind.model.visual.conv1 = torch.nn.Conv2d(3, 64, 8, 8)  # no padding, so that all patches are exactly alike

@@ -1,5 +1,6 @@
 """The adapter gives what open_clip's own model gives, and windows what one window alone would give."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import open_clip
@@ -12,7 +13,7 @@ from torch import Tensor
 from gadkit import zoo
 from gadkit.backbones import OpenCLIP, Preprocess
 from gadkit.backbones.openclip import preprocess_of
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
+from gadkit.backbones.tiny import tokenizer
 from gadkit.runtime import has_bf16
 from gadkit.weights import WeightsUnavailable
 
@@ -29,10 +30,9 @@ def big(published: OpenCLIP) -> OpenCLIP:
 
 
 @pytest.fixture(scope="module")
-def tiny() -> OpenCLIP:
+def tiny(tiny_clip: Callable) -> OpenCLIP:
     """Our own architecture with its convolutional stem, smaller still, randomly initialised."""
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(width=64, layers=3)), tokenizer())
+    return tiny_clip(width=64, layers=3)
 
 
 @pytest.fixture(params=["big", "tiny"])
@@ -101,8 +101,8 @@ def test_windows_are_what_each_would_be_alone(clip: OpenCLIP, images: Tensor) ->
 
 
 @torch.no_grad()
-def test_a_tower_of_one_block_is_first_and_last_at_once(images: Tensor) -> None:
-    clip = OpenCLIP(build_tiny_clip(TinyConfig(width=64, layers=1)), tokenizer())
+def test_a_tower_of_one_block_is_first_and_last_at_once(tiny_clip: Callable, images: Tensor) -> None:
+    clip = tiny_clip(0, width=64, layers=1)
     x0 = clip.embed_patches(clip.preprocess(images[:1]))
     window = torch.tensor([[3, 4, 15, 16]])
     assert_same(clip.encode_windows(x0, window)[0, 0], one_window(clip, x0[0], window[0]))
@@ -179,8 +179,8 @@ def test_edges_do_not_overshoot(tiny: OpenCLIP) -> None:
 
 
 @torch.no_grad()
-def test_changed_weights_are_noticed(images: Tensor) -> None:
-    clip = OpenCLIP(build_tiny_clip(TinyConfig(width=64, layers=2)), tokenizer())
+def test_changed_weights_are_noticed(tiny_clip: Callable, images: Tensor) -> None:
+    clip = tiny_clip(0, width=64, layers=2)
     x = clip.preprocess(images)
     before = clip.encode_image(x).pooled
     assert clip.tower() is clip.tower()

@@ -1,15 +1,15 @@
 """The contestants of AnomalyCLIP's benchmark give the same answer, or their times would say nothing."""
 
+from collections.abc import Callable
+
 import torch
 
 from benchmarks.anomalyclip import Plain, change
 from gadkit.anomaly.detectors.anomalyclip import AnomalyCLIP, untrained
-from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
 
-def test_plain_and_fast_agree(images: torch.Tensor) -> None:
-    clip = OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=3)), tokenizer())
+def test_plain_and_fast_agree(tiny_clip: Callable, images: torch.Tensor) -> None:
+    clip = tiny_clip(0, image_size=64, width=64, layers=3)
     heads = {name: 10 * value for name, value in untrained(clip, context=4, rows=2, tokens=2).items()}
     fast = AnomalyCLIP(clip, heads, blocks=2).fit()
     plain = Plain(clip, fast)

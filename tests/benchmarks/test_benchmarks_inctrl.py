@@ -1,17 +1,16 @@
 """The contestants of InCTRL's benchmark give the same answer, or their times would say nothing."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
 from benchmarks.inctrl import rows
-from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
 
-def test_plain_and_fast_agree() -> None:
+def test_plain_and_fast_agree(tiny_clip: Callable) -> None:
     ticks = itertools.count()
-    make = lambda: OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=3)), tokenizer())  # noqa: E731
+    make = lambda: tiny_clip(0, image_size=40, width=32, layers=3)  # noqa: E731
     found = {what: value for what, value, _ in rows(make, 1, lambda: float(next(ticks)))}
     assert found["4-shot, gadkit float32 against plain"] == pytest.approx(1.0)  # by a clock that ticks once a call
     assert found["4-shot, gadkit float32: largest change of a score"] < 1e-5

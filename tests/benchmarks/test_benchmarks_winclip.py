@@ -1,17 +1,17 @@
 """The contestants of WinCLIP's benchmark give the same answer, or their times would say nothing."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from benchmarks.winclip import Plain, _contest
 from gadkit.anomaly.detectors import WinCLIP
-from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 
 
 @pytest.mark.parametrize("shots", [0, 2])
-def test_plain_and_fast_agree(images: torch.Tensor, shots: int) -> None:
-    clip = OpenCLIP(build_tiny_clip(TinyConfig(image_size=64, width=64, layers=2)), tokenizer())
+def test_plain_and_fast_agree(tiny_clip: Callable, images: torch.Tensor, shots: int) -> None:
+    clip = tiny_clip(0, image_size=64, width=64, layers=2)
     fast = WinCLIP(clip, "metal nut", patch_norm=True).fit(images[2 : 2 + shots] if shots else None)
     plain = Plain(clip, fast)
     torch.testing.assert_close(plain.encode_text(), fast.text_vectors_, rtol=0, atol=1e-5)

@@ -140,7 +140,7 @@ def test_an_interrupt_keeps_what_was_read(many: Path, tmp_path: Path) -> None:
 
 def test_an_interrupt_keeps_the_scores_so_far(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with start("detect", many, "--object", "nut", "--out", out) as process:
+    with start("detect", many, "--detector", "colour", "--normal", tmp_path / "shots", "--out", out) as process:
         read_until_skipped(process)
         process.send_signal(signal.SIGINT)
         table, error = process.communicate()
@@ -158,11 +158,10 @@ def test_a_killed_run_gives_its_folder_free(many: Path, tmp_path: Path, run: Run
     out = tmp_path / "out"
     with start("curate", many, "--out", out) as process:
         read_until_skipped(process)
-        with start("curate", tmp_path / "shots", "--out", out) as second:
-            error = second.communicate()[1]
+        code, _, error = run("curate", tmp_path / "shots", "--out", out)
         process.kill()
         process.wait()
-    assert second.returncode == 2
+    assert code == 2
     assert f"--out: expected a folder that no other run writes to, but one has {out} at this moment" in error
     assert [name for name in os.listdir(out) if name != LOCK] == []
     assert run("curate", tmp_path / "shots", "--keep", 2, "--duplicates", 1, "--out", out)[0] == 0

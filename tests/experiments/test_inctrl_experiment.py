@@ -1,9 +1,9 @@
 """The steps from WinCLIP+ to InCTRL end at the two detectors, and a killed run goes on."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from experiments import inctrl as experiment
 from gadkit import factory
@@ -11,14 +11,12 @@ from gadkit.anomaly.detectors import InCTRL, WinCLIP
 from gadkit.anomaly.detectors.residual_heads import untrained
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.evaluation.results import merge, read
 
 
 @pytest.fixture(scope="module")
-def clip() -> OpenCLIP:
-    torch.manual_seed(1)
-    return OpenCLIP(build_tiny_clip(TinyConfig(image_size=40, width=32, layers=3, head_width=16)), tokenizer())
+def clip(tiny_clip: Callable) -> OpenCLIP:
+    return tiny_clip(image_size=40, width=32, layers=3, head_width=16)
 
 
 def test_the_ends_of_the_way_are_the_two_detectors(clip: OpenCLIP) -> None:

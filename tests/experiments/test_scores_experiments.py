@@ -1,6 +1,8 @@
 """The experiments about scores measure what the detectors do, at a size that a test can afford."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,8 +57,9 @@ def test_other_light_is_arithmetic_on_pixels() -> None:
     assert alarms.lit(image, 3.0).unique().tolist() == [255]
 
 
-def test_a_fusion_is_the_sum_of_scores(data: TestSet) -> None:
-    eyes = {"patch-knn": zoo.load("random"), "winclip": zoo.load("clip-scratch")}
+def test_a_fusion_is_the_sum_of_scores(tiny_clip: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factory, "test_set", cache(factory.test_set))  # rendered once, here and there
+    eyes = dict.fromkeys(("patch-knn", "winclip"), tiny_clip(image_size=40, width=32, layers=3, head_width=16))
     found = {tuple(cell): value for *cell, value in detectors.scores(eyes, "mesh", 0, "fixture", 48)}
     local = factory.test_set("mesh", 0, 0, "fixture", 20, 3, 16, 48)
     near = build("patch-knn", eyes["patch-knn"]).fit(local.references[:4]).score(local.images).scores

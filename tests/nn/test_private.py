@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import gadkit
-from gadkit.backbones import OpenCLIP
-from gadkit.backbones.tiny import TinyConfig, build_tiny_clip, tokenizer
 from gadkit.nn import private
 from gadkit.nn.ema import ema_update
 from gadkit.search.neighbors import inner
@@ -74,12 +73,13 @@ def test_a_torch_without_them_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     private._trial.cache_clear()
 
 
-def test_the_image_tower_is_the_same_either_way(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_tower_is_the_same_either_way(
+    tiny_clip: Callable, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = []
     for allowed in (True, False):
         monkeypatch.setattr(private, "ALLOWED", allowed)
-        torch.manual_seed(1)
-        clip = OpenCLIP(build_tiny_clip(TinyConfig(width=64, layers=2)), tokenizer())
+        clip = tiny_clip(width=64, layers=2)
         found.append(clip.encode_image(clip.preprocess(images[:2]), (0, -1)))
     close(found[0].pooled, found[1].pooled)
     for ours, theirs in zip(found[0].patches, found[1].patches, strict=True):
@@ -87,8 +87,8 @@ def test_the_image_tower_is_the_same_either_way(images: Tensor, monkeypatch: pyt
 
 
 @torch.no_grad()
-def test_a_tower_follows_its_weights_either_way(allowed: bool, images: Tensor) -> None:
-    clip = OpenCLIP(build_tiny_clip(TinyConfig(width=64, layers=1)), tokenizer())
+def test_a_tower_follows_its_weights_either_way(tiny_clip: Callable, allowed: bool, images: Tensor) -> None:
+    clip = tiny_clip(0, width=64, layers=1)
     x = clip.preprocess(images[:1])
     before = clip.encode_image(x).pooled
     assert (clip.tower() is clip.tower()) is allowed  # without the count a tower is built for every call
@@ -98,9 +98,9 @@ def test_a_tower_follows_its_weights_either_way(allowed: bool, images: Tensor) -
     torch.testing.assert_close(after, clip.model.visual(x), rtol=1e-5, atol=1e-5)
 
 
-def test_weights_made_for_inference_are_followed_too(images: Tensor) -> None:
+def test_weights_made_for_inference_are_followed_too(tiny_clip: Callable, images: Tensor) -> None:
     with torch.inference_mode():
-        clip = OpenCLIP(build_tiny_clip(TinyConfig(width=64, layers=1)), tokenizer())
+        clip = tiny_clip(0, width=64, layers=1)
         x = clip.preprocess(images[:1])
         before = clip.encode_image(x).pooled
         clip.model.visual.transformer.resblocks[0].mlp.c_fc.weight.mul_(1.5)
