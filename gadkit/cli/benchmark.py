@@ -207,7 +207,9 @@ def _heads(arguments: argparse.Namespace) -> dict[str, Path]:
         if not sign and len(able) == 1:
             name, file = able[0], text
         if name not in able:
-            wanted = ", ".join(f"{known}=FILE" for known in able) or "nothing: no detector of this run has a trained part"
+            wanted = (
+                ", ".join(f"{known}=FILE" for known in able) or "nothing: no detector of this run has a trained part"
+            )
             raise ValueError(f"--heads: expected {wanted}, got {text!r}")
         if not Path(file).is_file():
             raise ValueError(f"--heads: expected a file, got {file!r}: no such file")

@@ -194,7 +194,7 @@ BAD = [
     (["--semantic", "mnist", "--data", "nowhere"], "--semantic: expected MNIST in nowhere, as torchvision"),
     (["--textiles", "nowhere"], "no such folder"),
     (["--rank", "speed"], "--rank: expected one of image_auroc"),
-    (["--detectors", "patch-knn", "--shots", "1", "--heads", "x"], "expected none, for no detector here has a trained"),
+    (["--detectors", "patch-knn", "--shots", "1", "--heads", "x"], "nothing: no detector of this run has a trained"),
     (["--backbone", "eyes"], "--backbone: expected one of"),
     (
         ["--detectors", "winclip", "--backbone", "random"],

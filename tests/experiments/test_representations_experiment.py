@@ -35,7 +35,7 @@ def test_every_measure_comes_once_a_seed_and_learning_helps(monkeypatch: pytest.
     monkeypatch.setattr(representations, "SHOTS", (1, 4))  # 64 good parts are rendered in the test above
     scratch = ASSETS / "clip-scratch.safetensors"
     learnt, random = (
-        list(evaluate(zoo.load(name, file=scratch), (0, 1), ("fixture",), ("cardboard", "mesh"), 48))
+        list(evaluate(zoo.load(name, file=scratch), (0, 1), ("fixture",), ("connector", "cardboard", "mesh"), 48))
         for name in ("clip-scratch", "clip-random")  # the same build, untrained
     )
     assert set(Counter(name for name, _ in learnt).values()) == {2}
