@@ -17,16 +17,33 @@ from typing import Any
 
 from gadkit import weights
 from gadkit.weights import Weights, WeightsUnavailable
-from gadkit.zoo.rows import HEADS, IMAGE, METHOD, PRESETS, REAL, ROWS, TEXT, Row
+from gadkit.zoo.rows import (
+    HEADS,
+    IMAGE,
+    METHOD,
+    OBJECTS,
+    OPEN_VOCABULARY,
+    PRESETS,
+    PROMPTABLE,
+    REAL,
+    ROWS,
+    TEXT,
+    UNIVERSAL,
+    Row,
+)
 
 __all__ = [
     "HEADS",
     "IMAGE",
     "METHOD",
+    "OBJECTS",
+    "OPEN_VOCABULARY",
     "PRESETS",
+    "PROMPTABLE",
     "REAL",
     "ROWS",
     "TEXT",
+    "UNIVERSAL",
     "Row",
     "check",
     "facts",
@@ -59,7 +76,7 @@ def list(gives: str | None = None, preset: str | None = None) -> tuple[str, ...]
     """
     rows = ROWS
     if gives is not None:
-        _known("gives", gives, (IMAGE, TEXT, METHOD, HEADS))
+        _known("gives", gives, (IMAGE, TEXT, METHOD, HEADS, *OBJECTS))
         rows = [row for row in rows if gives in row.gives]
     if preset is not None:
         _known("preset", preset, PRESETS)

@@ -10,6 +10,8 @@ from gadkit.weights import Weights
 
 PRESETS = ("tiny", "paper")
 IMAGE, TEXT, METHOD, HEADS = "image encoder", "text encoder", "method", "heads"  # what a name can give
+OBJECTS = ("promptable segmenter", "open-vocabulary detector", "universal segmenter")  # and what object models give
+PROMPTABLE, OPEN_VOCABULARY, UNIVERSAL = OBJECTS
 HUB = "https://huggingface.co/"
 
 
