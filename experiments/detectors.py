@@ -35,7 +35,9 @@ TRIED: dict[str, tuple[str, dict[str, Any]]] = {  # what is built on the real ey
     "patch-knn": ("patch-knn", {}),
     "patch-knn, 8 turns": ("patch-knn", {"turns": 8}),
     "subspace": ("subspace", {}),
+    "subspace, 4 turns": ("subspace", {"turns": 4}),
 }
+READING = ("winclip", "anomalyclip")  # without good parts, on the CLIP
 FUSED = ("patch-knn", "subspace")
 
 
@@ -47,9 +49,9 @@ def scores(eyes: Mapping[str, Backbone], category: str, seed: int, regime: str, 
     images = torch.cat([local.images, wrong])
     is_global = torch.arange(len(images)) >= len(local.images)
     bad = torch.cat([local.labels, torch.ones(len(wrong), dtype=torch.bool)])
-    models = {label: build(name, eyes["patch-knn"], **options) for label, (name, options) in TRIED.items()}
-    models["winclip"] = build("winclip", eyes["winclip"], local.object_name)
-    whole = build("knn", eyes["patch-knn"])
+    models = {label: build(name, eyes["real"], **options) for label, (name, options) in TRIED.items()}
+    models |= {name: build(name, eyes["clip"], local.object_name) for name in READING}
+    whole = build("knn", eyes["real"])
     encoded = {name: model.encode(images) for name, model in models.items()}
     vectors = whole.encode(images)
 
@@ -57,10 +59,12 @@ def scores(eyes: Mapping[str, Backbone], category: str, seed: int, regime: str, 
         for protocol, rows in (("local", ~is_global), ("global", is_global | ~bad)):
             yield name, protocol, shots, auroc(found[rows], bad[rows])
 
-    words = models["winclip"].fit().score(encoded["winclip"]).scores
-    yield from by_protocol("winclip", 0, words)
+    alone = {name: models[name].fit().score(encoded[name]).scores for name in READING}
+    for name, values in alone.items():
+        yield from by_protocol(name, 0, values)
+    words, few = alone["winclip"], {name: model for name, model in models.items() if name != "anomalyclip"}
     for k in SHOTS:
-        found = {name: model.fit(local.references[:k]).score(encoded[name]).scores for name, model in models.items()}
+        found = {name: model.fit(local.references[:k]).score(encoded[name]).scores for name, model in few.items()}
         for name, values in found.items():
             yield from by_protocol(name, k, values)
         far = whole.fit(local.references[:k]).score(vectors).scores
@@ -86,7 +90,7 @@ def main(argv: Sequence[str] | None = None, categories: Sequence[str] = factory.
     given = parser.parse_args(argv)
     device, what = runtime.device(None), "detectors and their fusions on development categories, image AUROC"
     merge(given.out, [], key, what)  # whether it can be written, before anything is measured
-    names = {"patch-knn": DETECTORS["patch-knn"].backbone, "winclip": given.clip}
+    names = {"real": DETECTORS["patch-knn"].backbone, "clip": given.clip}
     eyes = {name: zoo.load(backbone, "tiny", str(device)) for name, backbone in names.items()}
     for regime in factory.NUISANCE:
         start, found = time.monotonic(), defaultdict(lambda: defaultdict(list))

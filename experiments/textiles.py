@@ -26,6 +26,7 @@ from gadkit.protocols import TestSet
 
 ROWS = {  # detector, backbone and its own arguments
     "nearest patches": ("patch-knn", None, {}),
+    "plane": ("subspace", None, {}),
     "nearest patches, maximum only": ("patch-knn", None, {"extent": 0.0}),
     "nearest patches, random eyes": ("patch-knn", "efficientnet-random", {}),
     "nearest images": ("knn", None, {}),

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from gadkit import viz
-from gadkit.viz.style import DPI, SERIES, STYLE, WIDTH, Picture
+from gadkit.viz.style import DPI, SERIES, STYLE, WIDTH, Picture, look_of
 
 # Machado, Oliveira and Fernandes (2009), severity 1: what the three kinds of dichromats see, in linear RGB
 DICHROMATS = {
@@ -337,3 +337,12 @@ def test_a_scatter_parts_its_labels() -> None:
     assert (slow.axes[0].get_xscale(), figure.axes[0].get_xscale()) == ("log", "linear")
     with pytest.raises(ValueError, match=r"points\['b'\]: expected a value above 0 on a logarithmic axis, got 0.0"):
         viz.plot_scatter({"a": (1.0, 0.5), "b": (0.0, 0.6)}, "ms", "AUROC", logarithmic=True)
+
+
+def test_no_two_of_many_series_look_alike() -> None:
+    looks = [tuple(look_of(index).values()) for index in range(20)]
+    assert len(set(looks)) == 20
+    x = np.arange(3.0)
+    figure = viz.plot_curves({str(i): (x, x + i) for i in range(8)}, "x", "y")
+    drawn = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines]
+    assert drawn == looks[:8]

@@ -3,6 +3,8 @@
 - A page's front matter says which modules it explains and what it may cost; the line under its title repeats that and
   adds what the last execution really took.  The role `{took}` gives that time for another page.
 - An image without a meaningful alternative text is a warning, and warnings end the build.
+- Cells with a hidden source that follow one another share one button.
+- A number in a table stays on one line with its deviation.
 """
 
 import re
@@ -11,14 +13,16 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst.states import Inliner
-from myst_nb.sphinx_ import NbMetadataCollector
+from myst_nb.sphinx_ import HideInputCells, NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 NAMELESS = re.compile(r"[\w./-]*\.(png|svg|jpe?g)|[0-9a-f]{8,}|\S*", re.IGNORECASE)
 SHORTEST_ALT = 25
+PAIR = re.compile(r"(?<=\d) ([±/]) (?=\d)")
 
 
 def speaks(alt: str) -> bool:
@@ -78,6 +82,34 @@ def fill_times(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         place.replace_self(nodes.inline("", took(app.env, place["page"]), classes=["took"]))
 
 
+def keep_pairs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Put no-break spaces into the pairs of numbers of all tables, such as 0.93 ± 0.12."""
+    for entry in doctree.findall(nodes.entry):
+        for text in list(entry.findall(nodes.Text)):
+            if PAIR.search(text):
+                text.parent.replace(text, nodes.Text(PAIR.sub("\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", text)))
+
+
+def hidden_source(node: nodes.Node | None) -> bool:
+    """Whether a node is a code cell that shows its source on demand."""
+    return isinstance(node, nodes.container) and node.get("hide_mode") == "input"
+
+
+class OneButton(SphinxPostTransform):
+    """Move hidden sources without output to the next hidden source, before the buttons are made."""
+
+    default_priority = HideInputCells.default_priority - 1
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Merge from top to bottom, so that a run of cells ends up in its last one, in order."""
+        for cell in list(self.document.findall(hidden_source)):
+            after = cell.next_node(descend=False, siblings=True)
+            if hidden_source(after) and len(cell) == 1:  # a second child would be the output
+                after[0].insert(0, cell[0].children)
+                cell.parent.remove(cell)
+
+
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Leave out the scripts for live cells, which the book does not have: two of them declare the same constant."""
     scripts = context["script_files"]
@@ -88,9 +120,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_node(Took)
     app.add_role("took", took_role)
+    app.add_post_transform(OneButton)
     app.connect("doctree-read", add_facts)
     app.connect("doctree-resolved", fill_times)
     app.connect("doctree-resolved", demand_alt)
+    app.connect("doctree-resolved", keep_pairs)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("env-updated", lambda app, env: [env.config.root_doc])  # the landing page quotes other pages' times
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,15 +17,16 @@ if TYPE_CHECKING:  # --help does not wait for torch
 
 DESCRIPTION = """Score photographs of parts for anything that does not belong, without training.
 
-With only a name for the part (--object) the default detector compares each image with descriptions of good and of
-damaged parts (WinCLIP, zero-shot).  With a few photographs of good parts (--normal) the default detector compares each
-spot, and the whole, with those, and needs no name.  It gives a threshold: the highest score among the good parts, each
-scored as if it were new.
+With a few photographs of good parts (--normal) the default detector compares each spot with what varies in those
+(SubspaceAD).  It gives a threshold: the highest score among the good parts, each scored as if it were new.  Without
+them the photographs are compared with descriptions of good and of damaged parts: with sentences about the part, if it
+has a name (--object, WinCLIP), else with descriptions that were learnt from other parts (AnomalyCLIP).
 """
 
 EXAMPLES = """examples:
-  gadkit detect parts/ --object "metal nut"
   gadkit detect parts/ --normal good/ --out report
+  gadkit detect parts/
+  gadkit detect parts/ --object "metal nut"
   gadkit detect one.jpg two.png --object capsule --json | jq 'select(.score > 0.5) | .path'
   gadkit detect parts/ --normal good/ --threshold-quantile 0.95 --maps maps/
   gadkit detect parts/ --detector winclip --object carpet --normal good/
@@ -61,8 +62,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         parents.bits(),
         parents.pixels(),
         parents.detector(
-            f"one of {', '.join(DETECTORS)} (default: {default(normal=False)}, and "
-            f"{default(normal=True)} with --normal)"
+            f"one of {', '.join(DETECTORS)} (default: {default(normal=True)} with --normal, else "
+            f"{default(normal=False)} with --object, else {default(normal=False, named=False)})"
         ),
         parents.model(),
         parents.out("write report.html and scores.csv there"),

@@ -58,8 +58,10 @@ class Question:
 
 def asked(arguments: argparse.Namespace) -> Question:
     """The question, if it makes sense.  Raises ValueError, and `WeightsUnavailable` for a backbone without weights."""
-    name = one_of("--detector", arguments.detector or default(arguments.normal is not None), DETECTORS)
-    row, noun, preset = DETECTORS[name], arguments.object, zoo.preset(arguments.preset)
+    noun, preset = arguments.object, zoo.preset(arguments.preset)
+    named = noun is not None or preset != "tiny"  # what needs no name has shipped heads only
+    name = one_of("--detector", arguments.detector or default(arguments.normal is not None, named), DETECTORS)
+    row = DETECTORS[name]
     if (row.object_name and noun is None) or (noun is not None and not noun.strip()):
         came = "nothing" if noun is None else repr(noun)
         raise ValueError(f'--object: expected a text such as "metal nut", got {came}')

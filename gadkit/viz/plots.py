@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from gadkit.checks import checked, one_of
-from gadkit.viz.style import INK, MARKERS, PALETTE, SERIES, WIDTH, Picture, styled
+from gadkit.viz.style import INK, MARKERS, PALETTE, WIDTH, Picture, look_of, styled
 
 Numbers = float | int | Sequence | np.ndarray | torch.Tensor
 
@@ -59,10 +59,10 @@ def plot_shots(
     places = np.arange(len(shots))
     for index, (name, values) in enumerate(results.items()):
         table, there = _shown(values, len(shots), f"results[{name!r}]")
-        colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+        look = look_of(index)
         x = (places + (index - (len(results) - 1) / 2) * 0.08)[there]  # side by side: no method hides another
-        axes.plot(x, table.mean(1), color=colour, marker=marker, label=name)
-        axes.scatter(np.repeat(x, table.shape[1]), table.ravel(), color=colour, s=8, alpha=0.45, linewidths=0)
+        axes.plot(x, table.mean(1), label=name, **look)
+        axes.scatter(np.repeat(x, table.shape[1]), table.ravel(), color=look["color"], s=8, alpha=0.45, linewidths=0)
     _levels(axes, reference or {})
     axes.set_xticks(places, [str(shot) for shot in shots])
     _legend(figure, axes)
@@ -127,8 +127,7 @@ def plot_curves(
         x, y = _array(x, f"curves[{name!r}] x"), _array(y, f"curves[{name!r}] y")
         if x.shape != y.shape:
             raise ValueError(f"curves[{name!r}]: expected x and y of one shape, got {x.shape} and {y.shape}")
-        marker = MARKERS[index % len(MARKERS)]
-        axes.plot(x, y, label=name, color=SERIES[index % len(SERIES)], marker=marker, markevery=max(1, len(x) // 8))
+        axes.plot(x, y, label=name, markevery=max(1, len(x) // 8), **look_of(index))
     _legend(figure, axes)
     return figure
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gadkit.checks import checked, positive
 from gadkit.viz.plots import Numbers, _array, _frame, _legend
-from gadkit.viz.style import INK, MARKERS, SERIES, Picture, styled
+from gadkit.viz.style import INK, Picture, look_of, styled
 
 
 @checked
@@ -28,9 +28,7 @@ def plot_roofline(points: Mapping[str, tuple[Numbers, Numbers]], bandwidth: floa
         if x.shape != y.shape or x.min() <= 0 or y.min() <= 0:
             raise ValueError(f"points[{name!r}]: expected x and y above 0, of one shape, got {x.shape} and {y.shape}")
         lowest, highest = min(lowest, x.min()), max(highest, x.max())
-        marker = MARKERS[index % len(MARKERS)]
-        colour = SERIES[index % len(SERIES)]
-        axes.plot(x, y / 1e9, marker, label=name, color=colour, markersize=6)
+        axes.plot(x, y / 1e9, label=name, markersize=6, **look_of(index) | {"linestyle": ""})
     ends = np.array([min(lowest, peak / bandwidth) / 2, peak / bandwidth, highest * 2])
     axes.plot(ends, np.minimum(ends * bandwidth, peak) / 1e9, color=INK, linewidth=1.2, marker="", linestyle="--")
     axes.set(xscale="log", yscale="log")

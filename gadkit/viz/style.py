@@ -27,6 +27,14 @@ PALETTE = {  # the hues of Okabe and Ito (2008) that show on white and on black
 }
 SERIES = (*PALETTE.values(), INK)
 MARKERS = ("o", "s", "^", "D", "v")  # colour never speaks alone
+LINES = ("-", "--", ":", "-.")
+
+
+def look_of(index: int) -> dict[str, str]:
+    """Colour, marker and line of the series with that number: from the sixth on the same colours, dashed, and so on."""
+    turn, place = divmod(index, len(SERIES))
+    marker = MARKERS[(place + turn) % len(MARKERS)]
+    return {"color": SERIES[place], "marker": marker, "linestyle": LINES[turn % len(LINES)]}
 
 
 def _anomaly_colours() -> ListedColormap:

@@ -117,7 +117,8 @@ def test_what_the_table_says() -> None:
         "anomalyclip": {"blocks": 1},  # likewise: its card
         "subspace": {"explained": 0.9, "turns": 8},  # likewise: experiments.planes
     }
-    assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
+    assert (default(normal=True), default(normal=False)) == ("subspace", "winclip")
+    assert default(normal=False, named=False) == "anomalyclip"
 
 
 @pytest.mark.parametrize(

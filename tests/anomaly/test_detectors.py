@@ -325,7 +325,10 @@ def test_the_table_is_read_without_torch() -> None:
 
 def test_names_that_lead_nowhere(placed: OpenCLIP) -> None:
     assert DETECTORS[default(normal=True)].few_shot
-    assert DETECTORS[default(normal=False)].zero_shot
+    reading, alone = (DETECTORS[default(normal=False, named=named)] for named in (True, False))
+    assert reading.zero_shot
+    assert alone.zero_shot
+    assert not alone.object_name
     with pytest.raises(ValueError, match=f"detector: expected one of {', '.join(DETECTORS)}, got 'oracle'"):
         build("oracle", placed)
     with pytest.raises(ValueError, match='winclip reads, so it expects an object name such as "metal nut", got none'):

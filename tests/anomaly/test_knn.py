@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gadkit import factory, zoo
 from gadkit.anomaly import benchmark
-from gadkit.anomaly.detectors import build, default
+from gadkit.anomaly.detectors import build
 from gadkit.anomaly.detectors.knn import KNN, PatchKNN, distances
 from gadkit.anomaly.detectors.patches import patch_vectors, top_mean, turned
 from gadkit.anomaly.metrics import auroc
@@ -250,7 +250,6 @@ def test_finer_layers_are_averaged_within_a_patch_or_joined() -> None:
 
 
 def test_the_detector_of_the_table_has_what_was_settled_and_the_caller_the_last_word(backbone: OpenCLIP) -> None:
-    assert (default(normal=True), default(normal=False)) == ("patch-knn", "winclip")
     assert build("patch-knn", backbone).extent == 1
     assert build("patch-knn", backbone, extent=0.25).extent == 0.25
     assert PatchKNN(backbone).extent == 0

@@ -5,13 +5,13 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from suite import same, textured
+from suite import joined, same, textured, through_files
 from torch import Tensor
 
 from gadkit import factory, zoo
-from gadkit.anomaly.detectors import build
+from gadkit.anomaly.detectors import build, subspace
 from gadkit.anomaly.detectors.knn import KNN
-from gadkit.anomaly.detectors.subspace import Moments, SubspaceAD
+from gadkit.anomaly.detectors.subspace import Moments, Pieces, SubspaceAD
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.backbones.timm_models import Timm
@@ -98,9 +98,44 @@ def test_what_one_picture_explains_is_the_share_that_was_asked_for() -> None:
     axes, mean = moments.axes(0.9)
     torch.testing.assert_close(axes.abs(), torch.eye(4)[:2], atol=1e-6, rtol=0)
     torch.testing.assert_close(mean, torch.zeros(4))
-    less = moments.copy().add(rows[3:4], -1).add(rows[7:], -1)
-    torch.testing.assert_close(less.axes(1.0)[0].abs(), torch.eye(4)[:3], atol=1e-6, rtol=0)
-    assert (less.count, moments.count) == (6, 8)
+    both = Moments.of([Moments().add(rows[:3]), Moments().add(rows[3:])])
+    torch.testing.assert_close(both.axes(0.9), moments.axes(0.9))
+    assert (both.count, moments.count) == (8, 8)
+
+
+def test_pieces_hold_one_image_each_while_there_are_few_and_then_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subspace, "PIECES", 4)
+    rows = torch.randn(11, 5, 3, generator=torch.Generator().manual_seed(0))
+    pieces = Pieces()
+    sizes = []
+    for batch in rows.split(3):
+        pieces.add(batch)
+        sizes.append(pieces.images)
+    assert sizes == [1, 2, 4, 4]
+    assert [list(pieces.touched(i, i + 1)) for i in (0, 3, 4, 10)] == [[0], [0], [1], [2]]
+    assert list(pieces.touched(3, 9)) == [0, 1, 2]
+    expected = Moments().add(torch.cat([rows[:4], rows[8:]]).flatten(0, 1))
+    torch.testing.assert_close(pieces.without(range(1, 2)).axes(0.9), expected.axes(0.9))
+    with pytest.raises(ValueError, match="parts: expected some images of other parts among 11, got none"):
+        pieces.without(range(3))
+
+
+def test_pieces_take_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subspace, "ROOM", 6 * 8 * 3**2)  # six pieces of three dimensions
+    pieces = Pieces()
+    pieces.add(torch.ones(100, 1, 3))
+    assert len(pieces.moments) <= 6
+    assert Moments.of(pieces.moments).count == 100
+
+
+def test_leaving_one_out_encodes_nothing_again_and_a_loaded_detector_can_do_it_too(
+    backbone: OpenCLIP, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = SubspaceAD(backbone, turns=4).fit(pictures[:4])
+    loaded = SubspaceAD(backbone).load_state(through_files(detector.state()))
+    once_more = joined(list(loaded.leave_one_out(pictures[:4])))
+    monkeypatch.setattr(SubspaceAD, "_rows", None)
+    same(joined(list(detector.leave_one_out(pictures[:4]))), once_more)
 
 
 def test_a_constant_set_is_a_point(backbone: OpenCLIP, pictures: Tensor) -> None:

@@ -49,6 +49,11 @@ def drawing(source: str) -> bool:
     return isinstance(value, ast.Call) and bool(DRAWS.match(getattr(value.func, "attr", "")))
 
 
+def test_the_first_page_lists_all_chapters_in_their_order() -> None:
+    listed = re.findall(r"^\| \[\]\((.+?)\.md\)", text_of("index"), re.MULTILINE)
+    assert listed == CHAPTERS
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_states_its_module_and_its_budget(page: str) -> None:
     head = yaml.safe_load(text_of(page).split("---\n")[1])

@@ -15,7 +15,7 @@ import torch
 from photographs import Run, photograph, written
 
 from gadkit import zoo
-from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP, build
+from gadkit.anomaly.detectors import DETECTORS, KNN, PatchKNN, WinCLIP, build, default
 from gadkit.cli import main
 from gadkit.data.folders import load_images
 
@@ -44,14 +44,24 @@ def test_one_json_object_an_image_and_nothing_else(run: Run, parts: Path) -> Non
     np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-4)
 
 
+def test_neither_a_name_nor_good_parts_are_needed(run: Run, parts: Path, tmp_path: Path) -> None:
+    code, out, _ = run("detect", parts, "--json", "--out", tmp_path / "out")
+    found = [json.loads(line) for line in out.splitlines()]
+    expected = build("anomalyclip", zoo.load("clip")).fit().score(load_images([row["path"] for row in found]))
+    assert code == 0
+    np.testing.assert_allclose([row["score"] for row in found], expected.scores, atol=1e-4)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "AnomalyCLIP, zero-shot" in page
+
+
 def test_the_threshold_is_the_highest_held_out_score(run: Run, parts: Path, good: Path) -> None:
     code, out, err = run("detect", parts, "--normal", good, "--json")
     found = {Path(row["path"]).relative_to(parts): row for row in map(json.loads, out.splitlines())}
-    eyes = zoo.load(DETECTORS["patch-knn"].backbone)
+    name = default(normal=True)
+    eyes = zoo.load(DETECTORS[name].backbone)
     normal = load_images(good, eyes.image_size)
     alone = [
-        build("patch-knn", eyes).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item()
-        for i in range(4)
+        build(name, eyes).fit(normal[torch.arange(4) != i]).score(normal[i : i + 1]).scores.item() for i in range(4)
     ]
     assert code == 0
     for row in found.values():
@@ -220,7 +230,8 @@ BAD = [
     (["bare", "--object", "nut"], "got none"),
     (["rotten", "--object", "nut"], "none of the 1 files could be read"),
     (["parts", "--object", " "], 'expected a text such as "metal nut"'),
-    (["parts"], '--object: expected a text such as "metal nut", got nothing'),
+    (["parts", "--detector", "winclip"], '--object: expected a text such as "metal nut", got nothing'),
+    (["parts", "--preset", "paper"], '--object: expected a text such as "metal nut", got nothing'),
     (["parts", "--object", "nut", "--detector", "magic"], f"expected one of {', '.join(DETECTORS)}, got 'magic'"),
     (["parts", "--detector", "patch-knn"], "--normal: expected images of good parts, for patch-knn compares with them"),
     (["parts", "--detector", "patch-knn", "--normal", "good", "--object", " "], "expected a text such as"),

@@ -6,6 +6,7 @@ Source: Lendering et al., SubspaceAD, CVPR 2026 (arXiv 2602.23013, version 3), s
 Book: anomaly/neighbours
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gadkit.anomaly.detectors.knn import distances
-from gadkit.anomaly.detectors.parts import by_part, good, needed, shares, without
+from gadkit.anomaly.detectors.parts import good, needed, shares, without
 from gadkit.anomaly.detectors.patches import CHUNK, Patches, patch_means, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import one_of, share
@@ -22,6 +23,8 @@ from gadkit.protocols import AnomalyResult, Backbone
 
 MERGES = ("join", "mean")
 ROUNDING = 1e-12  # of a sum of shares
+PIECES = 64  # sets of normal images, at most, whose moments are kept apart for leaving one out ...
+ROOM = 2**29  # ... in so many bytes, but 4 of them in any case
 FAR = (0.1, 0.3)  # residual energies of unit vectors: good parts stay below the first
 
 
@@ -33,19 +36,23 @@ class Moments:
         self.sum: Tensor | float = 0.0
         self.second: Tensor | float = 0.0
 
-    def add(self, rows: Float[Tensor, "n e"], sign: int = 1) -> "Moments":
-        """Add rows, or with `sign` -1 take them away again; itself."""
+    def add(self, rows: Float[Tensor, "n e"]) -> "Moments":
+        """Add rows; itself."""
         x = rows.double()
-        self.count += sign * len(x)
-        self.sum = self.sum + sign * x.sum(0)
-        self.second = self.second + sign * (x.T @ x)
+        self.count += len(x)
+        self.sum = self.sum + x.sum(0)
+        self.second = self.second + x.T @ x
         return self
 
-    def copy(self) -> "Moments":
-        """Moments of the same rows, to which others can be added."""
-        other = Moments()
-        other.__dict__.update(self.__dict__)
-        return other
+    @classmethod
+    def of(cls, several: Iterable["Moments"]) -> "Moments":
+        """The moments of all rows of several."""
+        total = cls()
+        for some in several:
+            total.count += some.count
+            total.sum = total.sum + some.sum
+            total.second = total.second + some.second
+        return total
 
     def axes(self, explained: float) -> tuple[Float[Tensor, "k e"], Float[Tensor, "e"]]:
         """The fewest main axes that hold the `explained` share of the variance, largest first, and the mean."""
@@ -56,6 +63,42 @@ class Moments:
         reached = values.cumsum(0) / total if total > 0 else torch.ones_like(values)
         k = min(int((reached < explained - ROUNDING).sum()) + 1, len(values))
         return vectors.flip(1).T[:k].float(), mean.float()
+
+
+class Pieces:
+    """The moments of normal images that come one after the other, piece by piece.
+
+    A piece is one image as long as there are few; beyond `most` pieces two neighbours become one, and so on, so that
+    the memory is bounded however many images come.
+    """
+
+    def __init__(self) -> None:
+        self.images = 1  # in a piece; the last one may have fewer
+        self.moments: list[Moments] = []
+        self.count = 0
+
+    def add(self, rows: Float[Tensor, "b m e"]) -> None:
+        """Add the rows of b images."""
+        most = max(4, min(PIECES, ROOM // (8 * rows.shape[-1] ** 2)) // 2 * 2)
+        for row in rows:
+            if self.count == most * self.images:
+                pairs = zip(self.moments[::2], self.moments[1::2], strict=True)
+                self.moments, self.images = [Moments.of(pair) for pair in pairs], 2 * self.images
+            if self.count % self.images == 0:
+                self.moments.append(Moments())
+            self.moments[-1].add(row)
+            self.count += 1
+
+    def touched(self, first: int, last: int) -> range:
+        """The pieces that hold images `first` to before `last`."""
+        return range(first // self.images, (last - 1) // self.images + 1)
+
+    def without(self, some: range) -> Moments:
+        """The moments of all images but those of some pieces.  Raises ValueError where nothing is left."""
+        kept = [moments for i, moments in enumerate(self.moments) if i not in some]
+        if not kept:
+            raise ValueError(f"parts: expected some images of other parts among {self.count}, got none")
+        return Moments.of(kept)
 
 
 def residual(
@@ -85,6 +128,7 @@ class SubspaceAD(Patches):
     """
 
     learnt = ("axes_", "mean_", "vectors_")
+    _pieces: Pieces | None = None  # no part of the state: they are much larger than the plane
 
     def __init__(
         self,
@@ -113,34 +157,24 @@ class SubspaceAD(Patches):
         return f"Each spot was compared with what varies in {good(self.shots)}{whole}"
 
     def _fit(self, normal: Iterator[Tensor] | None) -> None:
-        moments, vectors = Moments(), []
+        self._pieces, vectors = Pieces(), []
         for some in needed(normal, self):
             rows, whole = self._rows(some)
-            moments.add(rows.flatten(0, 1))
+            self._pieces.add(rows)
             vectors.append(whole)
-        (self.axes_, self.mean_), self.vectors_ = moments.axes(self.explained), torch.cat(vectors)
+        self.axes_, self.mean_ = Moments.of(self._pieces.moments).axes(self.explained)
+        self.vectors_ = torch.cat(vectors)
 
     def _others(self, normal: Tensor | Iterable[Tensor], counts: Sequence[int]) -> Iterator["SubspaceAD"]:
-        """As the base class has it, with each image encoded twice and not once for every part."""
-        total, last = Moments(), -1
-        for _, images in by_part(normal, counts):
-            self._add(total, images)
-        ends, moments = list(shares(counts)), total
-        for part, images in by_part(normal, counts):
-            if part != last:
-                if last >= 0:
-                    yield self._without(moments, *ends[last])
-                moments, last = total.copy(), part
-            self._add(moments, images, -1)
-        yield self._without(moments, *ends[last])
+        """As the base class has it, but nothing is encoded again: the moments of what is left out are not counted.
 
-    def _add(self, moments: Moments, images: Tensor, sign: int = 1) -> None:
-        for some in images.split(self.chunk):
-            moments.add(self._rows(some)[0].flatten(0, 1), sign)
-
-    def _without(self, moments: Moments, first: int, last: int) -> "SubspaceAD":
-        axes, mean = moments.axes(self.explained)
-        return self._with(axes_=axes, mean_=mean, vectors_=without(self.vectors_, first, last, self.shots))
+        Where a piece holds several images, the neighbours of a part in its pieces are left out with it.
+        """
+        pieces, before = self._pieces or copy.copy(self).fit(normal)._pieces, None
+        for first, last in shares(counts):
+            if (touched := pieces.touched(first, last)) != before:
+                (axes, mean), before = pieces.without(touched).axes(self.explained), touched
+            yield self._with(axes_=axes, mean_=mean, vectors_=without(self.vectors_, first, last, self.shots))
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
         energy = residual(features["patches"], self.axes_, self.mean_)
