@@ -11,8 +11,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 
 def mask_focal(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n"]:
-    """Focal loss (alpha 0.25, gamma 2), the mean over the pixels of each mask.  `truth` runs from 0 to 1."""
-    return sigmoid_focal_loss(logits, truth).mean((-2, -1))
+    """Focal loss (gamma 2, both sides of equal weight), the mean over each mask.  `truth` runs from 0 to 1."""
+    return sigmoid_focal_loss(logits, truth, alpha=-1).mean((-2, -1))
 
 
 def mask_dice(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n"]:

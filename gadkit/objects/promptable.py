@@ -112,10 +112,10 @@ class SAM:
 
     def _checked(self, points, labels, boxes, logits):
         """The prompts on the network's device.  Raises ValueError as `predict` says."""
-        if points is None and boxes is None:
-            raise ValueError("prompt: expected points, boxes or both, got neither")
         if labels is not None and points is None:
             raise ValueError("labels: expected points with them, got none")
+        if points is None and boxes is None:
+            raise ValueError("prompt: expected points, boxes or both, got neither")
         height, width = self.original
         if points is not None:
             points = _numbers("points", points, 3, 2, self.device)

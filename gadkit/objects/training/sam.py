@@ -40,14 +40,14 @@ LEAST = 12  # pixels from which a defect is a target
 class Recipe:
     """What `sam` is trained by."""
 
-    steps: int = 1500
-    seen: int = 3072  # scenes of seen categories, and as many of parts that do not exist
+    steps: int = 900
+    seen: int = 2048  # scenes of seen categories, and as many of parts that do not exist
     defects: int = 1024  # photographs of one defective part
-    images: int = 8  # a step
-    prompts: int = 4  # an image
-    rounds: tuple[int, ...] = (1, 2, 2, 3)  # one of these a step
+    images: int = 12  # a step
+    prompts: int = 3  # an image
+    rounds: tuple[int, ...] = (1, 2, 2)  # one of these a step
     stacks: float = 0.12  # share of the targets that are a part with all that lies on it
-    lr: float = 1e-3
+    lr: float = 1.2e-3
     model: SamConfig = field(default_factory=SamConfig)
 
 
@@ -186,7 +186,7 @@ def objective(method: Prompted, held: Lessons, recipe: Recipe, seed: int) -> Cal
         truth = (held.bits[rows, None].int() >> place.int()[:, :, None, None]) & 1
         images, truth = _turned(held.images[rows], truth.bool(), rng)
         images = _tinted(images, generator)
-        boxed, rounds = rng.random() < 0.35, rng.choice(recipe.rounds)
+        boxed, rounds = rng.random() < 0.4, rng.choice(recipe.rounds)
         return method(images.to(where), truth.flatten(0, 1).to(where), boxed, rounds, generator)
 
     return loss
@@ -219,9 +219,10 @@ def train(out: Path, seed: int = 0, steps: int | None = None, recipe: Recipe = R
     runtime.seed_everything(seed)
     method = Prompted(build_sam(recipe.model)).to(where)
     held = lessons(recipe, 2 * seed)
-    plan = Plan(recipe.steps, recipe.lr, warmup=min(100, recipe.steps // 4), weight_decay=0.05, average=0.995)
+    warmup = min(100, recipe.steps // 4)
+    plan = Plan(recipe.steps, recipe.lr, warmup, weight_decay=0.05, average=0.995, save_every=100)
     loss = objective(method, held, recipe, seed)
-    average, seconds = fit(method, loss, plan, out, _watch, 400, what=f"sam, seed {seed}, {recipe}")
+    average, seconds = fit(method, loss, plan, out, _watch, 150, what=f"sam, seed {seed}, {recipe}")
     path = Path(out) / "sam.safetensors"
     facts = json.loads(json.dumps(asdict(recipe))) | {"seed": seed, "seconds": round(seconds, 1)} | provenance(where)
     architecture.save(average.sam, recipe.model, path, facts)
