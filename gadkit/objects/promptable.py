@@ -173,7 +173,7 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     if source.options.get("random"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return SAM(build_sam(SamConfig()).eval().to(where))
+            return SAM(build_sam(SamConfig(**source.options.get("config", {}))).eval().to(where))
     return SAM(read(file or weights.ASSETS / f"{source.id}.safetensors").to(where))
 
 

@@ -222,5 +222,5 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("sam-large", (PROMPTABLE,), "1.2 GB do not fit into a package", _sam("vit_l", "sam_vit_l_0b3195.pth", 1249.5)),
     Row("sam-base", (PROMPTABLE,), "375 MB do not fit into a package", _sam("vit_b", "sam_vit_b_01ec64.pth", 375.0)),
-    _random("sam-random", (PROMPTABLE,), "sam.md", "sam"),
+    _random("sam-random", (PROMPTABLE,), "sam.md", "sam", config={"eyes": REAL}),
 )

@@ -93,3 +93,18 @@ def test_more_clicks_mend_what_is_wrong() -> None:
     torch.testing.assert_close(clicks.curve(Oracle(), images, [truth, truth[:0]], 4), found)
     with pytest.raises(ValueError, match="clicks: expected"):
         clicks.interactive(Oracle(), images[0], truth, 0)
+
+
+def test_sceptics() -> None:
+    from gadkit.objects.sceptics import box_filled, otsu
+
+    image = torch.full((3, 6, 8), 20, dtype=torch.uint8)
+    image[:, 1:3, 1:3], image[:, 4, 5:8] = 200, 180
+    first, second, table = otsu(image, torch.tensor([[1.5, 1.5], [6.5, 4.5], [0.5, 5.5]]))
+    assert torch.equal(first.nonzero(), torch.tensor([[1, 1], [1, 2], [2, 1], [2, 2]]))
+    assert second.sum() == 3
+    assert torch.equal(table, image[0] == 20)
+    assert otsu(image * 0, torch.tensor([[1.0, 1.0]])).all(), "a plain image is one component"
+    with pytest.raises(ValueError, match="inside the image, 8 x 6"):
+        otsu(image, torch.tensor([[9.0, 1.0]]))
+    assert torch.equal(box_filled(torch.tensor([[1.0, 1.0, 3.0, 3.0]]), 6, 8)[0], first)

@@ -117,7 +117,7 @@ def test_transformers_gives_the_same_masks(sam) -> None:
         transformers_config(SamConfig(eyes="efficientnet-lite0"))
 
 
-@pytest.mark.parametrize(("least_iou", "least_stability"), [(0.0, 0.0), (0.48, 0.3)])
+@pytest.mark.parametrize(("least_iou", "least_stability"), [(0.0, 0.0), (0.46, 0.3)])
 def test_automatic_masks_are_those_of_the_package(sam, least_iou, least_stability) -> None:
     image = photograph()
     theirs = SamAutomaticMaskGenerator(
@@ -126,7 +126,7 @@ def test_automatic_masks_are_those_of_the_package(sam, least_iou, least_stabilit
         box_nms_thresh=0.95,
     ).generate(image.permute(1, 2, 0).numpy())
     ours = automatic(SAM(sam), image, 5, least_iou, least_stability, offset=0.002, overlap=0.95, batch=7)
-    assert len(ours.masks) == len(theirs) > 1
+    assert len(ours.masks) == len(theirs) > 0
     order = sorted(theirs, key=lambda one: -one["predicted_iou"])
     for n, one in enumerate(order):
         assert (ours.masks[n].numpy() == one["segmentation"]).all()

@@ -31,6 +31,7 @@ from gadkit.objects import architecture, clicks
 from gadkit.objects.architecture import SamConfig, build_sam, decode
 from gadkit.objects.promptable import SAM
 from gadkit.train import Plan, batch_rows, fit
+from gadkit.zoo.rows import REAL
 
 FOCAL = 20.0  # weight of the focal loss beside Dice: the paper's
 LEAST = 12  # pixels from which a defect is a target
@@ -40,15 +41,15 @@ LEAST = 12  # pixels from which a defect is a target
 class Recipe:
     """What `sam` is trained by."""
 
-    steps: int = 900
+    steps: int = 700
     seen: int = 2048  # scenes of seen categories, and as many of parts that do not exist
     defects: int = 1024  # photographs of one defective part
-    images: int = 12  # a step
-    prompts: int = 3  # an image
-    rounds: tuple[int, ...] = (1, 2, 2)  # one of these a step
+    images: int = 8  # a step
+    prompts: int = 4  # an image
+    rounds: tuple[int, ...] = (1, 1, 2)  # one of these a step
     stacks: float = 0.12  # share of the targets that are a part with all that lies on it
-    lr: float = 1.2e-3
-    model: SamConfig = field(default_factory=SamConfig)
+    lr: float = 1.5e-3
+    model: SamConfig = field(default_factory=lambda: SamConfig(eyes=REAL))
 
 
 @dataclass(frozen=True)
@@ -219,10 +220,10 @@ def train(out: Path, seed: int = 0, steps: int | None = None, recipe: Recipe = R
     runtime.seed_everything(seed)
     method = Prompted(build_sam(recipe.model)).to(where)
     held = lessons(recipe, 2 * seed)
-    warmup = min(100, recipe.steps // 4)
+    warmup = min(40, recipe.steps // 4)
     plan = Plan(recipe.steps, recipe.lr, warmup, weight_decay=0.05, average=0.995, save_every=100)
     loss = objective(method, held, recipe, seed)
-    average, seconds = fit(method, loss, plan, out, _watch, 150, what=f"sam, seed {seed}, {recipe}")
+    average, seconds = fit(method, loss, plan, out, _watch, 100, what=f"sam, seed {seed}, {recipe}")
     path = Path(out) / "sam.safetensors"
     facts = json.loads(json.dumps(asdict(recipe))) | {"seed": seed, "seconds": round(seconds, 1)} | provenance(where)
     architecture.save(average.sam, recipe.model, path, facts)
