@@ -93,7 +93,12 @@ class SAM:
         return Masks(self.enlarge(masks) > self.sam.mask_threshold, iou, masks)
 
     def decode(
-        self, points=None, labels=None, boxes=None, logits=None, several: bool = True
+        self,
+        points: Float[Tensor, "p n 2"] | None = None,
+        labels: Int[Tensor, "p n"] | None = None,
+        boxes: Float[Tensor, "p 4"] | None = None,
+        logits: Float[Tensor, "p l l"] | None = None,
+        several: bool = True,
     ) -> tuple[Float[Tensor, "p m l l"], Float[Tensor, "p m"]]:
         """`predict` without enlarging: the logits of the masks, and the IoU that is expected of each."""
         embedding = self.embedding

@@ -209,6 +209,29 @@ def test_weights_come_back_as_they_were_written(sam, tmp_path, untyped) -> None:
         build_sam(SamConfig(size=100))
 
 
+def test_shipped_masks_are_those_of_transformers() -> None:
+    from transformers import SamConfig as TheirConfig
+    from transformers import SamModel
+
+    model = zoo.load("sam").set_image(photograph(128, 128))
+    theirs = SamModel(TheirConfig(**transformers_config(SamConfig()))).eval()
+    state = {k: v for k, v in model.sam.state_dict().items() if ".eyes." not in k and "patch_embed" not in k}
+    result = theirs.load_state_dict(to_transformers(state), strict=False)
+    assert not result.unexpected_keys
+    assert all(key.startswith("vision_encoder.patch_embed") for key in result.missing_keys)
+    points, labels, boxes = POINTS, LABELS, BOXES.clamp(max=128)
+    for given, asked in (
+        ({"points": points, "labels": labels}, {"input_points": points[None], "input_labels": labels[None]}),
+        ({"boxes": boxes}, {"input_boxes": boxes[None]}),
+    ):
+        ours = model.predict(**given)
+        with torch.no_grad():
+            expected = theirs(image_embeddings=model.embedding, **asked, multimask_output=True)
+        scale = expected.pred_masks.abs().max()
+        assert (ours.logits - expected.pred_masks[0]).abs().max() < 1e-5 * scale
+        torch.testing.assert_close(ours.iou, expected.iou_scores[0], atol=1e-5, rtol=1e-5)
+
+
 def test_eyes_beside_the_patches_are_not_written(tmp_path) -> None:
     config = SamConfig(size=64, width=32, depth=1, heads=2, dim=16, everywhere=(0,), eyes="efficientnet-lite0")
     torch.manual_seed(0)

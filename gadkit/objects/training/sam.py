@@ -22,7 +22,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from gadkit import factory, runtime
-from gadkit.checks import whole
+from gadkit.checks import checked, whole
 from gadkit.factory import scenes
 from gadkit.factory.seeds import FIRST_SCENES, SCENES
 from gadkit.files import provenance
@@ -153,6 +153,7 @@ class Prompted(nn.Module):
         return torch.stack(losses).mean()
 
 
+@checked
 def mask_loss(
     logits: Float[Tensor, "n m l l"], iou: Float[Tensor, "n m"], truth: Float[Tensor, "n 1 l l"]
 ) -> tuple[Float[Tensor, ""], Int[Tensor, "n"]]:
