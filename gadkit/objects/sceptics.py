@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_images, checked
+from gadkit.checks import check_images, checked, whole
 
 
 @checked
@@ -37,7 +37,8 @@ def otsu(image: UInt8[Tensor, "3 h w"], points: Float[Tensor, "k 2"]) -> Bool[Te
 
 @checked
 def box_filled(boxes: Float[Tensor, "k 4"], height: int, width: int) -> Bool[Tensor, "k h w"]:
-    """Every pixel whose centre lies in the box."""
+    """Every pixel whose centre lies in the box.  Raises ValueError for an image without pixels."""
+    whole("height", height), whole("width", width)
     x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
     left, top, right, bottom = (side[:, None] for side in boxes.unbind(1))
     columns, rows = (x > left) & (x < right), (y > top) & (y < bottom)

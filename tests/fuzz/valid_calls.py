@@ -543,6 +543,7 @@ CALLS: dict[str, Arguments] = {
     },
     "Scale": lambda: {"low": 0.0, "high": 1.0, "middle": 0.5},
     "anomaly_scale": lambda: {"normal_maps": torch.rand(2, 4, 4), "quantile": 0.9, "top": 2.0},
+    "outlined": lambda: {"images": images(1, 8), "masks": masks(1, 8, 8), "width": 1},
     # objects
     "scenes.render": lambda: {"count": 1, "seed": 1, "size": 32, "split": "seen", "parts": (1, 2), "defective": 0.5},
     "middle": lambda: {"masks": masks(2, 6, 5)},
