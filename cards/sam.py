@@ -25,7 +25,7 @@ from gadkit.objects.promptable import SAM
 from gadkit.objects.sceptics import box_filled, otsu
 
 CARD, RESULTS = weights.ASSETS / "sam.md", Path("book/results/sam.json")
-COUNT, CLICKS, DEFECTS = 80, 9, 3  # scenes, clicks of each part, photographs of each kind of defect
+COUNT, CLICKS, DEFECTS = 30, 9, 1  # scenes, clicks of each part, photographs of each kind of defect
 
 
 def parts(split: str, count: int) -> tuple[UInt8[Tensor, "b 3 s s"], list[Bool[Tensor, "k s s"]]]:
@@ -133,7 +133,7 @@ of the development or held-out split was trained on.
 
 ## Recipe
 
-`gadkit train sam`: {steps} steps of {images} images with {prompts} prompts each, 1 or 2 rounds of prompts, AdamW,
+`gadkit train sam`: {steps} steps{stopped} of {images} images with {prompts} prompts each, 1 or 2 rounds of prompts, AdamW,
 learning rate {lr}, a running average of the weights (0.995). One run, seed {seed}, {seconds:,.0f} seconds on one busy
 thread. This is a short training: it was cut to what a shared processor could give in half an hour, and nothing was
 searched. The loss is the paper's: focal (weight 20) and Dice for the best mask, squared error for the expected IoU.
@@ -169,6 +169,7 @@ def text(sample: float, results: Path = RESULTS) -> str:
     return TEXT.format(
         **facts["model"],
         **{key: facts[key] for key in ("steps", "images", "prompts", "lr", "seed", "seconds", "defects")},
+        stopped=f", of which {facts['stopped']} were taken," if "stopped" in facts else "",
         scenes=facts["seen"],
         parameters=parameters,
         table=table(found),

@@ -216,7 +216,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "sam",
         (PROMPTABLE,),
-        Weights("gadkit", "sam", "MIT", 2.2, "sam.md", "the factory's scenes", "sam"),
+        Weights("gadkit", "sam", "MIT", 2.4, "sam.md", "the factory's scenes", "sam"),
         _sam("vit_h", "sam_vit_h_4b8939.pth", 2564.6),
         True,
     ),
