@@ -134,9 +134,10 @@ of the development or held-out split was trained on.
 ## Recipe
 
 `gadkit train sam`: {steps} steps{stopped} of {images} images with {prompts} prompts each, 1 or 2 rounds of
-prompts, AdamW, learning rate {lr}, a running average of the weights (0.995). One run, seed {seed}, {seconds:,.0f} seconds on one busy
-thread. This is a short training: it was cut to what a shared processor could give in half an hour, and nothing was
-searched. The loss is the paper's: focal (weight 20) and Dice for the best mask, squared error for the expected IoU.
+prompts, AdamW, learning rate {lr}, a running average of the weights (0.995). One run, seed {seed}, {seconds:,.0f}
+seconds on one busy thread. This is a short training: it was cut to what a shared
+processor could give in half an hour, and nothing was searched.
+The loss is the paper's: focal (weight 20) and Dice for the best mask, squared error for the expected IoU.
 
 ## Measured
 
