@@ -28,6 +28,8 @@ from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
 from gadkit.nn import ViT
 from gadkit.nn.baselines import tiny_model
+from gadkit.objects.architecture import SamConfig, build_sam
+from gadkit.objects.promptable import SAM
 from gadkit.selfsup import SimCLR
 from gadkit.train import Plan
 from gadkit.viz import Scale
@@ -99,6 +101,12 @@ def fitted() -> WinCLIP:
 @cache
 def films() -> motion.Clips:
     return motion.clips(2, frames=3, size=16)
+
+
+def segmenter() -> SAM:
+    torch.manual_seed(0)
+    config = SamConfig(size=32, width=16, depth=1, heads=2, dim=16, window=0, everywhere=(0,))
+    return SAM(build_sam(config)).set_image(images(1)[0])
 
 
 @cache
@@ -535,6 +543,32 @@ CALLS: dict[str, Arguments] = {
     },
     "Scale": lambda: {"low": 0.0, "high": 1.0, "middle": 0.5},
     "anomaly_scale": lambda: {"normal_maps": torch.rand(2, 4, 4), "quantile": 0.9, "top": 2.0},
+    "outlined": lambda: {"images": images(1, 8), "masks": masks(1, 8, 8), "width": 1},
+    # objects
+    "scenes.render": lambda: {"count": 1, "seed": 1, "size": 32, "split": "seen", "parts": (1, 2), "defective": 0.5},
+    "middle": lambda: {"masks": masks(2, 6, 5)},
+    "clicks.curve": lambda: {
+        "model": segmenter(),
+        "images": images(1, 24),
+        "masks": [masks(2, 24, 24)],
+        "clicks": 2,
+    },
+    "mask_loss": lambda: {
+        "logits": torch.randn(2, 3, 4, 4),
+        "iou": torch.rand(2, 3),
+        "truth": torch.rand(2, 1, 4, 4),
+    },
+    "mask_iou": lambda: {"one": masks(2, 4, 4), "other": ~masks(2, 4, 4)},
+    "otsu": lambda: {"image": images(1, 8)[0], "points": torch.rand(2, 2) * 8},
+    "box_filled": lambda: {"boxes": torch.tensor([[1.0, 1.0, 3.0, 4.0]]), "height": 5, "width": 6},
+    "automatic": lambda: {
+        "model": segmenter(),
+        "image": images(1, 24)[0],
+        "side": 2,
+        "least_iou": 0.1,
+        "least_stability": 0.1,
+    },
+    "regions.embed": lambda: {"backbone": encoder(), "image": images(1)[0], "masks": masks(2, 32, 32)},
 }
 
 EXCLUDED = {
