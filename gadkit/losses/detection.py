@@ -55,7 +55,7 @@ def check_boxes(boxes: Float[Tensor, "k 4"], what: str = "boxes") -> Float[Tenso
 @checked
 @precisely
 def generalized_iou(a: Float[Tensor, "*b 4"], b: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b"]:
-    """Overlap of boxes by pairs, from -1 (far apart) to 1 (the same): IoU less the share of the hull that neither fills.
+    """Overlap of boxes by pairs, from -1 to 1: IoU less the share of their hull that neither of them fills.
 
     Boxes are (left, top, right, bottom), those of an area of 0 included.  Raises ValueError for different shapes.
     """

@@ -34,7 +34,7 @@ def byte_pairs() -> "CLIPTokenizer":
 
 
 def learn_pieces(corpus: Sequence[str], size: int = 600) -> tuple[str, ...]:
-    """At most `size` word pieces that spell the words of a corpus, letters first: what follows `FIRST` in an id's place.
+    """At most `size` word pieces that spell the words of a corpus, letters first; their ids begin at `FIRST`.
 
     The same corpus gives the same pieces.
     """

@@ -131,9 +131,7 @@ def test_images_without_things_teach_that_nothing_is_there() -> None:
 
 @pytest.mark.usefixtures("untyped")
 def test_bad_input_is_named() -> None:
-    with pytest.raises(
-        ValueError, match=r"boxes: expected \(left, top, right, bottom\) .*, got \[3.0, 0.0, 1.0, 2.0\]"
-    ):
+    with pytest.raises(ValueError, match=r"boxes: expected \(left, .*, got \[3.0, 0.0, 1.0, 2.0\]"):
         check_boxes(torch.tensor([[0.0, 0, 1, 1], [3, 0, 1, 2]]))
     with pytest.raises(ValueError, match=r"b: expected Float.*, got Tensor of dtype float32, shape \(2, 4\)"):
         generalized_iou(torch.zeros(1, 4), torch.zeros(2, 4))
