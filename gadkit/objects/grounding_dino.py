@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.backbones.tiny import EYES, Eyes
-from gadkit.checks import checked, one_of
+from gadkit.checks import check_texts, checked, one_of
 from gadkit.objects.open_vocabulary import answer, asked, at_once, fitted, published
 from gadkit.objects.protocols import Boxes
 from gadkit.objects.vocabulary import PLACES, word_pieces
@@ -170,7 +170,7 @@ class GroundingDino:
         tokenizer, room = self.processor.tokenizer, self.context_length - 1  # of the model, a full stop more
         found: list[Caption] = []
         held: list[list[int]] = []
-        for place, text in enumerate(asked([text.rstrip(" .?") if isinstance(text, str) else text for text in texts])):
+        for place, text in enumerate(asked([text.rstrip(" .?") for text in check_texts(texts)])):
             ids = tokenizer(fitted(text, tokenizer, room), add_special_tokens=False)["input_ids"]
             if parted := {PLACES[end] for end in ENDS} & {*ids}:
                 ends = " ".join(end for end in ENDS if PLACES[end] in parted)

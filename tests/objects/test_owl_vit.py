@@ -178,9 +178,9 @@ def test_weights_come_back(small: OwlViT, images: Tensor, tmp_path: Path) -> Non
         torch.testing.assert_close(a.scores, b.scores, atol=2e-2, rtol=0)  # in half precision
     blank = owl_vit.load(source(random=True), CPU, path)
     assert not torch.allclose(blank.encode_text(TEXTS), again.encode_text(TEXTS))
-    with pytest.raises(ValueError, match="expected a header with an OWL-ViT's config in clip.safetensors"):
+    with pytest.raises(ValueError, match=r"expected a header with an OWL-ViT's config in clip\.safetensors"):
         owl_vit.load(source(), CPU, weights.ASSETS / "clip.safetensors")
-    with pytest.raises(FileNotFoundError, match="no file nothing.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"no file nothing\.safetensors"):
         owl_vit.load(source(), CPU, tmp_path / "nothing.safetensors")
 
 
@@ -188,10 +188,10 @@ def test_weights_come_back(small: OwlViT, images: Tensor, tmp_path: Path) -> Non
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small checkpoint of the published class in the library's own format."""
     folder, words = tmp_path_factory.mktemp("owl"), byte_pairs()
-    text = dict(vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
-    text |= dict(bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, max_position_embeddings=16)
-    vision = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
-    vision |= dict(image_size=32, patch_size=16)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id}
+    text = size | ends | {"vocab_size": len(words), "max_position_embeddings": 16}
+    vision = size | {"image_size": 32, "patch_size": 16}
     torch.manual_seed(0)
     OwlViTForObjectDetection(OwlViTConfig(text_config=text, vision_config=vision, projection_dim=32)).save_pretrained(
         folder
