@@ -176,6 +176,10 @@ class OwlViT:
             self._kept |= dict(zip(new, self._encode(new), strict=True))
         return torch.stack([self._kept[text] for text in wanted])
 
+    def forget(self) -> None:
+        """Forget the vectors of texts that were kept."""
+        self._kept = {}
+
     def _encode(self, texts: list[str]) -> Float[Tensor, "n d"]:
         tokenizer = self.processor.tokenizer
         read = [fitted(text, tokenizer, self.context_length) for text in texts]

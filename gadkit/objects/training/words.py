@@ -17,12 +17,12 @@ from gadkit.factory import CATEGORIES, scenes
 _SEEN = scenes.object_categories("seen")
 WITHHELD = _SEEN[3::4]
 TAUGHT = tuple(name for name in _SEEN if name not in WITHHELD)
-ASKED = "a photo of a {}"  # how a category is asked for where detectors are measured
+ASKED = {"owl-vit": "a photo of a {}", "grounding-dino": "{}"}  # how a detector is asked where it is measured
 
 
-def texts(categories: Sequence[str]) -> list[str]:
-    """What asks for each category: its plainest noun in the template `ASKED`."""
-    return [ASKED.format(CATEGORIES[name].nouns[0]) for name in categories]
+def texts(categories: Sequence[str], template: str = ASKED["owl-vit"]) -> list[str]:
+    """What asks for each category: its plainest noun in a template."""
+    return [template.format(CATEGORIES[name].nouns[0]) for name in categories]
 
 
 def truth(
