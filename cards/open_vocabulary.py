@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,7 +28,7 @@ from gadkit.objects.protocols import Boxes, OpenVocabulary
 from gadkit.objects.training.words import ASKED, TAUGHT, WITHHELD, texts, truth
 
 RESULTS = Path("book/results")
-COUNT = 200  # scenes a split
+COUNT = 100  # scenes a split
 LEAST = 0.01  # score below which no box is kept for the measure
 SAMPLE = 24  # scenes of the small sample
 CASES = {  # what is measured: the split of the scenes, the words that are asked for, and those that count
@@ -45,6 +46,12 @@ def untrained(name: str) -> OpenVocabulary:
     return LOADERS[name](replace(source, options={"random": True}), runtime.device())
 
 
+@cache
+def rendered(count: int, split: str, purpose: str) -> scenes.Scenes:
+    """The scenes that are measured on, rendered once."""
+    return scenes.render(count, split=split, purpose=purpose)
+
+
 def measure(
     find: Callable[[torch.Tensor, Sequence[str]], list[Boxes]], case: str, count: int = COUNT
 ) -> dict[str, float]:
@@ -53,7 +60,7 @@ def measure(
     asked = scenes.object_categories(split) if asked is None else asked
     counted = asked if counted is None else counted
     purpose = "test" if split == "held-out" else "development"
-    shown = scenes.render(count, split=split, purpose=purpose)
+    shown = rendered(count, split, purpose)
     found, true = find(shown.images, asked), [truth(things, asked) for things in shown.things]
     areas = average_precisions(found, true, [asked.index(name) for name in counted])
     one = [Boxes(boxes.boxes, boxes.scores, torch.zeros_like(boxes.labels)) for boxes in found]

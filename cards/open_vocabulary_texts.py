@@ -29,8 +29,8 @@ Licence: MIT; the eyes Apache-2.0.
 
 ## What it is
 
-transformers' `OwlViTForObjectDetection`. Its two towers are those of [clip](clip.md): a vision transformer of 4 blocks on
-the frozen stages of [EfficientNet-Lite0](efficientnet-lite0.md), and a text tower of 3 blocks with byte pairs of its
+transformers' `OwlViTForObjectDetection`. Its two towers are those of [clip](clip.md): a vision transformer of 4 blocks
+on the frozen stages of [EfficientNet-Lite0](efficientnet-lite0.md), and a text tower of 3 blocks with byte pairs of its
 own. 14 x 14 image tokens give one box each. {parameters:,} numbers, {megabytes:.1f} MB in half precision, without the
 eyes. Images of 224 pixels.
 
@@ -41,8 +41,8 @@ boxes of 15 of the 19 categories that are objects.
 
 ## Recipe
 
-`gadkit train owl-vit`: AdamW, learning rate 1e-3 with a cosine, {steps} steps of 8 scenes; focal, L1 and generalized IoU
-after Hungarian matching. The text tower and the eyes stay as they are. One run, seed {seed}, {seconds:,} seconds on one
+`gadkit train owl-vit`: AdamW, learning rate 1e-3 with a cosine, {steps} steps of 8 scenes; focal, L1 and generalized
+IoU after Hungarian matching. The text tower and the eyes stay as they are. One run, seed {seed}, {seconds:,} seconds on one
 thread beside other work. The number of steps was set by time, and nothing was searched.
 
 """
@@ -65,14 +65,14 @@ you rely on it. Licence: MIT; the eyes Apache-2.0.
 ## What it is
 
 transformers' `GroundingDinoForObjectDetection` with two layers of encoder and decoder, 64 wide, and 30 queries, on the
-frozen stages of [EfficientNet-Lite0](efficientnet-lite0.md). A BERT of two layers, 96 wide, reads words and word pieces of
-our own, from scratch. {parameters:,} numbers, {megabytes:.1f} MB in half precision, without the eyes. Images of 160
+frozen stages of [EfficientNet-Lite0](efficientnet-lite0.md). A BERT of two layers, 96 wide, reads words and word
+pieces of our own, from scratch. {parameters:,} numbers, {megabytes:.1f} MB in half precision, without the eyes. Images of 160
 pixels.
 
 ## What it was taught
 
-{scenes:,} scenes of 128 pixels with captions: nouns of 15 of the 19 seen categories that are objects, some with a colour,
-and phrases that are true of one part only. No word was ever read outside of these captions.
+{scenes:,} scenes of 128 pixels with captions: nouns of 15 of the 19 seen categories that are objects, some with a
+colour, and phrases that are true of one part only. No word was ever read outside of these captions.
 
 ## Recipe
 
