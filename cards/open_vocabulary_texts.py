@@ -42,8 +42,8 @@ boxes of 15 of the 19 categories that are objects.
 ## Recipe
 
 `gadkit train owl-vit`: AdamW, learning rate 1e-3 with a cosine, {steps} steps of 8 scenes; focal, L1 and generalized
-IoU after Hungarian matching. The text tower and the eyes stay as they are. One run, seed {seed}, {seconds:,} seconds on one
-thread beside other work. The number of steps was set by time, and nothing was searched.
+IoU after Hungarian matching. The text tower and the eyes stay as they are. One run, seed {seed}, {seconds:,}
+seconds on one thread beside other work. The number of steps was set by time, and nothing was searched.
 
 """
     + MEASURED.replace("{name}", "owl-vit")
@@ -66,8 +66,8 @@ you rely on it. Licence: MIT; the eyes Apache-2.0.
 
 transformers' `GroundingDinoForObjectDetection` with two layers of encoder and decoder, 64 wide, and 30 queries, on the
 frozen stages of [EfficientNet-Lite0](efficientnet-lite0.md). A BERT of two layers, 96 wide, reads words and word
-pieces of our own, from scratch. {parameters:,} numbers, {megabytes:.1f} MB in half precision, without the eyes. Images of 160
-pixels.
+pieces of our own, from scratch. {parameters:,} numbers, {megabytes:.1f} MB in half precision, without the eyes.
+Images of 160 pixels.
 
 ## What it was taught
 

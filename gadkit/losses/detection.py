@@ -30,12 +30,14 @@ class Costs:
     overlap: float = 2.0
 
 
+@checked
 def corners(boxes: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
     """Boxes (centre x, centre y, width, height) as (left, top, right, bottom)."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     return torch.cat([centre - size / 2, centre + size / 2], -1)
 
 
+@checked
 def centres(boxes: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
     """Boxes (left, top, right, bottom) as (centre x, centre y, width, height)."""
     low, high = boxes[..., :2], boxes[..., 2:]

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gadkit import weights
+from gadkit.checks import check_texts, checked, whole
 from gadkit.nn import private
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ def byte_pairs() -> "CLIPTokenizer":
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges)
 
 
+@checked
 def learn_pieces(corpus: Sequence[str], endings: int = 100) -> tuple[str, ...]:
     """Word pieces that spell any word: letters and signs, the words of a corpus, and their most frequent endings.
 
-    The same corpus gives the same pieces, whose ids begin at `FIRST`.
+    The same corpus gives the same pieces, whose ids begin at `FIRST`.  Raises ValueError for no text.
     """
+    check_texts(corpus, "corpus"), whole("endings", endings, 0)
     words = sorted({word for text in corpus for word in re.findall("[a-z0-9]+", text.lower())})
     signs = [*"abcdefghijklmnopqrstuvwxyz0123456789"]
     counted = Counter(word[-length:] for word in words for length in (2, 3, 4) if length < len(word))
