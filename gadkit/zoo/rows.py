@@ -60,11 +60,12 @@ def _heads(name: str, size: float, paper: str) -> Row:
     return Row(name, (HEADS,), Weights("gadkit", name, "MIT", size, f"{name}.md", "the factory", "heads"), paper, True)
 
 
-def _detector(name: str, size: float, id: str, trained_on: str) -> Row:
+def _detector(name: str, size: float | None, id: str, trained_on: str) -> Row:
     """A detector of words, as `gadkit train NAME` made it, and the one that its authors published."""
     theirs = Weights("transformers", id, "Apache-2.0", None, HUB + id, "image-text pairs and boxes", name)
     ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
-    return Row(name, (OPEN_VOCABULARY,), ours, theirs, True)
+    made = f"none are shipped yet; `gadkit train {name}` makes them"
+    return Row(name, (OPEN_VOCABULARY,), made if size is None else ours, theirs, True)
 
 
 def _timm(
@@ -214,5 +215,5 @@ ROWS: tuple[Row, ...] = (
     _heads("anomalyclip", 0.003, "https://github.com/zqhang/AnomalyCLIP has files for --heads, for clip-large"),
     _heads("uniadet", 0.005, "its authors have published none"),
     _detector("owl-vit", 4.5, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
-    _detector("grounding-dino", 2.4, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
+    _detector("grounding-dino", None, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
 )

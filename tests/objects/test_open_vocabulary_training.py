@@ -66,7 +66,8 @@ def test_owl_vit_learns_and_its_weights_load(start: str, tmp_path: Path) -> None
 
 def test_grounding_dino_learns_and_its_weights_load(tmp_path: Path) -> None:
     path = dino.train(tmp_path, steps=2, count=8)
-    found = grounding_dino.load(zoo.find("grounding-dino", "tiny"), CPU, path)
+    source = weights.Weights("gadkit", "grounding-dino", "MIT", None, "x.md", "the factory", "grounding-dino")
+    found = grounding_dino.load(source, CPU, path)
     pieces = learn_pieces(dino.corpus())
     assert found.processor.tokenizer.get_vocab() == dino.processor_for(dino.DinoConfig(), pieces).tokenizer.get_vocab()
     assert len(found.detect(scenes.render(1).images, ["gear", "red bolt"], 0.0)) == 1

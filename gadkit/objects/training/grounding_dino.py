@@ -25,9 +25,9 @@ from gadkit.objects.vocabulary import learn_pieces
 from gadkit.train import Plan, batch_rows, fit
 
 SIZE = 128  # side of a scene in pixels
-SCENES = 1600
+SCENES = 3000
 BATCH = 8
-PLAN = Plan(steps=600, lr=1e-3, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99)
+PLAN = Plan(steps=2000, lr=1e-3, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99)
 SCALE = 0.02  # of the model's loss, whose focal part is a sum over all tokens of all queries
 LEAST = 0.15  # a thing of which less is visible is no object to learn from
 PHRASES = 8  # in a caption of nouns
