@@ -26,7 +26,8 @@ def show_boxes(
     titles: Sequence[str] | None = None,
     columns: int | None = None,
 ) -> Picture:
-    """Images in rows, each with the boxes that were found in it; a word, and its boxes, have a colour of their own.
+    """Images in rows, each with the boxes that were found in it; a word's boxes have one colour, and with many words colours
+    come again.
 
     `words` are what the boxes' labels count.  Raises ValueError for another number of answers than of images, and for a
     label that has no word.
