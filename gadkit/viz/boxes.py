@@ -26,10 +26,9 @@ def show_boxes(
     titles: Sequence[str] | None = None,
     columns: int | None = None,
 ) -> Picture:
-    """Images in rows, each with the boxes that were found in it; a word's boxes have one colour, and with many words colours
-    come again.
+    """Images in rows, each with the boxes that were found in it.
 
-    `words` are what the boxes' labels count.  Raises ValueError for another number of answers than of images, and for a
+    The boxes of a word have one colour; with many words colours come again.  `words` are what the boxes' labels count.  Raises ValueError for another number of answers than of images, and for a
     label that has no word.
     """
     if len(found) != len(images):
