@@ -78,7 +78,7 @@ def test_names_can_be_listed_by_what_they_give_and_where_they_are() -> None:
         *("vit", "convnext", "swin"),
     )
     assert zoo.list(preset="tiny") == tuple(row.name for row in ROWS if not isinstance(row.tiny, str))
-    with pytest.raises(ValueError, match="expected one of image encoder, text encoder, method, heads, got 'soup'"):
+    with pytest.raises(ValueError, match=r"expected one of image encoder, text encoder, method, heads, .*, got 'soup'"):
         zoo.list("soup")
     with pytest.raises(ValueError, match="preset: expected one of tiny, paper, got 'huge'"):
         zoo.list(preset="huge")

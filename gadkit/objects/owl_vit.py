@@ -250,9 +250,9 @@ def _cut(query: UInt8[Tensor, "3 h w"], box: Sequence[float | int] | None) -> UI
 
 
 def predict(
-    model: nn.Module, prepared: Float[Tensor, "b 3 s s"], words: Float[Tensor, "b q d"]
+    model: nn.Module, prepared: Float[Tensor, "b c s s"], words: Float[Tensor, "b q d"]
 ) -> tuple[Float[Tensor, "b n q"], Float[Tensor, "b n 4"]]:
-    """Of prepared images the logits of every token for text vectors, and its box; open to gradients."""
+    """Of prepared images, or what the stem takes for them, each token's logits for texts and its box; with gradients."""
     feature_map = model.image_embedder(prepared)[0]  # (b, r, c, width)
     tokens = feature_map.flatten(1, 2)  # (b, n, width)
     logits, _ = model.class_predictor(tokens, words)

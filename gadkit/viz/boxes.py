@@ -28,8 +28,8 @@ def show_boxes(
 ) -> Picture:
     """Images in rows, each with the boxes that were found in it.
 
-    The boxes of a word have one colour; with many words colours come again.  `words` are what the boxes' labels count.  Raises ValueError for another number of answers than of images, and for a
-    label that has no word.
+    `words` are what the boxes' labels count.  The boxes of a word have one colour; with many words colours come again.
+    Raises ValueError for another number of answers than of images, and for a label that has no word.
     """
     if len(found) != len(images):
         raise ValueError(f"found: expected an answer an image, {len(images)} in all, got {len(found)}")
