@@ -64,9 +64,9 @@ class _Real(RealStem):
         """A weight of it."""
         return self.project.weight
 
-    def join(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b e r c2"]:
-        """The eyes' maps of images; maps that the frozen eyes made earlier are taken as they are."""
-        return super().join(x) if x.shape[1] == 3 else x
+    def forward(self, x: Float[Tensor, "b channels h w"]) -> Float[Tensor, "b width r c"]:
+        """Tokens of images, or of the joined maps that the frozen eyes made of them earlier."""
+        return self.refine(self.join(x) if x.shape[1] == 3 else x)
 
 
 class _Convolutions(Stem):
@@ -252,7 +252,7 @@ def _cut(query: UInt8[Tensor, "3 h w"], box: Sequence[float | int] | None) -> UI
 def predict(
     model: nn.Module, prepared: Float[Tensor, "b c s s"], words: Float[Tensor, "b q d"]
 ) -> tuple[Float[Tensor, "b n q"], Float[Tensor, "b n 4"]]:
-    """Of prepared images, or what the stem takes for them, each token's logits for texts and its box; with gradients."""
+    """Of prepared images, or their maps, each token's logits for texts and its box; open to gradients."""
     feature_map = model.image_embedder(prepared)[0]  # (b, r, c, width)
     tokens = feature_map.flatten(1, 2)  # (b, n, width)
     logits, _ = model.class_predictor(tokens, words)
