@@ -144,7 +144,11 @@ class RealStem(nn.Module):
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b width r c"]:
         """Tokens of patches, as a map."""
-        x = self.norm(self.project(self.drop((self.join(x) - self.mean) / self.std)))
+        return self.refine(self.join(x))
+
+    def refine(self, joined: Float[Tensor, "b e r c"]) -> Float[Tensor, "b width r c"]:
+        """The same from the joined maps on: what learns."""
+        x = self.norm(self.project(self.drop((joined - self.mean) / self.std)))
         return x + self.mix(x)
 
 

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 _ROOMS = {
+    "gadkit.viz.boxes": ("show_boxes",),
     "gadkit.viz.clusters": ("plot_points", "show_clusters", "show_tree"),
     "gadkit.viz.contour": ("outlined",),
     "gadkit.viz.features": ("as_images", "colour_fields", "show_fields", "show_rows"),

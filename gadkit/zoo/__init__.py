@@ -164,6 +164,7 @@ def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.pro
     """The function of `gadkit.backbones` that builds a network; imported when one is needed."""
     from gadkit.backbones import encoder, openclip, sentences, timm_models, tiny
     from gadkit.objects import promptable
+    from gadkit.objects import grounding_dino, owl_vit
 
     return {
         "vit": encoder.load,
@@ -173,4 +174,6 @@ def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.pro
         "open_clip": openclip.load,
         "sentences": sentences.load,
         "sam": promptable.load,
+        "owl-vit": owl_vit.load,
+        "grounding-dino": grounding_dino.load,
     }[name]

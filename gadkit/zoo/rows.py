@@ -60,6 +60,14 @@ def _heads(name: str, size: float, paper: str) -> Row:
     return Row(name, (HEADS,), Weights("gadkit", name, "MIT", size, f"{name}.md", "the factory", "heads"), paper, True)
 
 
+def _detector(name: str, size: float | None, id: str, trained_on: str) -> Row:
+    """A detector of words, as `gadkit train NAME` made it, and the one that its authors published."""
+    theirs = Weights("transformers", id, "Apache-2.0", None, HUB + id, "image-text pairs and boxes", name)
+    ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
+    made = f"none are shipped yet; `gadkit train {name}` makes them"
+    return Row(name, (OPEN_VOCABULARY,), made if size is None else ours, theirs, True)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -223,4 +231,6 @@ ROWS: tuple[Row, ...] = (
     Row("sam-large", (PROMPTABLE,), "1.2 GB do not fit into a package", _sam("vit_l", "sam_vit_l_0b3195.pth", 1249.5)),
     Row("sam-base", (PROMPTABLE,), "375 MB do not fit into a package", _sam("vit_b", "sam_vit_b_01ec64.pth", 375.0)),
     _random("sam-random", (PROMPTABLE,), "sam.md", "sam", config={"eyes": REAL}),
+    _detector("owl-vit", 4.5, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
+    _detector("grounding-dino", None, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
 )

@@ -26,10 +26,12 @@ from gadkit.curation.longtail import Setting
 from gadkit.factory.films import motion
 from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
+from gadkit.losses.detection import Costs
 from gadkit.nn import ViT
 from gadkit.nn.baselines import tiny_model
 from gadkit.objects.architecture import SamConfig, build_sam
 from gadkit.objects.promptable import SAM
+from gadkit.objects.protocols import Boxes
 from gadkit.selfsup import SimCLR
 from gadkit.train import Plan
 from gadkit.viz import Scale
@@ -49,6 +51,11 @@ def images(count: int = 3, side: int = 32) -> torch.Tensor:
 
 def pictures(count: int = 2, side: int = 16) -> torch.Tensor:
     return torch.rand(count, 3, side, side)
+
+
+def some_boxes(count: int) -> Boxes:
+    low = 4 * torch.rand(count, 2)
+    return Boxes(torch.cat([low, low + 2], 1), torch.rand(count), torch.arange(count) % 2)
 
 
 def masks(*shape: int) -> torch.Tensor:
@@ -528,6 +535,42 @@ CALLS: dict[str, Arguments] = {
         "titles": ["b"],
         "columns": 1,
     },
+    "show_boxes": lambda: {
+        "images": images(1, 8),
+        "found": [some_boxes(2)],
+        "words": ["a", "b"],
+        "titles": ["b"],
+        "columns": 1,
+    },
+    "average_precisions": lambda: {
+        "found": [some_boxes(2)],
+        "truth": [(some_boxes(2).boxes, torch.tensor([0, 1]))],
+        "labels": [0, 1],
+        "iou": 0.5,
+    },
+    "blobs": lambda: {"images": images(1, 8), "labels": 2},
+    "corners": lambda: {"boxes": torch.rand(3, 4)},
+    "centres": lambda: {"boxes": some_boxes(3).boxes},
+    "generalized_iou": lambda: {"a": some_boxes(3).boxes, "b": some_boxes(3).boxes},
+    "detection.match": lambda: {
+        "logits": torch.randn(4, 3),
+        "boxes": torch.rand(4, 4),
+        "labels": torch.tensor([0, 2]),
+        "true": torch.rand(2, 4),
+        "costs": Costs(),
+    },
+    "learn_pieces": lambda: {"corpus": ["a red gear", "a bolt"], "endings": 3},
+    "scenes.render": lambda: {
+        "count": 1,
+        "seed": 1,
+        "size": 32,
+        "split": "seen",
+        "parts": (1, 2),
+        "defective": 0.0,
+        "purpose": "test",
+    },
+    "words.texts": lambda: {"categories": ["gear"], "template": "a {}"},
+    "words.truth": lambda: {"things": [], "categories": ["gear"], "least": 0.1},
     "show_images": lambda: {"images": images(1, 8), "titles": ["b"], "columns": 1, "masks": masks(1, 8, 8)},
     "show_windows": lambda: {"image": images(1, 8)[0], "grid": (2, 2), "windows": [(0, 0, 1, 1)], "titles": ["b"]},
     "plot_bars": lambda: {"values": {"a": [0.5, 0.6]}, "xlabel": "x", "start": 0.5, "highlight": "a"},
@@ -577,6 +620,12 @@ EXCLUDED = {
     "shapes.radius": "as bevel",
     "runtime.computed_on": "takes no argument",
     "embed": "a step inside the tower, open to gradients; `encode_image` checks what it is given",
+    "owl_vit.predict": "a step inside, open to gradients; `detect` checks what it is given",
+    "grounding_dino.build": "sizes of a network: a wrong one is an error of the library's own layers",
+    "grounding_dino.processor_for": "as build",
+    "DinoConfig": "as build",
+    "GroundingDino": "takes a network and its processor, which `load` makes",
+    "corpus": "takes no argument",
     "weights.header": "reads a file of the package; `zoo.load` checks what it is given",
 }
 
