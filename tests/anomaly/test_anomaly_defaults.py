@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
+from gadkit.anomaly import benchmark, hybrid, maps, metrics, plain, saliency, thresholds
 from gadkit.anomaly.detectors import (
     DETECTORS,
     DetectorSpec,
@@ -17,6 +17,7 @@ from gadkit.anomaly.detectors import (
     knn,
     musc,
     patches,
+    saa,
     subspace,
     uniadet,
     winclip,
@@ -92,10 +93,38 @@ DEFAULTS = [  # with where they come from
         },
     ),
     (anomalyclip.untrained, {"context": 12, "rows": 8, "tokens": 4, "seed": 0}),  # section 4.1
+    (
+        saa.SAA,  # thresholds, 400 of 4,096 spots and the exponential: the published code
+        {
+            "prompts": hybrid.PLAIN,
+            "use": ("language", "property", "saliency", "confidence"),
+            "threshold": 0.1,
+            "asks": "together",
+            "area": "box",
+            "merge": "unit",
+            "finer": "average",
+            "neighbours": "farthest",
+            "top": 400 / 4096,
+            "sharpness": 3.0,
+            "zeroed": False,
+            "shrink": True,
+            "channels": "rgb",
+            "most": 50,
+            "chunk": 8,
+        },
+    ),
+    (
+        hybrid.HybridPrompts,
+        {"general": hybrid.GENERAL, "specific": (), "count": 1, "area": 0.9, "inside": 0.0, "keep": 5},
+    ),
+    (saliency.self_saliency, {"top": 400 / 4096, "neighbours": "farthest", "chunk": 2048}),
+    (saliency.object_saliency, {"zeroed": False, "chunk": 2048}),
+    (saliency.rescore, {"sharpness": 3.0}),
+    (saliency.aggregate, {"shrink": True}),
     (uniadet.UniADet, {"temperature": 0.07, "peak": 0.5, "sigma": 4 / 518, "chunk": 16}),
     (
         DetectorSpec,
-        {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip"}
+        {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip", "objects": ()}
         | dict.fromkeys(("object_name", "bank", "heads", "pixels"), False),
     ),
     (build, {}),
