@@ -38,19 +38,26 @@ def sorted_saliency(features: Float[Tensor, "n e"], top: float = TOP) -> Float[T
 def looped_saliency(features: Float[Tensor, "r c e"], objects: Bool[Tensor, "k r c"]) -> Float[Tensor, "r c"]:
     """Unlike the other objects, gathering the spots of an object one after the other."""
     found = features.new_zeros(objects.shape)
-    for i, own in enumerate(objects):
-        mine, places, left = [], [], features.clone()
-        for y in range(own.shape[0]):
-            for x in range(own.shape[1]):
-                if own[y, x]:
-                    mine.append(features[y, x].clone())
-                    places.append((y, x))
-                    left[y, x] = 0
-        others = torch.cat([left[other] for j, other in enumerate(objects) if j != i])
-        far = 0.5 * (1 - (torch.stack(mine) @ others.T).amax(1))
+    for i in range(len(objects)):
+        mine, places, others = gathered(features, objects, i)
+        far = 0.5 * (1 - (mine @ others.T).amax(1))
         for (y, x), value in zip(places, far, strict=True):
             found[i, y, x] = value
     return found.amax(0)
+
+
+def gathered(
+    features: Float[Tensor, "r c e"], objects: Bool[Tensor, "k r c"], i: int
+) -> tuple[Float[Tensor, "m e"], list[tuple[int, int]], Float[Tensor, "n e"]]:
+    """The spots of an object and where they are, one after the other, and those of the others."""
+    mine, places, left = [], [], features.clone()
+    for y in range(objects.shape[1]):
+        for x in range(objects.shape[2]):
+            if objects[i, y, x]:
+                mine.append(features[y, x].clone())
+                places.append((y, x))
+                left[y, x] = 0
+    return torch.stack(mine), places, torch.cat([left[other] for j, other in enumerate(objects) if j != i])
 
 
 class Plain:
@@ -119,6 +126,11 @@ def _steps(clock: str, timer: object) -> Iterator[Timing]:
     for i in range(OBJECTS):  # four that do not overlap, in the corners
         y, x = divmod(i, 2)
         objects[i, y * side + 4 : (y + 1) * side - 4, x * side + 4 : (x + 1) * side - 4] = True
+    gathering = {
+        "plain": lambda: [gathered(grid, objects, i) for i in range(OBJECTS)],
+        "gadkit": lambda: [grid[own] for own in objects],
+    }
+    yield from _ratio(f"spots of {OBJECTS} objects, gathered", best(gathering, 1, timer), clock)
     contest = {
         "plain": lambda: looped_saliency(grid, objects),
         "gadkit": lambda: object_saliency(grid.flatten(0, 1), objects.flatten(1)),

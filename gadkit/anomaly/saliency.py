@@ -7,6 +7,7 @@ Source: Cao et al., Segment Any Anomaly without Training via Hybrid Prompt Regul
 Book: anomaly/saa
 """
 
+import itertools
 import math
 
 import torch
@@ -17,12 +18,13 @@ from gadkit.checks import check_finite, checked, one_of, positive, share, whole
 from gadkit.runtime import chunks
 
 NEIGHBOURS = ("farthest", "nearest")
+BLOCK = 256  # spots
 TOP = 400 / 4096  # the reference takes 400 of its 64 x 64 spots
 
 
 @checked
 def self_saliency(
-    features: Float[Tensor, "n e"], top: float = TOP, neighbours: str = "farthest", chunk: int = 2048
+    features: Float[Tensor, "n e"], top: float = TOP, neighbours: str = "farthest", chunk: int = 4096
 ) -> Float[Tensor, "n"]:
     """How unlike other spots of its image each spot is: the mean of (1 - cos) / 2, over some of them; from 0 to 1.
 
@@ -35,18 +37,31 @@ def self_saliency(
     share("top", top), one_of("neighbours", neighbours, NEIGHBOURS), whole("chunk", chunk)
     check_finite(features, "features")
     count = min(max(1, round(top * len(features))), len(features) - 1)
-    nearest, found = neighbours == "nearest", []
-    for start, rows in zip(range(0, len(features), chunk), chunks(features, chunk), strict=True):
-        similar = rows @ features.T  # (c, n)
+    nearest, found, start = neighbours == "nearest", [], 0
+    at_once = len(features) <= chunk
+    for similar in [_symmetric(features)] if at_once else (rows @ features.T for rows in chunks(features, chunk)):
         if nearest:  # a spot is no neighbour of itself
-            similar[torch.arange(len(rows)), start + torch.arange(len(rows))] = -math.inf
+            rows = torch.arange(len(similar), device=similar.device)
+            similar[rows, start + rows] = -math.inf
         found.append(similar.topk(count, dim=1, largest=nearest, sorted=False).values.mean(1))
+        start += len(similar)
     return ((1 - torch.cat(found)) / 2).clamp(min=0)
+
+
+def _symmetric(features: Float[Tensor, "n e"]) -> Float[Tensor, "n n"]:
+    """All cosines; those of two blocks of spots are computed once."""
+    blocks, similar = [*chunks(features, BLOCK)], features.new_empty(len(features), len(features))
+    for i, rows in enumerate(blocks):
+        for j, columns in enumerate(blocks[: i + 1]):
+            block = rows @ columns.T
+            down, across = slice(BLOCK * i, BLOCK * i + len(rows)), slice(BLOCK * j, BLOCK * j + len(columns))
+            similar[down, across], similar[across, down] = block, block.T
+    return similar
 
 
 @checked
 def object_saliency(
-    features: Float[Tensor, "n e"], objects: Bool[Tensor, "k n"], zeroed: bool = False, chunk: int = 2048
+    features: Float[Tensor, "n e"], objects: Bool[Tensor, "k n"], zeroed: bool = False, chunk: int = 4096
 ) -> Float[Tensor, "n"]:
     """How unlike the other objects' spots each spot of an object is: (1 - max cos) / 2; 0 outside all objects.
 
@@ -56,18 +71,21 @@ def object_saliency(
     compared with has 0.  Raises ValueError for NaN, and for shapes that do not fit.
     """
     check_finite(features, "features")
-    found = features.new_zeros(len(features))
-    for i, own in enumerate(objects):
-        other = objects[torch.arange(len(objects), device=objects.device) != i].any(0)
-        others, mine = features[other & ~own], features[own]
-        shared = zeroed and bool((other & own).any())
-        if not len(mine) or not (len(others) or shared):
-            continue
-        near = [torch.cat([rows @ others.T, rows.new_zeros(len(rows), int(shared))], 1).amax(1) for rows in
-                chunks(mine, chunk)]  # fmt: skip
-        far = ((1 - torch.cat(near)) / 2).clamp(min=0)
-        found[own] = torch.maximum(found[own], far)
-    return found
+    near = features.new_full(objects.shape, -math.inf)  # (k, n), the largest cosine with a spot of another object
+    for i, j in itertools.combinations(range(len(objects)), 2):
+        one, other, both = objects[i] & ~objects[j], objects[j] & ~objects[i], objects[i] & objects[j]
+        for x, y, of_x, of_y in ((one, other, i, j), (both, other, i, None), (both, one, j, None)):
+            columns = y.nonzero()[:, 0]
+            for rows in chunks(x.nonzero()[:, 0], chunk) if len(columns) else ():
+                similar = features[rows] @ features[columns].T
+                near[of_x, rows] = torch.maximum(near[of_x, rows], similar.amax(1))
+                if of_y is not None and len(rows):  # a cosine has no direction
+                    near[of_y, columns] = torch.maximum(near[of_y, columns], similar.amax(0))
+        if zeroed and both.any():
+            for own in (i, j):
+                near[own, objects[own]] = near[own, objects[own]].clamp(min=0)
+    far = ((1 - near) / 2).clamp(min=0).where(near > -math.inf, features.new_zeros(()))
+    return torch.cat([far, features.new_zeros(1, len(features))]).amax(0)
 
 
 @checked
