@@ -7,7 +7,10 @@
 | `FIRST_POOL`, 2^39 | unlabelled pools, and the same with geometry (`pool`, `geometry`): at most 2^36 in all |
 | `FIRST_COLLECTION`, 2^39 + 2^37 | the collection of the curation experiment |
 | `FIRST_LESSON`, 2^39 + 2^38 | products with a few normal photographs each, for heads that learn to compare |
-| `FIRST_TEST`, 2^40 | test sets, films to be tested on, the evaluation protocol |
+| `FIRST_SCENES["training"]`, 2^39 + 2^38 + 2^37 | scenes of several parts to learn from (`scenes`): 2^34 numbers |
+| `FIRST_TEST`, 2^40 | test sets, films to be tested on, the evaluation protocol: at most 2^44 numbers |
+| `FIRST_SCENES["development"]`, 2^45 | scenes to settle choices on |
+| `FIRST_SCENES["test"]`, 2^46 | scenes to be tested on |
 
 Book: intro/factory
 """
@@ -19,3 +22,5 @@ POOL_SIZE = 1 << 24  # photographs a pool may hold
 FIRST_COLLECTION = FIRST_POOL + (1 << 37)
 FIRST_LESSON = FIRST_POOL + (1 << 38)
 FIRST_TEST = 1 << 40  # training stays below
+FIRST_SCENES = {"training": FIRST_LESSON + (1 << 37), "development": 1 << 45, "test": 1 << 46}
+SCENES = 1 << 18  # scenes that one seed may hold, each with 16 numbers of its own
