@@ -34,6 +34,7 @@ STEMS = ("patches", "convolutions", *EYES)
 PATCHES = "owlvit.vision_model.embeddings.patch_embedding."
 ELSEWHERE = (f"{PATCHES}eyes.",)  # in the eyes' own file
 KEPT = 4096  # text vectors
+STEEP, RARE = 15.0, -5.0  # what a cosine is multiplied by at first, and the logit of one of 0
 THRESHOLD = 0.1  # that of the published model
 
 
@@ -113,7 +114,22 @@ def build(config: OwlConfig = OwlConfig()) -> "OwlViTForObjectDetection":
     if config.stem != "patches":
         stem = _Real(config.width, config.stem) if config.stem in EYES else _Convolutions(config.width)
         model.owlvit.vision_model.embeddings.patch_embedding = stem
+    _begin_heads(model)
     return model.eval()
+
+
+@torch.no_grad()
+def _begin_heads(model: torch.nn.Module) -> None:
+    """Heads to begin with: every token's box lies where the token does, and nearly every token is nothing.
+
+    transformers draws them so wide that every box would fill the image or have no area, and no gradient.
+    """
+    box, label = model.box_head, model.class_head
+    for layer in (box.dense0, box.dense1, box.dense2, label.dense0, label.logit_shift, label.logit_scale):
+        layer.reset_parameters()
+    for layer in (box.dense2, label.logit_shift, label.logit_scale):
+        layer.weight.zero_(), layer.bias.zero_()
+    label.logit_scale.bias.fill_(STEEP - 1), label.logit_shift.bias.fill_(RARE / STEEP)  # (cos + shift) (1 + scale)
 
 
 def processor_for(config: OwlConfig) -> "OwlViTProcessor":
@@ -163,9 +179,10 @@ class OwlViT:
     def _encode(self, texts: list[str]) -> Float[Tensor, "n d"]:
         tokenizer = self.processor.tokenizer
         read = [fitted(text, tokenizer, self.context_length) for text in texts]
-        ids = tokenizer(read, padding=True, truncation=True, max_length=self.context_length, return_tensors="pt")
-        ids = ids.to(self.device)
-        found = self.model.owlvit.get_text_features(ids["input_ids"], ids["attention_mask"]).pooler_output
+        ids = [torch.tensor(row, device=self.device) for row in tokenizer(read)["input_ids"]]
+        mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
+        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True)  # with 0: the end token has to be the largest, once
+        found = self.model.owlvit.get_text_features(padded, mask).pooler_output
         return F.normalize(found.float(), dim=-1)
 
     @torch.no_grad()
@@ -185,7 +202,7 @@ class OwlViT:
         self,
         images: UInt8[Tensor, "b 3 h w"],
         query: UInt8[Tensor, "3 rows columns"],
-        box: Sequence[float] | None = None,
+        box: Sequence[float | int] | None = None,
         threshold: float | None = None,
     ) -> list[Boxes]:
         """The boxes of what looks like the `query` image, which one object should fill; all labels are 0.
@@ -216,7 +233,7 @@ class OwlViT:
         return found
 
 
-def _cut(query: UInt8[Tensor, "3 h w"], box: Sequence[float] | None) -> UInt8[Tensor, "3 _ _"]:
+def _cut(query: UInt8[Tensor, "3 h w"], box: Sequence[float | int] | None) -> UInt8[Tensor, "3 _ _"]:
     """The part of an image in a box."""
     if box is None:
         return query

@@ -4,6 +4,8 @@ Book: objects/open-vocabulary
 """
 
 import gzip
+import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ FIRST = 1030  # id of the first word: below it all is as in the vocabulary of be
 
 @cache
 def byte_pairs() -> "CLIPTokenizer":
-    """The tokenizer of the tiny CLIPs: the ids that open_clip's gives, padded with id 0."""
+    """The tokenizer of the tiny CLIPs: the ids that open_clip's gives."""
     with private.without_compiler():
         from open_clip.tokenizer import bytes_to_unicode
     from transformers import CLIPTokenizer
@@ -30,25 +32,20 @@ def byte_pairs() -> "CLIPTokenizer":
         merges = [tuple(line.split()) for line in lines.read().split("\n")[1:] if len(line.split()) == 2]
     units = list(bytes_to_unicode().values())
     words = [*units, *(unit + "</w>" for unit in units), *map("".join, merges), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, pad_token=words[0])
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges)
 
 
-def learn_pieces(corpus: Sequence[str], size: int = 600) -> tuple[str, ...]:
-    """At most `size` word pieces that spell the words of a corpus, letters first; their ids begin at `FIRST`.
+def learn_pieces(corpus: Sequence[str], endings: int = 100) -> tuple[str, ...]:
+    """Word pieces that spell any word: letters and signs, the words of a corpus, and their most frequent endings.
 
-    The same corpus gives the same pieces.
+    The same corpus gives the same pieces, whose ids begin at `FIRST`.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-
-    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    learner.normalizer, learner.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [*"0123456789-,"]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, initial_alphabet=letters, special_tokens=["[UNK]"], show_progress=False
-    )
-    learner.train_from_iterator([*corpus, " ".join(a + b for a in letters[:26] for b in letters[:26])], trainer)
-    found = sorted(learner.get_vocab().items(), key=lambda item: item[1])
-    return tuple(word for word, _ in found if word not in PLACES)
+    words = sorted({word for text in corpus for word in re.findall("[a-z0-9]+", text.lower())})
+    signs = [*"abcdefghijklmnopqrstuvwxyz0123456789"]
+    counted = Counter(word[-length:] for word in words for length in (2, 3, 4) if length < len(word))
+    common = sorted(counted, key=lambda ending: (-counted[ending], ending))[:endings]
+    found = [*signs, *",-'", *("##" + sign for sign in signs), *words, *("##" + ending for ending in common)]
+    return tuple(dict.fromkeys(found))
 
 
 def word_pieces(pieces: Sequence[str]) -> "BertTokenizer":

@@ -163,6 +163,7 @@ def load(
 def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.protocols.TextEncoder]":
     """The function of `gadkit.backbones` that builds a network; imported when one is needed."""
     from gadkit.backbones import encoder, openclip, sentences, timm_models, tiny
+    from gadkit.objects import grounding_dino, owl_vit
 
     return {
         "vit": encoder.load,
@@ -171,4 +172,6 @@ def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.pro
         "tiny-clip": tiny.load,
         "open_clip": openclip.load,
         "sentences": sentences.load,
+        "owl-vit": owl_vit.load,
+        "grounding-dino": grounding_dino.load,
     }[name]

@@ -60,6 +60,13 @@ def _heads(name: str, size: float, paper: str) -> Row:
     return Row(name, (HEADS,), Weights("gadkit", name, "MIT", size, f"{name}.md", "the factory", "heads"), paper, True)
 
 
+def _detector(name: str, size: float, trained_on: str, id: str, published: float) -> Row:
+    """A detector of words, as `gadkit train NAME` made it, and the one that its authors published."""
+    theirs = Weights("transformers", id, "Apache-2.0", published, HUB + id, "image-text pairs and boxes", name)
+    ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
+    return Row(name, (OPEN_VOCABULARY,), ours, theirs, True)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -206,4 +213,14 @@ ROWS: tuple[Row, ...] = (
     ),
     _heads("anomalyclip", 0.003, "https://github.com/zqhang/AnomalyCLIP has files for --heads, for clip-large"),
     _heads("uniadet", 0.005, "its authors have published none"),
+    _detector(
+        "owl-vit",
+        4.5,
+        "ImageNet-1k, then the factory, its captions and its scenes",
+        "google/owlvit-base-patch32",
+        613.0,
+    ),
+    _detector(
+        "grounding-dino", 2.4, "ImageNet-1k, then the factory's scenes", "IDEA-Research/grounding-dino-tiny", 689.0
+    ),
 )

@@ -26,15 +26,14 @@ from gadkit.objects.training.words import TAUGHT, truth
 from gadkit.train import Plan, batch_rows, fit
 
 SIZE = 128  # side of a scene in pixels
-SCENES = 2000
+SCENES = 1500
 BATCH = 8
-PLAN = Plan(steps=1200, lr=1e-3, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99)
+PLAN = Plan(steps=700, lr=1e-3, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99)
 STARTS = {  # what the towers begin as, and the architecture that this asks for
     "clip": OwlConfig(),
     "clip-scratch": OwlConfig(image_size=96, patch_size=8, layers=5, mean=0.45, std=0.27, stem="convolutions"),
     "": OwlConfig(image_size=96, patch_size=8, layers=5, mean=0.45, std=0.27, stem="convolutions"),
 }
-STEEP, RARE = 15.0, -5.0  # what a cosine is multiplied by at first, and the logit of one of 0
 LEAST = 0.15  # a thing of which less is visible is no object to learn from
 
 
@@ -50,8 +49,6 @@ def train(out: Path, seed: int = 0, steps: int | None = None, start: str = "clip
     model = build(config)
     if start:
         model.load_state_dict(from_clip(zoo.load(start, "tiny", "cpu").model.state_dict()), strict=False)
-    with torch.no_grad():  # logits are (cosine + shift) * (1 + ELU(scale)): at first nearly everything is nothing
-        model.class_head.logit_scale.bias.fill_(STEEP - 1), model.class_head.logit_shift.bias.fill_(RARE / STEEP)
     model.owlvit.text_model.requires_grad_(False)
     model.owlvit.text_projection.requires_grad_(False)
     model.owlvit.visual_projection.requires_grad_(False), model.owlvit.logit_scale.requires_grad_(False)
