@@ -223,4 +223,17 @@ ROWS: tuple[Row, ...] = (
     _detector(
         "grounding-dino", 2.4, "ImageNet-1k, then the factory's scenes", "IDEA-Research/grounding-dino-tiny", 689.0
     ),
+    Row(  # SAA's: an OWL-ViT that was taught what defects are called; the published one has read enough
+        "defect-finder",
+        (OPEN_VOCABULARY,),
+        Weights(
+            *("gadkit", "defect-finder", "MIT", 4.5, "defect-finder.md"),
+            *("ImageNet-1k, then the factory, its captions and its defects", "owl-vit"),
+        ),
+        Weights(
+            *("transformers", "IDEA-Research/grounding-dino-tiny", "Apache-2.0", 689.0),
+            *(f"{HUB}IDEA-Research/grounding-dino-tiny", "image-text pairs and boxes", "grounding-dino"),
+        ),
+        True,
+    ),
 )

@@ -53,7 +53,7 @@ class DetectorSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-OBJECTS = ("grounding-dino", "sam")
+OBJECTS = ("defect-finder", "sam")
 DETECTORS = {
     "winclip": DetectorSpec(
         *("winclip", "WinCLIP"),

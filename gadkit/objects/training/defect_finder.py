@@ -61,7 +61,7 @@ class Photographs:
 
 
 def train(out: Path, seed: int = 0, steps: int | None = None, count: int = COUNT) -> Path:
-    """Train, or go on, on `count` photographs, and write `out/owl-vit-defects.safetensors`; returns the path."""
+    """Train, or go on, on `count` photographs, and write `out/defect-finder.safetensors`; returns the path."""
     plan = PLAN if steps is None else Plan(**vars(PLAN) | {"steps": steps})
     where, shown, config = runtime.device(), photographs(count, seed), OwlConfig()
     runtime.seed_everything(seed)
@@ -71,9 +71,9 @@ def train(out: Path, seed: int = 0, steps: int | None = None, count: int = COUNT
         getattr(model.owlvit, part).requires_grad_(False)
     model.owlvit.logit_scale.requires_grad_(False)
     model.to(where)
-    what = f"owl-vit-defects, seed {seed}, {count} photographs"
+    what = f"defect-finder, seed {seed}, {count} photographs"
     average, seconds = fit(model.train(), objective(model, config, shown, seed), plan, out, what=what)
-    path = Path(out) / "owl-vit-defects.safetensors"
+    path = Path(out) / "defect-finder.safetensors"
     facts = {"seed": seed, "steps": plan.steps, "photographs": count, "seconds": round(seconds, 1)}
     save(average, config, path, facts | provenance(where))
     return path
