@@ -163,7 +163,7 @@ def load(
 def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.protocols.TextEncoder]":
     """The function of `gadkit.backbones` that builds a network; imported when one is needed."""
     from gadkit.backbones import encoder, openclip, sentences, timm_models, tiny
-    from gadkit.objects import grounding_dino, owl_vit
+    from gadkit.objects import grounding_dino, owl_vit, promptable
 
     return {
         "vit": encoder.load,
@@ -174,4 +174,5 @@ def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.pro
         "sentences": sentences.load,
         "owl-vit": owl_vit.load,
         "grounding-dino": grounding_dino.load,
+        "sam": promptable.load,
     }[name]

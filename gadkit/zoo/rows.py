@@ -74,6 +74,13 @@ def _timm(
     return Weights("timm", id, licence, size, card or HUB + id, trained_on, "timm", options)
 
 
+def _sam(kind: str, file: str, size: float) -> Weights:
+    """A published SAM, which segment_anything's registry builds."""
+    id, home = f"https://dl.fbaipublicfiles.com/segment_anything/{file}", "https://github.com/facebookresearch/"
+    card = f"{home}segment-anything"
+    return Weights("segment_anything", id, "Apache-2.0", size, card, "SA-1B: 11 M images", "sam", {"kind": kind})
+
+
 OLD = "what its authors published, if anything, is for networks and libraries of their day"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 RESNET50 = {"architecture": "resnet50"}
@@ -236,4 +243,14 @@ ROWS: tuple[Row, ...] = (
         ),
         True,
     ),
+    Row(
+        "sam",
+        (PROMPTABLE,),
+        Weights("gadkit", "sam", "MIT", 2.2, "sam.md", "the factory's scenes", "sam"),
+        _sam("vit_h", "sam_vit_h_4b8939.pth", 2564.6),
+        True,
+    ),
+    Row("sam-large", (PROMPTABLE,), "1.2 GB do not fit into a package", _sam("vit_l", "sam_vit_l_0b3195.pth", 1249.5)),
+    Row("sam-base", (PROMPTABLE,), "375 MB do not fit into a package", _sam("vit_b", "sam_vit_b_01ec64.pth", 375.0)),
+    _random("sam-random", (PROMPTABLE,), "sam.md", "sam"),
 )

@@ -51,7 +51,8 @@ class Scenes:
         return Scenes(self.images[some], self.instances[some], self.things[some], self.classes)
 
     def masks(self, i: int) -> Bool[Tensor, "k s s"]:
-        """The visible masks of the things of scene i, bottom to top."""
+        """The visible masks of the things of scene i, bottom to top.  Raises ValueError for a scene there is not."""
+        whole("scene", i, 0, len(self) - 1)
         places = torch.arange(1, 1 + len(self.things[i]), dtype=torch.uint8)
         return self.instances[i] == places[:, None, None]
 
