@@ -32,7 +32,7 @@ from gadkit.anomaly.metrics import f1_max
 from gadkit.evaluation.results import merge, read
 from gadkit.files import provenance
 from gadkit.objects.protocols import Masks
-from gadkit.protocols import AnomalyResult, Backbone, TestSet
+from gadkit.protocols import AnomalyResult, Backbone, Encoded, TestSet
 
 ABOUT = "SAA and SAA+, one kind of prompt at a time, on test sets of the factory"
 STEPS = {
@@ -93,19 +93,20 @@ def cell(detector: SAA, data: TestSet, shots: int = 4) -> Iterator[tuple[str, di
     """Every measure of every row on one product; `detector` is SAA+ and has the networks and the prompts."""
     given = {name: getattr(detector, name) for name in ("finder", "segmenter", "prompts", "threshold", "asks")}
     make = lambda **more: build("saa+", detector.backbone, data.object_name, **given | more).fit()  # noqa: E731
+    encoded = make().encode(data.images)  # saliency and confidence, and what is left without them, only score
     for label, use in STEPS.items():
-        yield label, _measured(make(use=use).score(data.images), data)
+        yield label, _measured(make(use=use).score(encoded if "property" in use else data.images), data)
     filled = Filled(detector.segmenter.image_size, detector.segmenter.device)
     yield "SAA+, boxes for masks", _measured(make(segmenter=filled).score(data.images), data)
-    yield "saliency alone", _measured(salient(make(), data.images), data)
+    yield "saliency alone", _measured(salient(encoded), data)
     colours = build("colour", detector.backbone).fit(data.references[:shots])
     yield f"colours of {shots} good parts", _measured(colours.score(data.images), data)
 
 
-def salient(detector: SAA, images: UInt8[Tensor, "b 3 h w"]) -> AnomalyResult:
+def salient(encoded: Encoded) -> AnomalyResult:
     """The saliency of SAA+ as if it were a map, and its largest value."""
-    spots = detector.encode(images).features["saliency"]
-    return AnomalyResult(upsample(spots, tuple(images.shape[2:])), spots.flatten(1).amax(1))
+    spots = encoded.features["saliency"]
+    return AnomalyResult(upsample(spots, encoded.size), spots.flatten(1).amax(1))
 
 
 def _measured(found: AnomalyResult, data: TestSet) -> dict[str, float | None]:
@@ -150,7 +151,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             row |= {"category": category, "product": product}
             if key(row) in done:
                 continue
-            began, data = time.monotonic(), factory.test_set(category, product, size=given.size)
+            began, data = (
+                time.monotonic(),
+                factory.test_set(category, product, normal=10, per_defect=2, size=given.size),
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NothingFound)  # what is not found shows in the measures
                 row["values"] = dict(cell(load(given.finder, given.segmenter, category, eyes), data))
