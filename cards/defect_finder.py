@@ -77,7 +77,11 @@ def iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "k 4"]) -> Float[Tensor, "n k"
 
 def products_of(split: str, products: int = 1) -> list[TestSet]:
     """Products of each category."""
-    return [factory.test_set(name, product, normal=10, per_defect=2) for name in factory.split(split) for product in range(products)]
+    return [
+        factory.test_set(name, product, normal=10, per_defect=2)
+        for name in factory.split(split)
+        for product in range(products)
+    ]
 
 
 def spot_check() -> dict[str, float]:

@@ -86,7 +86,9 @@ class Filled:
 
 def knowledge(category: str) -> HybridPrompts:
     """What somebody knows of a category: which defects it can have, and that none is as large as the part."""
-    return HybridPrompts(specific=tuple(WORDS[defect] for defect in factory.CATEGORIES[category].defects), area=0.5)
+    return HybridPrompts(
+        specific=tuple(WORDS[defect] for defect in factory.CATEGORIES[category].defects), area=0.5, keep=20
+    )
 
 
 def cell(detector: SAA, data: TestSet, shots: int = 4) -> Iterator[tuple[str, dict[str, float | None]]]:

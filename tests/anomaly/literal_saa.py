@@ -48,15 +48,16 @@ class Literal:
     def boxes(self, image: Tensor) -> tuple[list[tuple[list[float], float]], list[list[float]]]:
         """Boxes of defects with their scores, the surest first, and boxes of the part."""
         found, parts = [], []
-        rival = [self.noun] if "language" in self.use else []
+        rival = [self.noun] if self.like.rival and "language" in self.use else []
         looked_for = "property" in self.use or ("saliency" in self.use and self.prompts.count > 1)
         if self.like.asks == "together":
-            asked = self.texts + ([self.noun] if rival or looked_for else [])
-            for box, score, label in self.detect(image, asked):
+            for box, score, label in self.detect(image, self.texts + rival):
                 if label == len(self.texts):
                     parts.append(box)
                 else:
                     found.append((box, score))
+            if looked_for and not rival:
+                parts = [box for box, _, _ in self.detect(image, [self.noun])]
         else:
             for text in self.texts:
                 found += [(box, score) for box, score, label in self.detect(image, [text, *rival]) if label == 0]

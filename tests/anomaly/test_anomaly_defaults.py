@@ -100,6 +100,7 @@ DEFAULTS = [  # with where they come from
             "use": ("language", "property", "saliency", "confidence"),
             "threshold": 0.1,
             "asks": "together",
+            "rival": False,
             "area": "box",
             "merge": "unit",
             "finer": "average",

@@ -49,6 +49,8 @@ def detector(eyes: object, **parameters: object) -> SAA:
         {},
         {"use": ()},
         {"use": ("language",)},
+        {"rival": True},
+        {"rival": True, "asks": "apart"},
         {"use": ("property",)},
         {"use": ("saliency",), "prompts": SEVERAL},
         {"use": ("confidence",), "most": 4},
@@ -90,7 +92,14 @@ def test_options_change_what_comes_out(backbone: OpenCLIP, finer: Timm, pictures
     usual = detector(backbone).score(pictures).maps
     for change in (
         *({"use": saa.KINDS[:i] + saa.KINDS[i + 1 :]} for i in range(4)),
-        *({"asks": "apart"}, {"area": "mask"}, {"neighbours": "nearest"}, {"sharpness": 1.0}, {"shrink": False}),
+        *(
+            {"asks": "apart"},
+            {"rival": True},
+            {"area": "mask"},
+            {"neighbours": "nearest"},
+            {"sharpness": 1.0},
+            {"shrink": False},
+        ),
         *({"channels": "bgr"}, {"most": 2}, {"threshold": 0.9}, {"prompts": replace(MINE, inside=0.9)}),
         *({"prompts": replace(MINE, noun="nut,")}, {"prompts": replace(MINE, keep=1)}),
     ):
@@ -158,9 +167,9 @@ def test_nothing_found_is_a_map_of_zeros_and_a_warning(backbone: OpenCLIP, pictu
 def test_networks_are_asked_once(backbone: OpenCLIP, pictures: Tensor) -> None:
     """All texts in one pass of the finder, all boxes of an image in one encoding."""
     finder, segmenter = tiny_objects.Finder(), tiny_objects.Segmenter()
-    for asks, passes in (("together", 1), ("apart", len(MINE.texts("nut")) + 1)):
+    for asks, rival, passes in (("together", False, 2), ("together", True, 1), ("apart", True, 7)):
         finder.calls = segmenter.images = 0
-        detector(backbone, finder=finder, segmenter=segmenter, asks=asks).encode(pictures)
+        detector(backbone, finder=finder, segmenter=segmenter, asks=asks, rival=rival).encode(pictures)
         assert (finder.calls, segmenter.images) == (passes, len(pictures))
     ours = detector(backbone, finder=finder, segmenter=segmenter)
     encoded = ours.encode(pictures)

@@ -51,6 +51,7 @@ class Proposer:
         *,
         threshold: float | None,
         asks: str,
+        rival: bool,
         area: str,
         channels: str,
         most: int,
@@ -63,6 +64,7 @@ class Proposer:
         self.finder, self.segmenter, self.prompts, self.use = finder, segmenter, prompts, use
         self.threshold, self.together, self.by_mask = threshold, asks == "together", area == "mask"
         self.channels, self.most, self.chunk = channels, most, chunk
+        self.rival = rival and "language" in use
         self.noun, self.texts = prompts.named(object_name), prompts.texts(object_name, "language" in use)
         self.several = "saliency" in use and prompts.count > 1
         self.needs_parts = "property" in use or self.several
@@ -75,12 +77,15 @@ class Proposer:
     def _find(self, images: Tensor) -> list[tuple[Boxes, Tensor]]:
         """The boxes of all texts in each image, and those of the part."""
         texts, noun = self.texts, [self.noun]
-        rival = noun * ("language" in self.use)
-        if self.together:
-            answers = self._detect(images, texts + (rival or noun * self.needs_parts))
+        rival = noun * self.rival
+        if self.together and self.rival:
+            answers = self._detect(images, texts + rival)
             return [(_chosen(a, a.labels < len(texts)), a.boxes[a.labels == len(texts)]) for a in answers]
-        each = [self._detect(images, [text, *rival]) for text in texts]
         parts = self._detect(images, noun) if self.needs_parts else None
+        if self.together:
+            answers = self._detect(images, texts)
+            return [(a, a.boxes[:0] if parts is None else parts[i].boxes) for i, a in enumerate(answers)]
+        each = [self._detect(images, [text, *rival]) for text in texts]
         found = []
         for i in range(len(images)):
             answers = [_chosen(answers[i], answers[i].labels == 0) for answers in each]

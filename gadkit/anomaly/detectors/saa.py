@@ -46,11 +46,13 @@ class SAA(Base):
     `segmenter`    makes a mask of each box.
     `prompts`      texts and properties of the part; any `HybridPrompts`.
     `use`          the kinds of prompts in force, of `KINDS`; all make SAA+, none makes SAA.  "language": the part's own
-                   texts beside the general ones, and the noun as their rival: what it fits best is no defect.
+                   texts beside the general ones.
                    "property": areas, and the place within the part.  "saliency": a candidate that stands out counts
                    more.  "confidence": only the best candidates count.
     `threshold`    least score of a box; None: the finder's own.
     `asks`         "together": all texts in one pass of the finder; "apart": one pass for each, as in the reference.
+    `rival`        with "language", whether the part's name takes part in each pass: what it fits best is no defect.
+                   On development it costs more defects than false alarms.
     `area`         of a candidate and of the part: that of its "box", as in the reference, or of its "mask".
     `layers`       the backbone's layers that describe a spot; None takes its `patch_layers`.
     `merge`        of layers: each of length one ("unit"), or as they are and then of length one ("raw").
@@ -86,6 +88,7 @@ class SAA(Base):
         use: Sequence[str] = KINDS,
         threshold: float | None = 0.1,
         asks: str = "together",
+        rival: bool = False,
         area: str = "box",
         layers: Sequence[int] | None = None,
         merge: str = "unit",
@@ -111,9 +114,11 @@ class SAA(Base):
         self.merge, self.finer = one_of("merge", merge, MERGES), one_of("finer", finer, FINER)
         self.neighbours, self.top = one_of("neighbours", neighbours, NEIGHBOURS), share("top", top)
         self.sharpness, self.channels = positive("sharpness", sharpness), one_of("channels", channels, CHANNELS)
-        self.zeroed, self.shrink = bool(zeroed), bool(shrink)
+        self.rival, self.zeroed, self.shrink = bool(rival), bool(zeroed), bool(shrink)
         self.most, self.chunk = whole("most", most), whole("chunk", chunk)
-        passed = {name: getattr(self, name) for name in ("threshold", "asks", "area", "channels", "most", "chunk")}
+        passed = {
+            name: getattr(self, name) for name in ("threshold", "asks", "rival", "area", "channels", "most", "chunk")
+        }
         self._proposer = Proposer(finder, segmenter, prompts, object_name, self.use, **passed)
 
     @property
