@@ -54,7 +54,7 @@ def detector(eyes: object, **parameters: object) -> SAA:
         {"use": ("property",)},
         {"use": ("saliency",), "prompts": SEVERAL},
         {"use": ("confidence",), "most": 4},
-        {"prompts": HybridPrompts(noun="nut,", specific=("scratch",), inside=0.6)},
+        {"prompts": HybridPrompts(noun="nut,", specific=("scratch",), inside=0.6), "rival": True},
         {"asks": "apart"},
         {"asks": "apart", "use": ("property", "saliency"), "prompts": SEVERAL},
         {"asks": "apart", "use": ("saliency",), "prompts": SEVERAL, "zeroed": True},
@@ -100,13 +100,15 @@ def test_options_change_what_comes_out(backbone: OpenCLIP, finer: Timm, pictures
             {"sharpness": 1.0},
             {"shrink": False},
         ),
-        *({"channels": "bgr"}, {"most": 2}, {"threshold": 0.9}, {"prompts": replace(MINE, inside=0.9)}),
+        *({"channels": "bgr"}, {"most": 2}, {"threshold": 0.9}),
         *({"prompts": replace(MINE, noun="nut,")}, {"prompts": replace(MINE, keep=1)}),
     ):
         assert not torch.equal(detector(backbone, **change).score(pictures).maps, usual), change
     usual = detector(finer).score(pictures).maps
     for change in ({"finer": "own"}, {"merge": "raw"}, {"layers": (0,)}):
         assert not torch.equal(detector(finer, **change).score(pictures).maps, usual), change
+    within = [detector(backbone, rival=True, prompts=replace(MINE, inside=share)) for share in (0.0, 0.9)]
+    assert not torch.equal(*(one.score(pictures).maps for one in within))
     several = {"asks": "apart", "use": ("saliency",), "prompts": SEVERAL}
     maps = [detector(backbone, **several, zeroed=zeroed).score(pictures).maps for zeroed in (False, True)]
     assert not torch.equal(*maps)
