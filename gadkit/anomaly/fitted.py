@@ -124,10 +124,13 @@ def is_fitted(path: Path) -> bool:
         return _header(file.read(HEAD)) is not None
 
 
-def restore(state: DetectorState, fitting: Fitting, backbone: Backbone) -> Detector:
-    """The fitted detector on its backbone.  Raises ValueError for another backbone than the one it was fitted on."""
+def restore(state: DetectorState, fitting: Fitting, backbone: Backbone, **networks: Any) -> Detector:
+    """The fitted detector on its backbone.  Raises ValueError for another backbone than the one it was fitted on.
+
+    `networks` are the finder and the segmenter of a detector that has them, where they are not the usual ones.
+    """
     heads = heads_of(state) if DETECTORS[fitting.detector].heads else None
-    detector = build(fitting.detector, backbone, fitting.object_name, heads)
+    detector = build(fitting.detector, backbone, fitting.object_name, heads, fitting.preset, **networks)
     detector = Tiled(detector) if state.detector == Tiled.__name__ else detector
     return detector.load_state(state)
 

@@ -20,6 +20,7 @@ from gadkit.cli import streams
 COMMANDS = (
     "detect",
     "fit",
+    "prompts",
     "curate",
     "search",
     "train",
@@ -41,6 +42,7 @@ EXAMPLES = f"""examples:
   gadkit detect parts/ --object "metal nut"                    which parts look defective, without any example
   gadkit detect parts/ --object "metal nut" --normal good/     the same with good parts to compare with, and a threshold
   gadkit fit --normal good/ --object bolt --out bolt.gad       keep a detector: gadkit detect new/ --fitted bolt.gad
+  gadkit prompts --object bolt --defect "bent thread"          what is known of a part, for gadkit detect --prompts
   gadkit curate photos/ --keep 500                             a balanced choice, without near-duplicates
   gadkit search photos/ "a pet animal"                         the photographs that a text describes
   gadkit data export factory/ --split held-out                 procedural parts with defects, in MVTec AD's layout

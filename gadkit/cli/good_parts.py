@@ -4,9 +4,10 @@ Book: intro/run-it
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +16,7 @@ from torch import Tensor
 from gadkit import runtime, viz, zoo
 from gadkit.anomaly.detectors import DETECTORS, backbone_of, build, default
 from gadkit.anomaly.fitted import Fitting
+from gadkit.anomaly.hybrid import HybridPrompts
 from gadkit.anomaly.tiles import Tiled
 from gadkit.checks import one_of
 from gadkit.cli import sources, streams
@@ -39,18 +41,25 @@ class Question:
     tiles: str | int  # "auto", "none", or the side of a tile in pixels
     bank: float
     heads: Path | None = None  # a checkpoint to read in place of the detector's own trained part
+    objects: Mapping[str, Any] = field(default_factory=dict)  # arguments of a detector on models that see objects
 
     def load(self) -> Backbone:
         """The backbone, from the file that was named or from its usual place."""
         if self.weights is None:
             streams.loading(self.backbone, self.preset)
+        for name in (self.objects.get(what) for what in ("finder", "segmenter")):
+            if name is not None:
+                streams.loading(name, self.preset)
         return zoo.load(self.backbone, self.preset, str(self.device), file=self.weights)
 
     def build(self, backbone: Backbone, sizes: Sequence[tuple[int, int]]) -> Detector:
         """The detector, not fitted, for photographs of these sizes: those of good parts, if there are any."""
         bank = {"bank": self.bank} if DETECTORS[self.detector].bank else {}
-        detector = build(self.detector, backbone, self.object_name, self.heads, self.preset, **bank)
+        given = {**bank, **self.objects}
+        detector = build(self.detector, backbone, self.object_name, self.heads, self.preset, **given)
         side = self.tiles
+        if side == "auto" and self.objects:  # a tile does not show the part
+            side = "none"
         if side == "auto":
             side = backbone.image_size if sizes and min(map(min, sizes)) > 2 * backbone.image_size else "none"
         return detector if side == "none" else Tiled(detector, side)
@@ -58,10 +67,11 @@ class Question:
 
 def asked(arguments: argparse.Namespace) -> Question:
     """The question, if it makes sense.  Raises ValueError, and `WeightsUnavailable` for a backbone without weights."""
-    noun, preset = arguments.object, zoo.preset(arguments.preset)
-    named = noun is not None or preset != "tiny"  # what needs no name has shipped heads only
+    preset = zoo.preset(arguments.preset)
+    named = arguments.object is not None or preset != "tiny"  # what needs no name has shipped heads only
     name = one_of("--detector", arguments.detector or default(arguments.normal is not None, named), DETECTORS)
-    row = DETECTORS[name]
+    row, objects = DETECTORS[name], _objects(arguments, name, preset)
+    noun = objects["prompts"].noun if arguments.object is None and "prompts" in objects else arguments.object
     if (row.object_name and noun is None) or (noun is not None and not noun.strip()):
         came = "nothing" if noun is None else repr(noun)
         raise ValueError(f'--object: expected a text such as "metal nut", got {came}')
@@ -86,7 +96,29 @@ def asked(arguments: argparse.Namespace) -> Question:
         tiles=arguments.tiles or "auto",
         bank=arguments.bank or BANK,
         heads=arguments.heads,
+        objects=objects,
     )
+
+
+def _objects(arguments: argparse.Namespace, name: str, preset: str) -> dict[str, Any]:
+    """What a detector on models that see objects takes beside its backbone; empty for others.
+
+    Raises ValueError where others are given such a thing, for a name that is none of theirs, and for a file that holds
+    no prompts; `WeightsUnavailable` for a model that has no weights under the preset.
+    """
+    kinds, usual = {"finder": zoo.OPEN_VOCABULARY, "segmenter": zoo.PROMPTABLE}, DETECTORS[name].objects
+    given = {what: value for what in (*kinds, "prompts") if (value := getattr(arguments, what)) is not None}
+    if not usual:
+        if given:
+            able = ", ".join(name for name, row in DETECTORS.items() if row.objects)
+            raise ValueError(f"--{next(iter(given))}: expected it with {able}, got it with {name}")
+        return {}
+    found = dict(zip(kinds, usual, strict=True)) | given
+    for what, gives in kinds.items():
+        zoo.find(one_of(f"--{what}", found[what], zoo.list(gives)), preset, f"--{what}")
+    if "prompts" in found:
+        found["prompts"] = HybridPrompts.read(found["prompts"])
+    return found
 
 
 def check_weights(file: Path | None, option: str = "--weights") -> None:

@@ -21,14 +21,17 @@ from gadkit.anomaly.fitted import Fitting
 from gadkit.anomaly.thresholds import threshold
 from gadkit.anomaly.tiles import Tiled
 from gadkit.checks import share
-from gadkit.cli import good_parts, outputs, sources, together
+from gadkit.cli import good_parts, outputs, sources, streams, together
 from gadkit.cli.good_parts import Question, Skipped
 from gadkit.cli.known import Known
 from gadkit.data.folders import Depth, FileRun
 from gadkit.protocols import Detector, DetectorState
 
 # what a fitted file says itself
-EXCLUDED = ("normal", "object", "detector", "backbone", "heads", "tiles", "bank", "preset")
+EXCLUDED = (
+    *("normal", "object", "detector", "backbone", "heads", "tiles", "bank", "preset"),
+    *("prompts", "finder", "segmenter"),
+)
 
 
 @dataclass
@@ -95,7 +98,8 @@ class Inspection:
         )
         with sources.up_to(self.skipped.most), closing(read) as photos:  # an interrupt takes the bar away
             for paths, images in sources.batches(photos):
-                result = detector.score(images)
+                with streams.remarking():
+                    result = detector.score(images)
                 for path, image, heat, score in zip(paths, images, result.maps, result.scores.tolist(), strict=True):
                     self.rows.append(outputs.ImageScore(str(path), score, self.line))
                     self.known.add(path, heat)

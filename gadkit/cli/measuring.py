@@ -19,7 +19,7 @@ import gadkit
 from gadkit import distributed, zoo
 from gadkit.anomaly.benchmark import Case, Result, run
 from gadkit.anomaly.comparison import cell
-from gadkit.anomaly.detectors import DETECTORS, build
+from gadkit.anomaly.detectors import DETECTORS, build, networks
 from gadkit.cli import streams
 from gadkit.evaluation import journal, results
 from gadkit.files import provenance
@@ -65,11 +65,12 @@ class Job:
         heads = self.heads
         if DETECTORS[name].heads:  # read once, not for each case
             heads = zoo.load(name, preset, str(device), file=heads)
+        objects = networks(name, str(device), preset)  # likewise
         try:
-            build(name, eyes, "object", heads, preset)
+            build(name, eyes, "object", heads, preset, **objects)
         except ValueError as error:
             raise Unfit(str(error)) from error
-        for result in run(lambda noun: build(name, eyes, noun, heads, preset), cases, self.shots, done):
+        for result in run(lambda noun: build(name, eyes, noun, heads, preset, **objects), cases, self.shots, done):
             row = {**self.settings, **_row(result), "trained_on": self.trained_on}
             yield row | {"gadkit": gadkit.__version__} | provenance(device)
 
@@ -87,6 +88,8 @@ def job(name: str, backbone: str, heads: Path | None, shots: Sequence[int], fixe
     elif row.heads:
         content = hashlib.sha256(heads.read_bytes()).hexdigest()
         part, trained_on = f"{heads.name} {content[:12]}", f"{trained_on}; heads: unknown"
+    for what, known in zip(("finder", "segmenter"), row.objects, strict=False):
+        trained_on = f"{trained_on}; {what}: {zoo.find(known, fixed['preset']).trained_on}"
     settings = {"detector": name, "backbone": PIXELS if row.pixels else backbone, "heads": part, **fixed}
     return Job(settings, backbone, heads, shots, trained_on)
 

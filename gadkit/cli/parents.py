@@ -88,6 +88,18 @@ def detector(detectors: str) -> argparse.ArgumentParser:
         "--heads", type=Path, metavar="FILE", help="a checkpoint to read in place of the detector's own trained part"
     )
     group.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="what is known of the part, a file of `gadkit prompts` (saa, saa+)",
+    )
+    group.add_argument(
+        "--finder", metavar="NAME", help="what finds the boxes that words name (saa, saa+; default: the detector's own)"
+    )
+    group.add_argument(
+        "--segmenter", metavar="NAME", help="what outlines the boxes (saa, saa+; default: the detector's own)"
+    )
+    group.add_argument(
         "--tiles",
         type=_tiles,
         metavar="N",

@@ -7,6 +7,7 @@ Book: intro/run-it
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
@@ -72,6 +73,14 @@ def remark(*lines: str) -> None:
             tqdm.write(f"gadkit: {printable(line)}", file=sys.stderr)
     except OSError:
         silence(sys.stderr)
+
+
+@contextmanager
+def remarking() -> Iterator[None]:
+    """Make remarks of what the package warns of; as with all warnings, the same words once a run."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: remark(str(message))
+        yield
 
 
 def loading(name: str, preset: str | None) -> None:

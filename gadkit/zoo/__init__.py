@@ -54,6 +54,17 @@ __all__ = [
     "row",
 ]
 _BY_NAME = {row.name: row for row in ROWS}
+ADAPTERS = {  # the module of an adapter, and the function in it
+    "vit": ("gadkit.backbones.encoder", "load"),
+    "tiny-timm": ("gadkit.backbones.timm_models", "load_tiny"),
+    "timm": ("gadkit.backbones.timm_models", "load"),
+    "tiny-clip": ("gadkit.backbones.tiny", "load"),
+    "open_clip": ("gadkit.backbones.openclip", "load"),
+    "sentences": ("gadkit.backbones.sentences", "load"),
+    "sam": ("gadkit.objects.promptable", "load"),
+    "owl-vit": ("gadkit.objects.owl_vit", "load"),
+    "grounding-dino": ("gadkit.objects.grounding_dino", "load"),
+}
 
 
 def _known(what: str, value: str, known: Iterable[str]) -> str:
@@ -161,19 +172,8 @@ def load(
 
 
 def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.protocols.TextEncoder]":
-    """The function of `gadkit.backbones` that builds a network; imported when one is needed."""
-    from gadkit.backbones import encoder, openclip, sentences, timm_models, tiny
-    from gadkit.objects import promptable
-    from gadkit.objects import grounding_dino, owl_vit
+    """The function that builds a network; its module is imported now, for the libraries behind some take long."""
+    import importlib
 
-    return {
-        "vit": encoder.load,
-        "tiny-timm": timm_models.load_tiny,
-        "timm": timm_models.load,
-        "tiny-clip": tiny.load,
-        "open_clip": openclip.load,
-        "sentences": sentences.load,
-        "sam": promptable.load,
-        "owl-vit": owl_vit.load,
-        "grounding-dino": grounding_dino.load,
-    }[name]
+    place, function = ADAPTERS[name]
+    return getattr(importlib.import_module(place), function)

@@ -221,6 +221,19 @@ ROWS: tuple[Row, ...] = (
     ),
     _heads("anomalyclip", 0.003, "https://github.com/zqhang/AnomalyCLIP has files for --heads, for clip-large"),
     _heads("uniadet", 0.005, "its authors have published none"),
+    Row(  # SAA's: an OWL-ViT that was taught what defects are called; the published one has read enough
+        "defect-finder",
+        (OPEN_VOCABULARY,),
+        Weights(
+            *("gadkit", "defect-finder", "MIT", 4.5, "defect-finder.md"),
+            *("ImageNet-1k, then the factory, its captions and its defects", "owl-vit"),
+        ),
+        Weights(
+            *("transformers", "IDEA-Research/grounding-dino-tiny", "Apache-2.0", 689.0),
+            *(f"{HUB}IDEA-Research/grounding-dino-tiny", "image-text pairs and boxes", "grounding-dino"),
+        ),
+        True,
+    ),
     Row(
         "sam",
         (PROMPTABLE,),

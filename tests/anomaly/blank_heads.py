@@ -1,10 +1,11 @@
-"""The trained parts of detectors as they are before training, for the smallest CLIP of the tests."""
+"""The other networks of detectors as they are before training, for the smallest CLIP of the tests."""
 
 from typing import Any
 
+import tiny_objects
 import torch
 
-from gadkit.anomaly.detectors import residual_heads
+from gadkit.anomaly.detectors import DETECTORS, residual_heads
 from gadkit.anomaly.detectors.made_up import Network
 
 
@@ -13,6 +14,8 @@ def blank(name: str) -> dict[str, Any]:
 
     Its text tower is 128 wide and has one block, and its patches are 32 wide.
     """
+    if DETECTORS[name].objects:
+        return {"finder": tiny_objects.finder(), "segmenter": tiny_objects.segmenter()}
     draw = torch.Generator().manual_seed(0)
 
     def made_up() -> dict[str, torch.Tensor]:

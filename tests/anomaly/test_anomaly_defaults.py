@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gadkit.anomaly import benchmark, maps, metrics, plain, thresholds
+from gadkit.anomaly import benchmark, hybrid, maps, metrics, plain, saliency, thresholds
 from gadkit.anomaly.detectors import (
     DETECTORS,
     DetectorSpec,
@@ -17,6 +17,7 @@ from gadkit.anomaly.detectors import (
     knn,
     musc,
     patches,
+    saa,
     subspace,
     uniadet,
     winclip,
@@ -92,10 +93,39 @@ DEFAULTS = [  # with where they come from
         },
     ),
     (anomalyclip.untrained, {"context": 12, "rows": 8, "tokens": 4, "seed": 0}),  # section 4.1
+    (
+        saa.SAA,  # thresholds, 400 of 4,096 spots and the exponential: the published code
+        {
+            "prompts": hybrid.PLAIN,
+            "use": ("language", "property", "saliency", "confidence"),
+            "threshold": 0.1,
+            "asks": "together",
+            "rival": False,
+            "area": "box",
+            "merge": "unit",
+            "finer": "average",
+            "neighbours": "farthest",
+            "top": 400 / 4096,
+            "sharpness": 3.0,
+            "zeroed": False,
+            "shrink": True,
+            "channels": "rgb",
+            "most": 50,
+            "chunk": 8,
+        },
+    ),
+    (
+        hybrid.HybridPrompts,
+        {"general": hybrid.GENERAL, "specific": (), "count": 1, "area": 0.9, "inside": 0.0, "keep": 5},
+    ),
+    (saliency.self_saliency, {"top": 400 / 4096, "neighbours": "farthest", "chunk": 4096}),
+    (saliency.object_saliency, {"zeroed": False, "chunk": 4096}),
+    (saliency.rescore, {"sharpness": 3.0}),
+    (saliency.aggregate, {"shrink": True}),
     (uniadet.UniADet, {"temperature": 0.07, "peak": 0.5, "sigma": 4 / 518, "chunk": 16}),
     (
         DetectorSpec,
-        {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip"}
+        {"zero_shot": "", "few_shot": "", "batched": "", "backbone": "clip", "objects": ()}
         | dict.fromkeys(("object_name", "bank", "heads", "pixels"), False),
     ),
     (build, {}),
@@ -109,12 +139,13 @@ def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaul
 
 def test_what_the_table_says() -> None:
     reads = {name: row.object_name for name, row in DETECTORS.items()}
-    assert [name for name, reader in reads.items() if reader] == ["winclip", "inctrl"]
+    assert [name for name, reader in reads.items() if reader] == ["winclip", "inctrl", "saa", "saa+"]
     others = {name: row.backbone for name, row in DETECTORS.items() if not reads[name]}
     assert {name for name, backbone in others.items() if backbone != "efficientnet-lite0"} == {"colour", "anomalyclip"}
     assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
         "patch-knn": {"extent": 1.0},  # settled on development: experiments.scores
         "anomalyclip": {"blocks": 1},  # likewise: its card
+        "saa": {"use": ()},  # what makes it SAA
         "subspace": {"explained": 0.9, "turns": 8},  # likewise: experiments.planes
     }
     assert (default(normal=True), default(normal=False)) == ("subspace", "winclip")

@@ -20,6 +20,8 @@ from gadkit.anomaly.thresholds import held_out
 from gadkit.backbones import OpenCLIP
 from gadkit.protocols import AnomalyResult, Detector, Encoded
 
+# untrained networks find no part in some pictures, or nothing at all
+pytestmark = pytest.mark.filterwarnings("ignore::gadkit.anomaly.detectors.saa.NothingFound")
 every = pytest.mark.parametrize("name", DETECTORS)
 few_shot = pytest.mark.parametrize("name", [n for n, row in DETECTORS.items() if row.few_shot or row.batched])
 Make = Callable[..., Detector]

@@ -18,6 +18,8 @@ from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import OpenCLIP
 from gadkit.protocols import Detector
 
+pytestmark = pytest.mark.filterwarnings("ignore::gadkit.anomaly.detectors.saa.NothingFound")
+
 
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
@@ -54,12 +56,13 @@ def test_everything_comes_back(
     state, found = fitted.read(path)
     assert found == facts
     assert fitted.is_fitted(path)
-    again = fitted.restore(state, found, placed)
+    objects = blank(name) if row.objects else {}
+    again = fitted.restore(state, found, placed, **objects)
     assert type(again) is type(detector)
     assert torch.equal(again.score(pictures).maps, detector.score(pictures).maps)
     assert torch.equal(again.score(pictures).scores, detector.score(pictures).scores)
     with pytest.raises(ValueError, match="made with this backbone, got one of other weights"):
-        fitted.restore(state, found, small(seed=2))
+        fitted.restore(state, found, small(seed=2), **objects)
 
 
 def changed(path: Path, change: dict) -> Path:

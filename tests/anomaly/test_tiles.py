@@ -18,6 +18,7 @@ from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import OpenCLIP
 from gadkit.protocols import AnomalyResult, Detector
 
+pytestmark = pytest.mark.filterwarnings("ignore::gadkit.anomaly.detectors.saa.NothingFound")
 every = pytest.mark.parametrize("name", DETECTORS)
 COMPARE = [name for name, row in DETECTORS.items() if row.few_shot or row.batched]  # with images that `fit` is given
 SIDE = 40

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from gadkit.anomaly import detectors
+from gadkit.anomaly.hybrid import HybridPrompts
 
 ROOT = Path(__file__).parents[2]
 HELD = json.loads((ROOT / "book" / "survey" / "parity.json").read_text(encoding="utf-8"))
@@ -18,6 +19,7 @@ def test_every_test_that_is_named_is_there() -> None:
 
 def test_every_option_that_is_named_is_an_argument() -> None:
     known = {"learn"} | {name for row in detectors.DETECTORS.values() for name in arguments(row.kind)}
+    known |= {*inspect.signature(HybridPrompts).parameters}
     named = {name for row in HELD["quirks"] for name in re.findall(r"\b(\w+)=", row["option"])}
     assert named <= known | {"logits"}
     assert len(named) > 8

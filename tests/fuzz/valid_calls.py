@@ -146,6 +146,22 @@ def method(**options: Any) -> Arguments:
 
 CALLS: dict[str, Arguments] = {
     # anomaly
+    "HybridPrompts": lambda: {
+        "general": ("defect on {}",),
+        "specific": ("hole",),
+        "noun": "nut",
+        "count": 2,
+        "area": 0.5,
+        "inside": 0.5,
+        "keep": 3,
+    },
+    "saliency.aggregate": lambda: {"scores": torch.rand(2), "masks": masks(2, 4, 5), "shrink": True},
+    "saliency.rescore": lambda: {
+        "scores": torch.rand(2),
+        "masks": masks(2, 4, 5),
+        "saliency": torch.rand(4, 5),
+        "sharpness": 3.0,
+    },
     "factory_cases": lambda: {
         "categories": ("felt",),
         "regime": "loose",
@@ -615,6 +631,7 @@ CALLS: dict[str, Arguments] = {
 }
 
 EXCLUDED = {
+    "NothingFound": "a warning",
     "shapes.bevel": "called hundreds of times a photograph: a check would cost more than the arithmetic",
     "shapes.polygon": "as bevel",
     "shapes.radius": "as bevel",

@@ -33,6 +33,8 @@ class DetectorSpec:
     `heads` is for those with a part that was trained before: its weights are the row of the detector's name in the zoo.
     `bank` is for those whose memory of good parts can be bounded: they take `bank`, in megabytes.
     `pixels` is for those that work on pixels themselves: another backbone would change nothing.
+    `objects` is for those that stand on models that see objects: the names in the zoo of their arguments `finder`, an
+    open-vocabulary detector, and `segmenter`, a promptable one.  Such a detector reads by its finder.
     `parameters` are those of the class that were settled on development, where they differ from its defaults.
     """
 
@@ -47,9 +49,11 @@ class DetectorSpec:
     bank: bool = False
     heads: bool = False
     pixels: bool = False
+    objects: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+OBJECTS = ("defect-finder", "sam")
 DETECTORS = {
     "winclip": DetectorSpec(
         *("winclip", "WinCLIP"),
@@ -120,6 +124,23 @@ DETECTORS = {
         backbone="efficientnet-lite0",
         heads=True,
     ),
+    "saa": DetectorSpec(
+        *("saa", "SAA"),
+        "looks for what words for defects name, and outlines it",
+        zero_shot="SAA",
+        object_name=True,
+        backbone="efficientnet-lite0",
+        objects=OBJECTS,
+        parameters={"use": ()},
+    ),
+    "saa+": DetectorSpec(
+        *("saa", "SAA"),
+        "the same, guided by what is known of the part and by what stands out in the image",
+        zero_shot="SAA+",
+        object_name=True,
+        backbone="efficientnet-lite0",
+        objects=OBJECTS,
+    ),
 }
 
 
@@ -146,9 +167,10 @@ def build(
     """The detector of that name on a backbone, not fitted; `parameters` go to its class, and over those of its row.
 
     `object_name` says what the images show; detectors that do not read ignore it.  `heads` is the trained part of a
-    detector that has one, as tensors or in a file; by default the zoo's under `preset`.  Raises ValueError for an
+    detector that has one, as tensors or in a file; by default the zoo's under `preset`.  A detector on models that see
+    objects takes its `finder` and `segmenter` as networks, or by their names in the zoo.  Raises ValueError for an
     unknown name, for a missing object name, for heads where there are none, and as the class does;
-    `WeightsUnavailable` for a trained part that has no weights under the preset.
+    `WeightsUnavailable` for a trained part, finder or segmenter that has no weights under the preset.
     """
     from gadkit import zoo
     from gadkit.anomaly.detectors.base import check_backbone
@@ -163,15 +185,39 @@ def build(
         parameters["heads"] = heads if known else zoo.load(name, preset, str(backbone.device), file=heads)
     elif heads is not None:
         raise ValueError(f"heads: expected none, for {name} has no part that is trained before")
+    parameters |= networks(name, str(backbone.device), preset, **parameters)
     kind = getattr(importlib.import_module(f"{__name__}.{row.module}"), row.kind)
     return kind(backbone, *([object_name] if row.object_name else []), **{**row.parameters, **parameters})
+
+
+def networks(name: str, device: str, preset: str | None = None, **given: Any) -> dict[str, Any]:
+    """The finder and the segmenter of a detector of the table, if it has them: as given, or by their names in the zoo.
+
+    Raises ValueError for a name that is none of theirs, and for either where the detector has none;
+    `WeightsUnavailable` for one without weights under `preset`.
+    """
+    from gadkit import zoo
+    from gadkit.checks import one_of
+
+    kinds = {"finder": zoo.OPEN_VOCABULARY, "segmenter": zoo.PROMPTABLE}
+    if not DETECTORS[name].objects:
+        if wrong := [what for what in kinds if given.get(what) is not None]:
+            raise ValueError(f"{wrong[0]}: expected none, for {name} stands on no models that see objects")
+        return {}
+    found = {}
+    for (what, gives), usual in zip(kinds.items(), DETECTORS[name].objects, strict=True):
+        asked = given.get(what) or usual
+        if isinstance(asked, str):
+            asked = zoo.load(one_of(what, asked, zoo.list(gives)), preset, device, gives=gives)
+        found[what] = asked
+    return found
 
 
 def backbone_of(name: str, asked: str | None = None, preset: str | None = None) -> str:
     """The name of the backbone for a detector of the table: `asked`, by default the one of its row.
 
-    Raises ValueError for an unknown name, for a backbone without a text tower where the detector reads, and for any
-    where it works on pixels; `WeightsUnavailable` for one that has no weights under `preset`.
+    Raises ValueError for an unknown name, for a backbone without a text tower where the detector reads by it, and for
+    any where it works on pixels; `WeightsUnavailable` for one that has no weights under `preset`.
     """
     from gadkit import zoo
 
@@ -180,7 +226,7 @@ def backbone_of(name: str, asked: str | None = None, preset: str | None = None) 
         raise ValueError(f"--backbone: {name} works on pixels, so it expects none, got {asked!r}")
     backbone = asked or row.backbone
     zoo.check([backbone], preset, "--backbone")
-    if row.object_name and zoo.TEXT not in zoo.row(backbone).gives:
+    if row.object_name and not row.objects and zoo.TEXT not in zoo.row(backbone).gives:
         readers = ", ".join(other for other in zoo.list(zoo.TEXT) if zoo.IMAGE in zoo.row(other).gives)
         raise ValueError(f"--backbone: {name} reads, so it expects one of {readers}, got {backbone!r}")
     return backbone

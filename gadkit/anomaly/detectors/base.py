@@ -37,6 +37,7 @@ class Base:
 
     version: ClassVar[int] = 1  # of the state's layout; a change that old files do not fit raises it
     learnt: ClassVar[tuple[str, ...]] = ()
+    others: ClassVar[tuple[str, ...]] = ()  # arguments that are networks beside the backbone: no state holds them
     backbone: Backbone
     shots_: int
 
@@ -194,14 +195,15 @@ class Base:
             setattr(self, name, tensors[name])
 
     def _parameters(self) -> dict[str, Any]:
-        """The arguments of `__init__` but the backbone, as JSON has them."""
+        """The arguments of `__init__` but the networks, as JSON has them."""
         values = {name: getattr(self, name) for name in self._arguments()}
         plain = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}
         return json.loads(json.dumps(plain))
 
     def _arguments(self) -> list[str]:
-        """The names of the arguments of `__init__` but the backbone and the trained part."""
-        return [name for name in inspect.signature(type(self)).parameters if name not in ("backbone", "heads")]
+        """The names of the arguments of `__init__` but the networks and the trained part."""
+        networks = ("backbone", "heads", *self.others)
+        return [name for name in inspect.signature(type(self)).parameters if name not in networks]
 
     def _rebuilt(self: D, parameters: Any, heads: Mapping[str, Tensor]) -> D:
         """A detector of this kind with a state's parameters, not fitted.  Raises ValueError where they do not fit."""
@@ -209,6 +211,7 @@ class Base:
         if set(parameters) != names:
             raise ValueError(f"state: expected the parameters {', '.join(sorted(names))}, got {', '.join(parameters)}")
         given = {name: self._parsed(name, value) for name, value in parameters.items()}
+        given |= {name: getattr(self, name) for name in self.others}
         if hasattr(self, "heads"):
             given["heads"] = {name: value.to(self.backbone.device) for name, value in heads.items()}
         return type(self)(self.backbone, **given)
