@@ -18,7 +18,7 @@ from torch import Tensor
 from gadkit.factory.scenes import Scenes
 from gadkit.objects.protocols import Segments, Universal
 
-TABLE, PART = range(2)  # the classes that all scenes share
+TABLE, PART, NONE = range(3)  # the classes that all scenes share, and that of a pixel without a segment
 SIDES = {"PQ": 0, "SQ": 1, "RQ": 2}
 
 
@@ -30,10 +30,10 @@ def truth(scenes: Scenes, i: int) -> Segments:
     return Segments(masks[some], labels[some], torch.ones(int(some.sum())))
 
 
-def labelled(segments: Segments, void: int = PART + 1) -> Int[Tensor, "h w 2"]:
-    """Class and number of every pixel's segment; pixels of none have the class `void`.  Of two segments the first has it."""
+def labelled(segments: Segments) -> Int[Tensor, "h w 2"]:
+    """Class and number of every pixel's segment; pixels of none have the class `NONE`.  Of two segments the first has it."""
     canvas = torch.zeros(*segments.masks.shape[1:], 2, dtype=torch.long)
-    canvas[..., 0] = void
+    canvas[..., 0] = NONE
     for n in reversed(range(len(segments.labels))):
         canvas[segments.masks[n].cpu()] = torch.tensor([int(segments.labels[n]), n])
     return canvas
@@ -48,10 +48,11 @@ def quality(found: Sequence[Segments], scenes: Scenes) -> dict[str, float]:
     from torchmetrics.detection import PanopticQuality
 
     _paired(found, scenes)
-    measure = PanopticQuality({PART}, {TABLE}, True, return_sq_and_rq=True, return_per_class=True)
+    # NONE is a class of its own: torchmetrics excuses a missed part where the answer has a class that it does not know
+    measure = PanopticQuality({PART}, {TABLE, NONE}, return_sq_and_rq=True, return_per_class=True)
     for i, segments in enumerate(found):
         measure.update(labelled(segments)[None], labelled(truth(scenes, i))[None])
-    table = measure.compute()  # (2 classes, 3), parts first
+    table = measure.compute()[:2]  # (2 classes, 3), parts first
     whole = {name: float(table[:, at].mean()) for name, at in SIDES.items()}
     return whole | {"PQ of parts": float(table[0, 0]), "PQ of the table": float(table[1, 0])}
 

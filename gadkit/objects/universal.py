@@ -143,6 +143,7 @@ def tiny_config(kind: str, training: bool = False, width: int = 64) -> "transfor
         "dim_feedforward": 4 * width,
         "num_attention_heads": 4,
         "num_queries": TEXTS + 4,
+        "dropout": 0.0,
         "train_num_points": 512,  # of 12,544: the points are what a step costs
         "decoder_layers": 4,  # the first prediction counts as one
     }
@@ -169,6 +170,8 @@ def build(kind: str, training: bool = False, seed: int = 0, sight: str = eyes.NA
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = classes[kind](config)
+        if kind == "oneformer":  # transformers draws them fifty times smaller, so that all queries answer alike at first
+            nn.init.normal_(network.model.transformer_module.queries_embedder.weight)
     network.get_submodule(EYES.rstrip("."))._backbone.load_state_dict(eyes.build(sight).network.state_dict())
     return network.eval().requires_grad_(training)
 

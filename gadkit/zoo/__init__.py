@@ -163,6 +163,7 @@ def load(
 def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.protocols.TextEncoder]":
     """The function of `gadkit.backbones` that builds a network; imported when one is needed."""
     from gadkit.backbones import encoder, openclip, sentences, timm_models, tiny
+    from gadkit.objects import published, seem, universal
 
     return {
         "vit": encoder.load,
@@ -171,4 +172,7 @@ def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.pro
         "tiny-clip": tiny.load,
         "open_clip": openclip.load,
         "sentences": sentences.load,
+        "universal": universal.load,
+        "published-universal": published.load,
+        "seem": seem.load,
     }[name]

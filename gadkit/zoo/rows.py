@@ -60,6 +60,12 @@ def _heads(name: str, size: float, paper: str) -> Row:
     return Row(name, (HEADS,), Weights("gadkit", name, "MIT", size, f"{name}.md", "the factory", "heads"), paper, True)
 
 
+def _object(name: str, size: float, adapter: str, card: str = "", **options: Any) -> Weights:
+    """A tiny model that sees objects, as `gadkit train NAME` made it, through the eyes that the package ships."""
+    trained_on = "ImageNet-1k, then the factory's scenes"
+    return Weights("gadkit", name, "MIT", size, card or f"{name}.md", trained_on, adapter, options)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -206,4 +212,35 @@ ROWS: tuple[Row, ...] = (
     ),
     _heads("anomalyclip", 0.003, "https://github.com/zqhang/AnomalyCLIP has files for --heads, for clip-large"),
     _heads("uniadet", 0.005, "its authors have published none"),
+    Row(
+        "oneformer",
+        (UNIVERSAL,),
+        _object("oneformer", 0.7, "universal", kind="oneformer"),
+        Weights(
+            *("transformers", "shi-labs/oneformer_ade20k_swin_tiny", "MIT", None),
+            *(f"{HUB}shi-labs/oneformer_ade20k_swin_tiny", "ADE20K", "published-universal"),
+            {"kind": "oneformer"},
+        ),
+        True,
+    ),
+    Row(
+        "mask2former",
+        (UNIVERSAL,),
+        _object("mask2former", 2.0, "universal", "oneformer.md", kind="mask2former"),
+        Weights(
+            *("transformers", "facebook/mask2former-swin-tiny-coco-panoptic", "other (its page says)", None),
+            *(f"{HUB}facebook/mask2former-swin-tiny-coco-panoptic", "COCO", "published-universal"),
+            {"kind": "mask2former", "task": "panoptic"},
+        ),
+        True,
+    ),
+    _random("oneformer-random", (UNIVERSAL,), "oneformer.md", "universal", kind="oneformer"),
+    Row(
+        "seem",
+        (PROMPTABLE,),
+        _object("seem", 1.8, "seem"),
+        "its authors' checkpoints need their own code, which is no package",
+        True,
+    ),
+    _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
 )

@@ -19,7 +19,7 @@ from gadkit.objects.segments import TASKS
 from gadkit.objects.training.lessons import SIZE, Lessons
 from gadkit.train import Plan, fit
 
-BATCH = 8
+BATCH = 6
 TABLE, PART = range(2)  # of universal.CLASSES
 _TEXTS: dict[tuple[str, int, bool], Tensor] = {}
 
