@@ -33,7 +33,9 @@ def load(
         return reader(source, at, where, {} if cache_dir is None else {"cache_dir": cache_dir})
     except OSError as error:
         if file is not None:
-            raise FileNotFoundError(f"weights: expected a checkpoint of transformers in {at}, got none: {error}") from error
+            raise FileNotFoundError(
+                f"weights: expected a checkpoint of transformers in {at}, got none: {error}"
+            ) from error
         missing = "shi-labs/oneformer_demo's list of classes or a file" if "oneformer" in at else "a file"
         raise weights.unavailable(source, f"{missing} of {source.id}") from error
 

@@ -89,7 +89,9 @@ class SEEM:
         if self._image is None:
             raise RuntimeError("set_image: expected an image before the first prompt, got none")
         given = (points, boxes, scribbles, logits)
-        count = next((len(some) for some in given if some is not None), 1 if isinstance(text, str) else len(text or "x"))
+        count = next(
+            (len(some) for some in given if some is not None), 1 if isinstance(text, str) else len(text or "x")
+        )
         if all(some is None for some in (points, boxes, scribbles, text, region)) or not count:
             raise ValueError("predict: expected points, boxes, scribbles, a text or a region, got none")
         places, kinds = self._points(points, labels, boxes, scribbles, count)
@@ -97,7 +99,9 @@ class SEEM:
         if region is not None:
             image, places, kinds = self._with_region(region, places, kinds)
         rows = torch.zeros(count, dtype=torch.long)
-        prompts = Prompts(rows, places, kinds, rows + (region is not None), self._texts(text, count), self._past(logits, count))
+        prompts = Prompts(
+            rows, places, kinds, rows + (region is not None), self._texts(text, count), self._past(logits, count)
+        )
         return self._masks(self.network(image, _on(prompts, self.device)), SEVERAL if several else 1)
 
     @torch.no_grad()
@@ -110,7 +114,9 @@ class SEEM:
             raise RuntimeError("set_image: expected an image before the first prompt, got none")
         words = self.network.name(self._texts(check_texts(texts), len(texts)).to(self.device))
         rows = torch.zeros(1, dtype=torch.long)
-        nothing = Prompts(rows, torch.zeros(1, 1, 2), torch.full((1, 1), NONE), rows, self._texts(None, 1), self._past(None, 1))
+        nothing = Prompts(
+            rows, torch.zeros(1, 1, 2), torch.full((1, 1), NONE), rows, self._texts(None, 1), self._past(None, 1)
+        )
         answer = self.network(self._image, _on(nothing, self.device))
         masks, iou = self._full(answer.masks)[0] > 0, answer.iou[0].sigmoid()
         order = iou.argsort(descending=True)
@@ -179,7 +185,9 @@ class SEEM:
         """The image beside the region's, and the region's points beside the others."""
         other, mask = region
         if mask.shape != other.shape[1:] or not mask.any():
-            raise ValueError(f"region: expected an image and a mask of its size that is not empty, got {mask.sum()} pixels")
+            raise ValueError(
+                f"region: expected an image and a mask of its size that is not empty, got {mask.sum()} pixels"
+            )
         mine, theirs = self._image, self._encode(other)
         both = Encoded(
             torch.cat([mine.fine, theirs.fine]),

@@ -82,7 +82,9 @@ class Attention(nn.Module):
         self.heads = heads
         self.query, self.pair, self.out = (nn.Linear(width, n * width) for n in (1, 2, 1))
 
-    def remember(self, x: Float[Tensor, "b n c"], place: Float[Tensor, "n c"] | None = None) -> Float[Tensor, "2 b _ n _"]:
+    def remember(
+        self, x: Float[Tensor, "b n c"], place: Float[Tensor, "n c"] | None = None
+    ) -> Float[Tensor, "2 b _ n _"]:
         """Keys and values; the place is added to what keys are made of."""
         keys, values = self.pair.weight.chunk(2)
         low, high = self.pair.bias.chunk(2)

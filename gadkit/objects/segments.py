@@ -65,9 +65,7 @@ def _instance(scores: Float[Tensor, "n"], labels: Tensor, shares: Float[Tensor, 
     return Segments(found[order], labels[order], scores[order])
 
 
-def _panoptic(
-    scores: Float[Tensor, "n"], labels: Tensor, shares: Float[Tensor, "n h w"], is_thing: Tensor
-) -> Segments:
+def _panoptic(scores: Float[Tensor, "n"], labels: Tensor, shares: Float[Tensor, "n h w"], is_thing: Tensor) -> Segments:
     """Every pixel to the query with the largest score times share; segments that lost most of their mask are dropped."""
     if not len(scores):
         return Segments(shares > 0.5, labels, scores)

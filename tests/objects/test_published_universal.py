@@ -25,8 +25,15 @@ INFO = {"0": {"name": "belt", "isthing": 0}, "1": {"name": "gear", "isthing": 1}
 LAYOUTS = ("processor_config.json", "preprocessor_config.json")
 SWIN = {"image_size": 64, "patch_size": 4, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}
 SHARED = {
-    **{"num_queries": 6, "num_labels": 3, "hidden_dim": 32, "encoder_feedforward_dim": 16, "encoder_layers": 1},
-    **{"decoder_layers": 2, "dim_feedforward": 16, "num_attention_heads": 2, "train_num_points": 16},
+    "num_queries": 6,
+    "num_labels": 3,
+    "hidden_dim": 32,
+    "encoder_feedforward_dim": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "dim_feedforward": 16,
+    "num_attention_heads": 2,
+    "train_num_points": 16,
 }
 
 
@@ -48,9 +55,19 @@ def oneformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "factory.json").write_text(json.dumps(INFO))
     words = tokenizer()
     config = OneFormerConfig(
-        **{**SHARED, "backbone_config": swin(), "mask_dim": 32, "conv_dim": 32, "task_seq_len": 24, "is_training": True},
-        **{"text_encoder_width": 64, "text_encoder_context_length": 24, "text_encoder_num_layers": 1},
-        **{"text_encoder_vocab_size": len(words), "text_encoder_n_ctx": 2},
+        **{
+            **SHARED,
+            "backbone_config": swin(),
+            "mask_dim": 32,
+            "conv_dim": 32,
+            "task_seq_len": 24,
+            "is_training": True,
+        },
+        text_encoder_width=64,
+        text_encoder_context_length=24,
+        text_encoder_num_layers=1,
+        text_encoder_vocab_size=len(words),
+        text_encoder_n_ctx=2,
     )
     OneFormerForUniversalSegmentation(config).save_pretrained(folder)
     images = OneFormerImageProcessor(

@@ -36,7 +36,10 @@ def test_every_pixel_has_the_class_with_most_votes() -> None:
     votes = torch.einsum("qk,qhw->khw", classes.softmax(1)[:, :2], masks.sigmoid())  # the paper's equation, literally
     assert found.labels.tolist() == [0, 1]
     assert torch.equal(found.masks[1], votes.argmax(0) == 1)
-    assert found.masks[1][0].tolist() == [False] * 6 + [True, False]  # .8 and 1.5 against .9 + .3, then .7 against .9 + .1
+    assert found.masks[1][0].tolist() == [False] * 6 + [
+        True,
+        False,
+    ]  # both others against the first: column 6
 
 
 def test_instances_are_things_that_may_overlap() -> None:
@@ -66,9 +69,7 @@ def test_another_task_is_refused() -> None:
 
 def test_the_truth_is_perfect(some: scenes.Scenes) -> None:
     truths = [segments.truth(some, i) for i in range(3)]
-    assert segments.quality(truths, some) == dict.fromkeys(
-        ("PQ", "SQ", "RQ", "PQ of parts", "PQ of the table"), 1.0
-    )
+    assert segments.quality(truths, some) == dict.fromkeys(("PQ", "SQ", "RQ", "PQ of parts", "PQ of the table"), 1.0)
     assert segments.mean_iou(truths, some) == 1
     assert segments.average_precision(truths, some) == {"AP": 1.0, "AP50": 1.0}
 

@@ -61,15 +61,13 @@ def _one(masks: Float[Tensor, "r h w"], target: Float[Tensor, "r h w"]) -> Float
 
 
 def unprompted(
-    answer: Answer, targets: list[Float[Tensor, "k h w"]], names: list[list[int]], words: Float[Tensor, "n c"]
+    answer: Answer, targets: list[Float[Tensor, "_ h w"]], names: list[list[int]], words: Float[Tensor, "n c"]
 ) -> Float[Tensor, ""]:
     """The loss of scenes without a prompt: a query for each part, and its name among all of the batch."""
     losses, expected, named = [], torch.zeros_like(answer.iou), []
     for r, target in enumerate(targets):
         q, k = answer.masks.shape[1], len(target)
-        costs = mask_loss(
-            answer.masks[r].repeat_interleave(k, 0), target.repeat(q, 1, 1)
-        ).detach().view(q, k)
+        costs = mask_loss(answer.masks[r].repeat_interleave(k, 0), target.repeat(q, 1, 1)).detach().view(q, k)
         queries, parts = map(torch.as_tensor, linear_sum_assignment(costs.cpu().numpy()))
         for masks in (answer.masks, *answer.earlier):
             losses.append(_one(masks[r, queries], target[parts]))
