@@ -31,7 +31,7 @@ def truth(scenes: Scenes, i: int) -> Segments:
 
 
 def labelled(segments: Segments) -> Int[Tensor, "h w 2"]:
-    """Class and number of every pixel's segment; pixels of none have the class `NONE`.  Of two segments the first has it."""
+    """Class and number of every pixel's segment; without one, its class is `NONE`.  Of two the first has it."""
     canvas = torch.zeros(*segments.masks.shape[1:], 2, dtype=torch.long)
     canvas[..., 0] = NONE
     for n in reversed(range(len(segments.labels))):

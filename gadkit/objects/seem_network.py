@@ -186,7 +186,7 @@ class Network(nn.Module):
         return torch.cat([turns.sin(), turns.cos()], -1)
 
     def sample(self, image: Encoded, prompts: Prompts) -> Float[Tensor, "r n c"]:
-        """The visual sampler: features at the points, from fine and coarse, with their kind and, in this image, place."""
+        """The visual sampler: features at the points, fine and coarse, with their kind and, in this image, place."""
         region = prompts.kinds == REGION
         found = []
         for row in (prompts.at, prompts.source) if region.any() else (prompts.at,):

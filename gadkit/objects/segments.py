@@ -66,7 +66,7 @@ def _instance(scores: Float[Tensor, "n"], labels: Tensor, shares: Float[Tensor, 
 
 
 def _panoptic(scores: Float[Tensor, "n"], labels: Tensor, shares: Float[Tensor, "n h w"], is_thing: Tensor) -> Segments:
-    """Every pixel to the query with the largest score times share; segments that lost most of their mask are dropped."""
+    """Every pixel to the query with the largest score times share; a segment that lost much of its mask is dropped."""
     if not len(scores):
         return Segments(shares > 0.5, labels, scores)
     owner = (scores[:, None, None] * shares).argmax(0)

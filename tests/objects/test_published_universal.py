@@ -124,7 +124,7 @@ def test_a_mask2former_does_its_one_task(tmp_path: Path, layout: str) -> None:
 
 
 def test_what_is_missing_is_named(oneformer: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="config.json"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
         zoo.load("oneformer", "paper", file=tmp_path)
     with pytest.raises(ValueError, match="expected those of a mask2former, got those of a oneformer"):
         zoo.load("mask2former", "paper", file=oneformer)

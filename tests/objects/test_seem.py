@@ -195,5 +195,5 @@ def test_training_writes_what_loading_reads(tmp_path: Path, some: scenes.Scenes)
     assert path.stat().st_size < 5e6
     model = zoo.load("seem", file=path).set_image(some.images[0])
     assert model.predict(text="the fuse", several=False).masks.shape == (1, 1, 64, 64)
-    with pytest.raises(ValueError, match="expected those of a tiny oneformer in seem.safetensors"):
+    with pytest.raises(ValueError, match=r"expected those of a tiny oneformer in seem\.safetensors"):
         zoo.load("oneformer", file=path)

@@ -85,7 +85,10 @@ def small(masks: Tensor) -> Float[Tensor, "n l l"]:
 
 
 def objective(network: Network, held: Lessons, seed: int) -> Callable[[int], Tensor]:
-    """The loss of a step, all randomness keyed by its number: every second step is a second turn, the others ask for everything, too."""
+    """The loss of a step, all randomness keyed by its number.
+
+    Every second step is a second turn; the others ask for everything, too.
+    """
     where = network.query.device
 
     def loss(step: int) -> Float[Tensor, ""]:
