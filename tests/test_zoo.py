@@ -56,10 +56,13 @@ def test_what_is_published_where() -> None:
         "efficientnet-lite0": ("timm/tf_efficientnet_lite0.in1k", 18.8),
         "minilm": ("sentence-transformers/all-MiniLM-L6-v2", 90.9),
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
+        "oneformer": ("shi-labs/oneformer_ade20k_swin_tiny", None),
+        "mask2former": ("facebook/mask2former-swin-tiny-coco-panoptic", None),
     }
     assert {source.trained_on for source in found.values()} == {
         *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences"),
         "400 million pictures with texts from the web",
+        *("ADE20K", "COCO"),
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
     assert found["mae"].card == "https://huggingface.co/timm/vit_base_patch16_224.mae"

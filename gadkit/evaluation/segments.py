@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from gadkit.checks import checked
 from gadkit.factory.scenes import Scenes
 from gadkit.objects.protocols import Segments, Universal
 
@@ -22,6 +23,7 @@ TABLE, PART, NONE = range(3)  # the classes that all scenes share, and that of a
 SIDES = {"PQ": 0, "SQ": 1, "RQ": 2}
 
 
+@checked
 def truth(scenes: Scenes, i: int) -> Segments:
     """The panoptic segments that scene i has: the table, and a part each."""
     masks = torch.cat([(scenes.instances[i] == 0)[None], scenes.masks(i)])
@@ -39,6 +41,7 @@ def labelled(segments: Segments) -> Int[Tensor, "h w 2"]:
     return canvas
 
 
+@checked
 def quality(found: Sequence[Segments], scenes: Scenes) -> dict[str, float]:
     """Panoptic quality of one answer a scene: PQ, SQ and RQ over both classes, and PQ of parts and of the table alone.
 
@@ -57,6 +60,7 @@ def quality(found: Sequence[Segments], scenes: Scenes) -> dict[str, float]:
     return whole | {"PQ of parts": float(table[0, 0]), "PQ of the table": float(table[1, 0])}
 
 
+@checked
 def mean_iou(found: Sequence[Segments], scenes: Scenes) -> float:
     """Mean over the two classes of their IoU over the pixels of all scenes.  Raises ValueError as `quality` does."""
     _paired(found, scenes)
@@ -66,6 +70,7 @@ def mean_iou(found: Sequence[Segments], scenes: Scenes) -> float:
     return sum(ious) / len(ious)
 
 
+@checked
 def average_precision(found: Sequence[Segments], scenes: Scenes) -> dict[str, float]:
     """COCO's AP of the parts' masks: over IoUs from .50 to .95, and at .50.  Raises ValueError as `quality` does."""
     from torchmetrics.detection import MeanAveragePrecision
@@ -113,6 +118,7 @@ def interactive(
     return [total / count for total in sums]
 
 
+@checked
 def click(mask: Bool[Tensor, "h w"], generator: torch.Generator) -> Tensor:
     """The middle (x, y) of a random pixel of a mask.  Raises ValueError for an empty one."""
     places = mask.nonzero()

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from gadkit import weights
 from gadkit.backbones.tiny import tokenizer
-from gadkit.checks import check_images, check_texts
+from gadkit.checks import check_images, check_texts, checked, whole
 from gadkit.objects import eyes
 from gadkit.objects.protocols import Masks, Segments
 from gadkit.objects.seem_network import BOX, NONE, OFF, ON, REGION, SCRIBBLE, Answer, Config, Encoded, Network, Prompts
@@ -211,10 +211,12 @@ def region_points(mask: Bool[Tensor, "h w"]) -> Float[Tensor, "n 2"]:
     return (some.flip(1) + 0.5) / torch.tensor([mask.shape[1], mask.shape[0]])
 
 
+@checked
 def text_ids(texts: Sequence[str], words: int) -> Int[Tensor, "n t"]:
     """Token ids, 0 behind the end.  Raises ValueError for a text that does not fit, and says what would be cut."""
     tokenize = tokenizer()
-    for text in texts:
+    whole("words", words, 3, tokenize.context_length)
+    for text in check_texts(texts):
         if len(ids := tokenize.encode(text)) > words - 2:
             cut = tokenize.decode(ids[words - 2 :]).strip()
             raise ValueError(f"text: expected at most {words - 2} tokens, got {len(ids)}; {cut!r} would be cut off")

@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gadkit.checks import one_of
+from gadkit.checks import check_finite, checked, one_of, share
 from gadkit.objects.protocols import Segments
 
 TASKS = ("semantic", "instance", "panoptic")
 SURE, WHOLE = 0.5, 0.8  # least probability of a query's class, least share of its mask that other masks leave to it
 
 
+@checked
 def read(
     classes: Float[Tensor, "q _"],
     masks: Float[Tensor, "q h w"],
@@ -32,7 +33,10 @@ def read(
     Instances are things only, and may overlap.  Panoptic segments do not overlap; stuff of one class is one segment.
     Raises ValueError for another task.
     """
-    one_of("task", task, TASKS)
+    one_of("task", task, TASKS), share("threshold", threshold, zero=True)
+    check_finite(classes, "classes"), check_finite(masks, "masks")
+    if len(things) != classes.shape[1] - 1:
+        raise ValueError(f"things: expected one for each of {classes.shape[1] - 1} classes, got {len(things)}")
     chances, shares = classes.softmax(1), masks.sigmoid()
     if task == "semantic":
         return _semantic(chances[:, :-1], shares)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.backbones.tiny import tokenizer
-from gadkit.checks import check_images, one_of
+from gadkit.checks import check_images, checked, one_of
 from gadkit.objects import eyes
 from gadkit.objects.protocols import Segments
 from gadkit.objects.segments import SURE, TASKS, read
@@ -236,6 +236,7 @@ def load(
     return Mask2Former(networks, _without_task)
 
 
+@checked
 def describe(held: OneFormer | Mask2Former) -> dict[str, Any]:
     """The numbers that a card gives: parameters that were trained, and classes."""
     networks = [part.network for part in held.parts.values()] if isinstance(held, Mask2Former) else [held.network]

@@ -23,11 +23,14 @@ from gadkit.backbones import Encoder, Timm
 from gadkit.backbones.timm_models import TINY
 from gadkit.curation import hierarchical_kmeans
 from gadkit.curation.longtail import Setting
+from gadkit.evaluation.segments import truth
+from gadkit.factory import scenes
 from gadkit.factory.films import motion
 from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
 from gadkit.nn import ViT
 from gadkit.nn.baselines import tiny_model
+from gadkit.objects.protocols import Segments
 from gadkit.selfsup import SimCLR
 from gadkit.train import Plan
 from gadkit.viz import Scale
@@ -120,6 +123,15 @@ def folder() -> Path:
     return root
 
 
+@cache
+def few_scenes() -> scenes.Scenes:
+    return scenes.render(2, 0, 32, "development")
+
+
+def true_segments() -> list[Segments]:
+    return [truth(few_scenes(), i) for i in range(2)]
+
+
 def two_sets() -> dict[str, Any]:
     labels = torch.arange(12) % 3
     return {"x": torch.randn(12, 4), "labels": labels, "test": torch.randn(12, 4), "test_labels": labels}
@@ -130,6 +142,20 @@ def method(**options: Any) -> Arguments:
 
 
 CALLS: dict[str, Arguments] = {
+    # objects
+    "segments.quality": lambda: {"found": true_segments(), "scenes": few_scenes()},
+    "segments.mean_iou": lambda: {"found": true_segments(), "scenes": few_scenes()},
+    "segments.click": lambda: {"mask": masks(4, 4), "generator": generator()},
+    "segments.read": lambda: {
+        "classes": torch.randn(5, 3),
+        "masks": torch.randn(5, 4, 4),
+        "things": (False, True),
+        "task": "panoptic",
+        "threshold": 0.5,
+    },
+    "seem.text_ids": lambda: {"texts": ["the red nut"], "words": 24},
+    "universal.describe": lambda: {"held": zoo.load("oneformer-random")},
+    "Otsu": dict,
     # anomaly
     "factory_cases": lambda: {
         "categories": ("felt",),
