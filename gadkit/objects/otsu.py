@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from gadkit.checks import check_images, one_of
+from gadkit.checks import check_images, checked, one_of, share
 from gadkit.objects.protocols import Segments
 from gadkit.objects.segments import TASKS
 from gadkit.objects.universal import CLASSES
@@ -21,10 +21,17 @@ from gadkit.objects.universal import CLASSES
 LEAST = 0.004  # of the image: smaller pieces are crumbs
 
 
+@checked
 class Otsu:
-    """Otsu's threshold on grey values; the side that holds less of the frame's rim is parts, each piece one part."""
+    """Otsu's threshold on grey values; the side that holds less of the frame's rim is parts, each piece one part.
+
+    Pieces below the share `least` of the image are no parts.
+    """
 
     classes = CLASSES
+
+    def __init__(self, least: float = LEAST) -> None:
+        self.least = share("least", least, zero=True)
 
     @property
     def device(self) -> torch.device:
@@ -45,7 +52,7 @@ class Otsu:
         else:
             pieces = torch.from_numpy(label(front.numpy(), connectivity=1).astype(np.int64))
             masks = [pieces == n for n in range(1, int(pieces.max()) + 1)]
-            masks = [mask for mask in masks if mask.float().mean() >= LEAST]
+            masks = [mask for mask in masks if mask.float().mean() >= self.least]
             kinds = [1] * len(masks)
             if task == "panoptic":
                 masks, kinds = [~front, *masks], [0, *kinds]
