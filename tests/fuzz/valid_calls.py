@@ -155,7 +155,7 @@ CALLS: dict[str, Arguments] = {
     },
     "seem.text_ids": lambda: {"texts": ["the red nut"], "words": 24},
     "universal.describe": lambda: {"held": zoo.load("oneformer-random")},
-    "Otsu": dict,
+    "Otsu": lambda: {"least": 0.01},
     # anomaly
     "factory_cases": lambda: {
         "categories": ("felt",),
