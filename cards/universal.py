@@ -4,6 +4,8 @@
     python -m cards.universal seem book/results/seem.json
 
 Each is measured on the same scenes, which no choice was made on.
+
+Book: objects/universal, objects/seem
 """
 
 import json
