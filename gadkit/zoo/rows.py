@@ -239,7 +239,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "seem",
         (PROMPTABLE,),
-        _object("seem", 1.8, "seem"),
+        _object("seem", 1.73, "seem"),
         "its authors' checkpoints need their own code, which is no package",
         True,
     ),
