@@ -58,11 +58,14 @@ def test_what_is_published_where() -> None:
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
         "owl-vit": ("google/owlvit-base-patch32", None),
         "grounding-dino": ("IDEA-Research/grounding-dino-tiny", None),
+        "oneformer": ("shi-labs/oneformer_ade20k_swin_tiny", None),
+        "mask2former": ("facebook/mask2former-swin-tiny-coco-panoptic", None),
     }
     assert {source.trained_on for source in found.values()} == {
         *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences"),
         "400 million pictures with texts from the web",
         "image-text pairs and boxes",
+        *("ADE20K", "COCO"),
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
     assert found["mae"].card == "https://huggingface.co/timm/vit_base_patch16_224.mae"

@@ -64,6 +64,9 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "sam": ("gadkit.objects.promptable", "load"),
     "owl-vit": ("gadkit.objects.owl_vit", "load"),
     "grounding-dino": ("gadkit.objects.grounding_dino", "load"),
+    "universal": ("gadkit.objects.universal", "load"),
+    "published-universal": ("gadkit.objects.published", "load"),
+    "seem": ("gadkit.objects.seem", "load"),
 }
 
 

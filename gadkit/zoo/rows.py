@@ -68,6 +68,12 @@ def _detector(name: str, size: float | None, id: str, trained_on: str) -> Row:
     return Row(name, (OPEN_VOCABULARY,), made if size is None else ours, theirs, True)
 
 
+def _object(name: str, size: float, adapter: str, **options: Any) -> Weights:
+    """A tiny model that sees objects, as `gadkit train NAME` made it, through the eyes that the package ships."""
+    trained_on = "ImageNet-1k, then the factory's scenes"
+    return Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, adapter, options)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -246,4 +252,36 @@ ROWS: tuple[Row, ...] = (
     _random("sam-random", (PROMPTABLE,), "sam.md", "sam", config={"eyes": REAL}),
     _detector("owl-vit", 4.5, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
     _detector("grounding-dino", None, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
+    Row(
+        "oneformer",
+        (UNIVERSAL,),
+        _object("oneformer", 0.95, "universal", kind="oneformer"),
+        Weights(
+            *("transformers", "shi-labs/oneformer_ade20k_swin_tiny", "MIT", None),
+            *(f"{HUB}shi-labs/oneformer_ade20k_swin_tiny", "ADE20K", "published-universal"),
+            {"kind": "oneformer"},
+        ),
+        True,
+    ),
+    Row(
+        "mask2former",
+        (UNIVERSAL,),
+        "its three trainings, gadkit train mask2former, were not run for the package; give their file to "
+        "gadkit.objects.universal.load",
+        Weights(
+            *("transformers", "facebook/mask2former-swin-tiny-coco-panoptic", "other (its page says)", None),
+            *(f"{HUB}facebook/mask2former-swin-tiny-coco-panoptic", "COCO", "published-universal"),
+            {"kind": "mask2former", "task": "panoptic"},
+        ),
+        True,
+    ),
+    _random("oneformer-random", (UNIVERSAL,), "oneformer.md", "universal", kind="oneformer"),
+    Row(
+        "seem",
+        (PROMPTABLE,),
+        _object("seem", 1.73, "seem"),
+        "its authors' checkpoints need their own code, which is no package",
+        True,
+    ),
+    _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
 )

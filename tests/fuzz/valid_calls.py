@@ -23,6 +23,8 @@ from gadkit.backbones import Encoder, Timm
 from gadkit.backbones.timm_models import TINY
 from gadkit.curation import hierarchical_kmeans
 from gadkit.curation.longtail import Setting
+from gadkit.evaluation.segments import truth
+from gadkit.factory import scenes
 from gadkit.factory.films import motion
 from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
@@ -31,7 +33,7 @@ from gadkit.nn import ViT
 from gadkit.nn.baselines import tiny_model
 from gadkit.objects.architecture import SamConfig, build_sam
 from gadkit.objects.promptable import SAM
-from gadkit.objects.protocols import Boxes
+from gadkit.objects.protocols import Boxes, Segments
 from gadkit.selfsup import SimCLR
 from gadkit.train import Plan
 from gadkit.viz import Scale
@@ -135,6 +137,15 @@ def folder() -> Path:
     return root
 
 
+@cache
+def few_scenes() -> scenes.Scenes:
+    return scenes.render(2, 0, 32, "development")
+
+
+def true_segments() -> list[Segments]:
+    return [truth(few_scenes(), i) for i in range(2)]
+
+
 def two_sets() -> dict[str, Any]:
     labels = torch.arange(12) % 3
     return {"x": torch.randn(12, 4), "labels": labels, "test": torch.randn(12, 4), "test_labels": labels}
@@ -145,6 +156,20 @@ def method(**options: Any) -> Arguments:
 
 
 CALLS: dict[str, Arguments] = {
+    # objects
+    "segments.quality": lambda: {"found": true_segments(), "scenes": few_scenes()},
+    "segments.mean_iou": lambda: {"found": true_segments(), "scenes": few_scenes()},
+    "segments.click": lambda: {"mask": masks(4, 4), "generator": generator()},
+    "segments.read": lambda: {
+        "classes": torch.randn(5, 3),
+        "masks": torch.randn(5, 4, 4),
+        "things": (False, True),
+        "task": "panoptic",
+        "threshold": 0.5,
+    },
+    "seem.text_ids": lambda: {"texts": ["the red nut"], "words": 24},
+    "universal.describe": lambda: {"held": zoo.load("oneformer-random")},
+    "Otsu": lambda: {"least": 0.01},
     # anomaly
     "HybridPrompts": lambda: {
         "general": ("defect on {}",),
@@ -604,7 +629,6 @@ CALLS: dict[str, Arguments] = {
     "anomaly_scale": lambda: {"normal_maps": torch.rand(2, 4, 4), "quantile": 0.9, "top": 2.0},
     "outlined": lambda: {"images": images(1, 8), "masks": masks(1, 8, 8), "width": 1},
     # objects
-    "scenes.render": lambda: {"count": 1, "seed": 1, "size": 32, "split": "seen", "parts": (1, 2), "defective": 0.5},
     "middle": lambda: {"masks": masks(2, 6, 5)},
     "clicks.curve": lambda: {
         "model": segmenter(),
