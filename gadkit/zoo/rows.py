@@ -235,7 +235,7 @@ ROWS: tuple[Row, ...] = (
             *("ImageNet-1k, then the factory, its captions and its defects", "owl-vit"),
         ),
         Weights(
-            *("transformers", "IDEA-Research/grounding-dino-tiny", "Apache-2.0", 689.0),
+            *("transformers", "IDEA-Research/grounding-dino-tiny", "Apache-2.0", None),
             *(f"{HUB}IDEA-Research/grounding-dino-tiny", "image-text pairs and boxes", "grounding-dino"),
         ),
         True,

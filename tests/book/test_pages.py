@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
 NO_CHAPTERS = ("index", "references")
 # part -> fewest and most of a chapter
-WORDS = {"intro": (1000, 3000)} | dict.fromkeys(("selfsup", "pretext", "multimodal", "anomaly"), (1500, 3000))
+WORDS = {"intro": (1000, 3000)} | dict.fromkeys(
+    ("selfsup", "pretext", "multimodal", "objects", "anomaly"), (1500, 3000)
+)
 LONGEST_CELL, WIDEST_LINE = 15, 92
 BUDGET = re.compile(r"\d+ (seconds?|minutes?), \d+(\.\d)? (MB|GB)")
 DRAWS = re.compile(r"show_|plot_|contact_sheet")
