@@ -170,9 +170,7 @@ def build(kind: str, training: bool = False, seed: int = 0, sight: str = eyes.NA
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = classes[kind](config)
-        if (
-            kind == "oneformer"
-        ):  # transformers draws them fifty times smaller, so that all queries answer alike at first
+        if kind == "oneformer":  # transformers draws them fifty times smaller: all queries would answer alike at first
             nn.init.normal_(network.model.transformer_module.queries_embedder.weight)
     network.get_submodule(EYES.rstrip("."))._backbone.load_state_dict(eyes.build(sight).network.state_dict())
     return network.eval().requires_grad_(training)

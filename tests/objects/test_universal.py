@@ -10,6 +10,7 @@ from gadkit import zoo
 from gadkit.evaluation import segments
 from gadkit.factory import scenes
 from gadkit.objects import eyes, universal
+from gadkit.objects.otsu import Otsu
 from gadkit.objects.protocols import Universal
 from gadkit.objects.segments import TASKS
 from gadkit.objects.training import mask2former, mask_transformers, oneformer
@@ -84,7 +85,6 @@ def test_another_models_file_is_refused(trained: Path) -> None:
 def test_what_is_shipped_finds_parts() -> None:
     """The small sample of the card: better than untrained weights and than Otsu's threshold."""
     some = scenes.render(4, 0, 128, "development")
-    found = {
-        name: segments.quality(zoo.load(name).segment(some.images), some) for name in ("oneformer", "oneformer-random")
-    }
-    assert found["oneformer"]["PQ"] > max(0.5, found["oneformer-random"]["PQ"])
+    models = {name: zoo.load(name) for name in ("oneformer", "oneformer-random")} | {"Otsu": Otsu()}
+    found = {name: segments.quality(model.segment(some.images), some)["PQ"] for name, model in models.items()}
+    assert found["oneformer"] > max(0.5, found["oneformer-random"], found["Otsu"])
