@@ -136,7 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=("development", "held-out"), default="development")
     parser.add_argument("--finder", default=finder, metavar="NAME", help=f"default: {finder}")
     parser.add_argument("--segmenter", default=segmenter, metavar="NAME", help=f"default: {segmenter}")
-    parser.add_argument("--products", type=int, nargs="+", default=(0, 1), metavar="N", help="default: 0 1")
+    parser.add_argument("--products", type=int, nargs="+", default=(0,), metavar="N", help="default: 0")
+    parser.add_argument("--normal", type=int, default=6, metavar="N", help="sound photographs (default: 6)")
+    parser.add_argument("--per-defect", type=int, default=1, metavar="N", help="of each kind of defect (default: 1)")
     parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help="default: 96")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     given = parser.parse_args(argv)
@@ -153,14 +155,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             row |= {"category": category, "product": product}
             if key(row) in done:
                 continue
-            began, data = (
-                time.monotonic(),
-                factory.test_set(category, product, normal=10, per_defect=2, size=given.size),
-            )
+            began, amounts = time.monotonic(), {name: getattr(given, name) for name in ("normal", "per_defect", "size")}
+            data = factory.test_set(category, product, **amounts)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NothingFound)  # what is not found shows in the measures
                 row["values"] = dict(cell(load(given.finder, given.segmenter, category, eyes), data))
-            row |= {"size": given.size, "seconds": round(time.monotonic() - began), **provenance(device)}
+            row |= amounts | {"images": len(data.images)}
+            row |= {"seconds": round(time.monotonic() - began), **provenance(device)}
             merge(given.out, [row], key, ABOUT)
             sys.stderr.write(f"{category} {product}: done\n")
     return 0
