@@ -55,6 +55,7 @@ WORDS = {  # how a person calls the factory's defects
     "misplaced": "misplaced part",
     "misprint": "misprint",
 }
+SETTLED = {"threshold": 0.05, "neighbours": "nearest", "sharpness": 10.0}  # on development, with filled boxes
 
 
 class Filled:
@@ -87,13 +88,13 @@ class Filled:
 def knowledge(category: str) -> HybridPrompts:
     """What somebody knows of a category: which defects it can have, and that none is as large as the part."""
     return HybridPrompts(
-        specific=tuple(WORDS[defect] for defect in factory.CATEGORIES[category].defects), area=0.5, keep=20
+        specific=tuple(WORDS[defect] for defect in factory.CATEGORIES[category].defects), area=0.5, keep=50
     )
 
 
 def cell(detector: SAA, data: TestSet, shots: int = 4) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Every measure of every row on one product; `detector` is SAA+ and has the networks and the prompts."""
-    given = {name: getattr(detector, name) for name in ("finder", "segmenter", "prompts", "threshold", "asks")}
+    given = {name: getattr(detector, name) for name in ("finder", "segmenter", "prompts", "asks", *SETTLED)}
     make = lambda **more: build("saa+", detector.backbone, data.object_name, **given | more).fit()  # noqa: E731
     encoded = make().encode(data.images)  # saliency and confidence, and what is left without them, only score
     for label, use in STEPS.items():
@@ -126,7 +127,7 @@ def load(finder: str, segmenter: str, category: str, eyes: Backbone, **parameter
     """SAA+ for a category, with networks by name."""
     noun = factory.CATEGORIES[category].nouns[0]
     networks = {"finder": finder, "segmenter": segmenter}
-    return build("saa+", eyes, noun, **networks, prompts=knowledge(category), **parameters)
+    return build("saa+", eyes, noun, **networks, prompts=knowledge(category), **SETTLED | parameters)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
