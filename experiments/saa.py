@@ -31,7 +31,7 @@ from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import f1_max
 from gadkit.evaluation.results import merge, read
 from gadkit.files import provenance
-from gadkit.objects.protocols import Masks
+from gadkit.objects.protocols import Masks, Promptable
 from gadkit.protocols import AnomalyResult, Backbone, Encoded, TestSet
 
 ABOUT = "SAA and SAA+, one kind of prompt at a time, on test sets of the factory"
@@ -85,6 +85,37 @@ class Filled:
         return Masks(inside, boxes.new_ones(len(boxes), 1), inside.float()[..., :height, :height])
 
 
+class Remembering:
+    """A segmenter that outlines each box of an image once: the finder has the same boxes for all texts."""
+
+    def __init__(self, segmenter: Promptable) -> None:
+        self.image_size, self.device, self._segmenter = segmenter.image_size, segmenter.device, segmenter
+        self._known: dict[bytes, dict[tuple[float, ...], tuple[Tensor, ...]]] = {}
+        self._image: UInt8[Tensor, "3 h w"] | None = None
+
+    def set_image(self, image: UInt8[Tensor, "3 h w"]) -> "Remembering":
+        """Keep the image; it is encoded when a box comes up that has no mask yet."""
+        self._image = image
+        return self
+
+    def predict(
+        self,
+        points: Float[Tensor, "p n 2"] | None = None,
+        labels: Tensor | None = None,
+        boxes: Float[Tensor, "p 4"] | None = None,
+        logits: Tensor | None = None,
+        several: bool = True,
+    ) -> Masks:
+        """One mask a box; points, labels and logits are not for this."""
+        masks = self._known.setdefault(self._image.cpu().numpy().tobytes(), {})
+        places = [tuple(box) for box in boxes.tolist()]
+        if new := [i for i, place in enumerate(places) if place not in masks]:
+            found = self._segmenter.set_image(self._image).predict(boxes=boxes[new], several=False)
+            answers = zip(found.masks, found.iou, found.logits, strict=True)
+            masks |= zip([places[i] for i in new], answers, strict=True)
+        return Masks(*(torch.stack(some) for some in zip(*(masks[place] for place in places), strict=True)))
+
+
 def knowledge(category: str) -> HybridPrompts:
     """What somebody knows of a category: which defects it can have, and that none is as large as the part."""
     return HybridPrompts(
@@ -94,7 +125,8 @@ def knowledge(category: str) -> HybridPrompts:
 
 def cell(detector: SAA, data: TestSet, shots: int = 4) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Every measure of every row on one product; `detector` is SAA+ and has the networks and the prompts."""
-    given = {name: getattr(detector, name) for name in ("finder", "segmenter", "prompts", "asks", *SETTLED)}
+    given = {name: getattr(detector, name) for name in ("finder", "prompts", "asks", *SETTLED)}
+    given["segmenter"] = Remembering(detector.segmenter)
     make = lambda **more: build("saa+", detector.backbone, data.object_name, **given | more).fit()  # noqa: E731
     encoded = make().encode(data.images)  # saliency and confidence, and what is left without them, only score
     for label, use in STEPS.items():
@@ -138,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--finder", default=finder, metavar="NAME", help=f"default: {finder}")
     parser.add_argument("--segmenter", default=segmenter, metavar="NAME", help=f"default: {segmenter}")
     parser.add_argument("--products", type=int, nargs="+", default=(0,), metavar="N", help="default: 0")
-    parser.add_argument("--normal", type=int, default=6, metavar="N", help="sound photographs (default: 6)")
+    parser.add_argument("--normal", type=int, default=4, metavar="N", help="sound photographs (default: 4)")
     parser.add_argument("--per-defect", type=int, default=1, metavar="N", help="of each kind of defect (default: 1)")
     parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help="default: 96")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
