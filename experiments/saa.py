@@ -31,7 +31,7 @@ from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import f1_max
 from gadkit.evaluation.results import merge, read
 from gadkit.files import provenance
-from gadkit.objects.protocols import Masks
+from gadkit.objects.protocols import Masks, Promptable
 from gadkit.protocols import AnomalyResult, Backbone, Encoded, TestSet
 
 ABOUT = "SAA and SAA+, one kind of prompt at a time, on test sets of the factory"
@@ -55,6 +55,7 @@ WORDS = {  # how a person calls the factory's defects
     "misplaced": "misplaced part",
     "misprint": "misprint",
 }
+SETTLED = {"threshold": 0.05, "neighbours": "nearest", "sharpness": 10.0}  # on development, with filled boxes
 
 
 class Filled:
@@ -84,16 +85,48 @@ class Filled:
         return Masks(inside, boxes.new_ones(len(boxes), 1), inside.float()[..., :height, :height])
 
 
+class Remembering:
+    """A segmenter that outlines each box of an image once: the finder has the same boxes for all texts."""
+
+    def __init__(self, segmenter: Promptable) -> None:
+        self.image_size, self.device, self._segmenter = segmenter.image_size, segmenter.device, segmenter
+        self._known: dict[bytes, dict[tuple[float, ...], tuple[Tensor, ...]]] = {}
+        self._image: UInt8[Tensor, "3 h w"] | None = None
+
+    def set_image(self, image: UInt8[Tensor, "3 h w"]) -> "Remembering":
+        """Keep the image; it is encoded when a box comes up that has no mask yet."""
+        self._image = image
+        return self
+
+    def predict(
+        self,
+        points: Float[Tensor, "p n 2"] | None = None,
+        labels: Tensor | None = None,
+        boxes: Float[Tensor, "p 4"] | None = None,
+        logits: Tensor | None = None,
+        several: bool = True,
+    ) -> Masks:
+        """One mask a box; points, labels and logits are not for this."""
+        masks = self._known.setdefault(self._image.cpu().numpy().tobytes(), {})
+        places = [tuple(box) for box in boxes.tolist()]
+        if new := [i for i, place in enumerate(places) if place not in masks]:
+            found = self._segmenter.set_image(self._image).predict(boxes=boxes[new], several=False)
+            answers = zip(found.masks, found.iou, found.logits, strict=True)
+            masks |= zip([places[i] for i in new], answers, strict=True)
+        return Masks(*(torch.stack(some) for some in zip(*(masks[place] for place in places), strict=True)))
+
+
 def knowledge(category: str) -> HybridPrompts:
     """What somebody knows of a category: which defects it can have, and that none is as large as the part."""
     return HybridPrompts(
-        specific=tuple(WORDS[defect] for defect in factory.CATEGORIES[category].defects), area=0.5, keep=20
+        specific=tuple(WORDS[defect] for defect in factory.CATEGORIES[category].defects), area=0.5, keep=50
     )
 
 
 def cell(detector: SAA, data: TestSet, shots: int = 4) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Every measure of every row on one product; `detector` is SAA+ and has the networks and the prompts."""
-    given = {name: getattr(detector, name) for name in ("finder", "segmenter", "prompts", "threshold", "asks")}
+    given = {name: getattr(detector, name) for name in ("finder", "prompts", "asks", *SETTLED)}
+    given["segmenter"] = Remembering(detector.segmenter)
     make = lambda **more: build("saa+", detector.backbone, data.object_name, **given | more).fit()  # noqa: E731
     encoded = make().encode(data.images)  # saliency and confidence, and what is left without them, only score
     for label, use in STEPS.items():
@@ -126,7 +159,7 @@ def load(finder: str, segmenter: str, category: str, eyes: Backbone, **parameter
     """SAA+ for a category, with networks by name."""
     noun = factory.CATEGORIES[category].nouns[0]
     networks = {"finder": finder, "segmenter": segmenter}
-    return build("saa+", eyes, noun, **networks, prompts=knowledge(category), **parameters)
+    return build("saa+", eyes, noun, **networks, prompts=knowledge(category), **SETTLED | parameters)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,7 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=("development", "held-out"), default="development")
     parser.add_argument("--finder", default=finder, metavar="NAME", help=f"default: {finder}")
     parser.add_argument("--segmenter", default=segmenter, metavar="NAME", help=f"default: {segmenter}")
-    parser.add_argument("--products", type=int, nargs="+", default=(0, 1), metavar="N", help="default: 0 1")
+    parser.add_argument("--products", type=int, nargs="+", default=(0,), metavar="N", help="default: 0")
+    parser.add_argument("--normal", type=int, default=4, metavar="N", help="sound photographs (default: 4)")
+    parser.add_argument("--per-defect", type=int, default=1, metavar="N", help="of each kind of defect (default: 1)")
     parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help="default: 96")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     given = parser.parse_args(argv)
@@ -153,14 +188,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             row |= {"category": category, "product": product}
             if key(row) in done:
                 continue
-            began, data = (
-                time.monotonic(),
-                factory.test_set(category, product, normal=10, per_defect=2, size=given.size),
-            )
+            began, amounts = time.monotonic(), {name: getattr(given, name) for name in ("normal", "per_defect", "size")}
+            data = factory.test_set(category, product, **amounts)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NothingFound)  # what is not found shows in the measures
                 row["values"] = dict(cell(load(given.finder, given.segmenter, category, eyes), data))
-            row |= {"size": given.size, "seconds": round(time.monotonic() - began), **provenance(device)}
+            row |= amounts | {"images": len(data.images)}
+            row |= {"seconds": round(time.monotonic() - began), **provenance(device)}
             merge(given.out, [row], key, ABOUT)
             sys.stderr.write(f"{category} {product}: done\n")
     return 0

@@ -11,7 +11,7 @@ from gadkit import factory, zoo
 from gadkit.anomaly.benchmark import measures
 from gadkit.anomaly.detectors import build
 from gadkit.anomaly.detectors.saa import KINDS
-from gadkit.objects.protocols import Promptable
+from gadkit.objects.protocols import Masks, Promptable
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "anomaly"))
 import tiny_objects
@@ -26,6 +26,25 @@ def test_a_filled_box_is_a_mask() -> None:
     assert masks.shape == (2, 1, 4, 6)
     assert masks[0, 0].nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
     assert not masks[1].any(), "no pixel's centre lies in it"
+
+
+def test_a_box_is_outlined_once() -> None:
+    asked = []
+
+    class Counting(saa.Filled):
+        def predict(self, **given: torch.Tensor) -> Masks:
+            asked.append(len(given["boxes"]))
+            return super().predict(**given)
+
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 3.0], [1.0, 1.0, 5.0, 6.0], [2.0, 0.0, 8.0, 8.0]])
+    own, remembering = saa.Filled(8, torch.device("cpu")).set_image(image), saa.Remembering(Counting(8, boxes.device))
+    for some in (boxes[:2], boxes[[2, 0]], boxes):
+        found, right = (one.set_image(image).predict(boxes=some, several=False) for one in (remembering, own))
+        assert torch.equal(found.masks, right.masks)
+    assert asked == [2, 1]
+    remembering.set_image(image + 1).predict(boxes=boxes)
+    assert asked == [2, 1, 3], "another image has masks of its own"
 
 
 def test_words_for_every_kind_of_defect() -> None:
