@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gadkit.checks import checked
+from gadkit.checks import checked, whole
 from gadkit.factory.scenes import Scenes
 from gadkit.objects.protocols import Segments, Universal
 
@@ -94,6 +94,7 @@ def measure(model: Universal, scenes: Scenes) -> dict[str, float]:
     return table | average_precision(answers["instance"], scenes)
 
 
+@checked
 def interactive(
     predict: Callable[[int, int, Tensor, Tensor], Bool[Tensor, "h w"]], scenes: Scenes, clicks: int = 5, seed: int = 0
 ) -> list[float]:
@@ -101,7 +102,11 @@ def interactive(
 
     `predict(scene, part, points, labels)` answers all clicks so far, (n, 2) points in pixels with labels (n,).  The
     first click is a random pixel of the part, each later one a random pixel of the larger error (missed or too much).
+    Raises ValueError for no clicks, and for scenes without a part.
     """
+    whole("clicks", clicks), whole("seed", seed, 0)
+    if not any(scenes.things):
+        raise ValueError(f"scenes: expected at least one part, got none in {len(scenes)} scenes")
     generator = torch.Generator().manual_seed(seed)
     sums, count = [0.0] * clicks, 0
     for i in range(len(scenes)):

@@ -167,6 +167,11 @@ CALLS: dict[str, Arguments] = {
         "task": "panoptic",
         "threshold": 0.5,
     },
+    "segments.interactive": lambda: {
+        "predict": lambda scene, part, points, labels: few_scenes().masks(scene)[part],
+        "scenes": few_scenes(),
+        "clicks": 2,
+    },
     "seem.text_ids": lambda: {"texts": ["the red nut"], "words": 24},
     "universal.describe": lambda: {"held": zoo.load("oneformer-random")},
     "Otsu": lambda: {"least": 0.01},
