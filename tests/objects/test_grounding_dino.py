@@ -1,11 +1,11 @@
 """Grounding DINO: phrases that do not see one another, captions as few as it takes, and published layouts."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from layouts import LAYOUTS, rewrite
 from torch import Tensor
 from transformers import (
     BertConfig,
@@ -178,13 +178,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model.safetensors"
 
 
-@pytest.mark.parametrize("layout", ["processor_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_published_class_is_loaded_in_both_layouts(checkpoint: Path, layout: str, images: Tensor) -> None:
-    held = checkpoint.with_name("processor_config.json")
-    if layout.startswith("pre"):
-        record = json.loads(held.read_text())
-        held.with_name(layout).write_text(json.dumps(record["image_processor"]))
-        held.unlink()
+    rewrite(checkpoint, layout)
     found = grounding_dino.load(zoo.find("grounding-dino", "paper"), CPU, checkpoint)
     assert found.context_length == 24
     assert found.prepare(images).shape == (4, 3, 64, 85)  # the shorter side as the checkpoint's processor wants it

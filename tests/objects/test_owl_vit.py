@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import LAYOUTS, rewrite
 from torch import Tensor
 from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessor, OwlViTProcessor
 
@@ -200,13 +201,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model.safetensors"
 
 
-@pytest.mark.parametrize("layout", ["processor_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_published_class_is_loaded_in_both_layouts(checkpoint: Path, layout: str, images: Tensor) -> None:
-    held = checkpoint.with_name("processor_config.json")
-    if layout.startswith("pre"):
-        record = json.loads(held.read_text())
-        held.with_name(layout).write_text(json.dumps(record["image_processor"]))
-        held.unlink()
+    rewrite(checkpoint, layout)
     found = owl_vit.load(zoo.find("owl-vit", "paper"), CPU, checkpoint)
     assert found.context_length == 16
     assert found.processor.image_processor.size == {"height": 32, "width": 32}
