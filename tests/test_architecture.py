@@ -22,8 +22,8 @@ FLOORS = """
 0  protocols checks runtime distributed files weights
 1  nn losses search factory data
 2  train runs method selfsup pretext supervised
-3  backbones zoo methods recipes objects
-4  multimodal evaluation curation
+3  backbones zoo methods recipes objects multimodal
+4  evaluation curation
 5  anomaly
 6  viz report cli __main__
 """

@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help="optimiser steps of a CLIP, of heads or of an object model (default: the recipe's)",
+        help="optimiser steps of a CLIP, of heads, of an object model or of a reader (default: the recipe's)",
     )
     length.add_argument(
         "--photographs", type=int, metavar="N", help="photographs to train any other method on (default: the recipe's)"
@@ -93,6 +93,10 @@ def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, Any]) -> Path:
         from gadkit.objects import training as objects
 
         return objects.train(row.name, out, seed=seed, **given)
+    if row.gives[0] == zoo.READER:
+        from gadkit.multimodal import training as readers
+
+        return readers.train(row.name, out, seed=seed, **given)
     from gadkit.multimodal import contrastive
 
     return contrastive.train(replace(contrastive.RECIPES[row.name], **given, seed=seed, out=out))

@@ -25,6 +25,7 @@ from gadkit.zoo.rows import (
     OPEN_VOCABULARY,
     PRESETS,
     PROMPTABLE,
+    READER,
     REAL,
     ROWS,
     TEXT,
@@ -40,6 +41,7 @@ __all__ = [
     "OPEN_VOCABULARY",
     "PRESETS",
     "PROMPTABLE",
+    "READER",
     "REAL",
     "ROWS",
     "TEXT",
@@ -90,7 +92,7 @@ def list(gives: str | None = None, preset: str | None = None) -> tuple[str, ...]
     """
     rows = ROWS
     if gives is not None:
-        _known("gives", gives, (IMAGE, TEXT, METHOD, HEADS, *OBJECTS))
+        _known("gives", gives, (IMAGE, TEXT, METHOD, HEADS, READER, *OBJECTS))
         rows = [row for row in rows if gives in row.gives]
     if preset is not None:
         _known("preset", preset, PRESETS)

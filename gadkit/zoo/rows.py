@@ -12,6 +12,7 @@ PRESETS = ("tiny", "paper")
 IMAGE, TEXT, METHOD, HEADS = "image encoder", "text encoder", "method", "heads"  # what a name can give
 OBJECTS = ("promptable segmenter", "open-vocabulary detector", "universal segmenter")  # and what object models give
 PROMPTABLE, OPEN_VOCABULARY, UNIVERSAL = OBJECTS
+READER = "reader"  # a model that answers in words: captions, answers, matches
 HUB = "https://huggingface.co/"
 
 
