@@ -124,6 +124,14 @@ ROWS: tuple[Row, ...] = (
     _random("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
     Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, "ImageNet-1k, then the factory and its captions"), PUBLISHED, True),
     Row("clip-scratch", (IMAGE, TEXT), _clip("clip-scratch", 5.1, "the factory and its captions"), PUBLISHED, True),
+    Row("clip-pairs", (IMAGE, TEXT), "none are shipped yet; `gadkit train clip-pairs` makes them", PUBLISHED, True),
+    Row(
+        "siglip",
+        (IMAGE, TEXT),
+        "none are shipped yet; `gadkit train siglip` makes them",
+        "they come with the next lines",
+        True,
+    ),
     Row(
         "inctrl",
         (HEADS,),
