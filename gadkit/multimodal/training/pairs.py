@@ -1,6 +1,6 @@
 """Training a small CLIP on pairs of photographs and captions, by the softmax loss or by the sigmoid loss.
 
-The pairs, the two towers and the steps are the same for both; only the loss, and where its scale and bias begin, differ.
+Pairs, towers and steps are the same for both; only the loss, and where its scale and bias begin, differ.
 The image side has the frozen eyes by default, whose maps of all photographs are made once.
 
 Source: Radford et al., ICML 2021, figure 3; Zhai et al., ICCV 2023, algorithm 1.
@@ -28,6 +28,7 @@ from gadkit.train import Plan, batch_rows, fit
 LOSSES = {"softmax": (math.log(1 / 0.07), 0.0), "sigmoid": (math.log(10), -10.0)}  # where log scale and bias begin
 MOST = math.log(100)  # CLIP's bound on the scale
 PLAN = Plan(steps=3000, lr=1e-3, warmup=150, weight_decay=0.2, batch=256, average=0.995, save_every=500)
+EYED = replace(REAL, image_size=192)  # twice the side of a photograph
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Recipe:
     counts: Mapping[str, int] = field(default_factory=lambda: {"seen": 9216, "randomised": 3072})
     pairs: int = 2400  # scenes of two parts, of which about two fifths are of use
     watched: int = 256  # photographs of the development split, to follow the training by
-    model: TinyConfig = replace(REAL, image_size=192)  # twice the side of a photograph
+    model: TinyConfig = EYED
     plan: Plan = PLAN
 
 
