@@ -99,7 +99,7 @@ def test_a_sceptic_says_what_the_nearest_colours_say() -> None:
 
 @pytest.mark.usefixtures("untyped")
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="kind: expected one of noun, .*, got 'verb'"):
+    with pytest.raises(ValueError, match=r"kind: expected one of noun, .*, got 'verb'"):
         choices("verb", 2, size=32)
     with pytest.raises(ValueError, match="count: expected a whole number from 1"):
         choices("noun", 0, size=32)
