@@ -189,9 +189,7 @@ def save(
     weights.write(network.held(), path, {key: json.dumps(value) for key, value in about.items()} | stands)
 
 
-def load(
-    source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None
-) -> BLIP:
+def load(source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None) -> BLIP:
     """The shipped BLIP, the same untrained (option `random`), or published ones by transformers' own calls.
 
     Published weights are three checkpoints, one a task; with a `file`, in a folder with its config.json, it is the one

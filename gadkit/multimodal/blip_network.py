@@ -93,7 +93,11 @@ class Network(nn.Module):
         decoder, encoder = writer.text_decoder, first.text_encoder
         decoder.bert.embeddings = encoder.embeddings
         for mine, theirs in zip(decoder.bert.encoder.layer, encoder.encoder.layer, strict=True):
-            mine.crossattention, mine.intermediate, mine.output = theirs.crossattention, theirs.intermediate, theirs.output
+            mine.crossattention, mine.intermediate, mine.output = (
+                theirs.crossattention,
+                theirs.intermediate,
+                theirs.output,
+            )
         head = decoder.cls.predictions
         head.decoder.weight, head.decoder.bias = encoder.embeddings.word_embeddings.weight, head.bias
 
@@ -124,9 +128,7 @@ class Network(nn.Module):
             "answers": self.write(batch.answers, read[4 * b :], pairs[4 * b :] != PAD),
         }
 
-    def encode(
-        self, ids: Int[Tensor, "n l"], images: Float[Tensor, "n t w"] | None = None
-    ) -> Float[Tensor, "n l w"]:
+    def encode(self, ids: Int[Tensor, "n l"], images: Float[Tensor, "n t w"] | None = None) -> Float[Tensor, "n l w"]:
         """Texts by the text encoder: alone, or in the light of an image each."""
         return self.matching.text_encoder(
             input_ids=ids, attention_mask=(ids != PAD).long(), encoder_hidden_states=images
@@ -192,5 +194,8 @@ def _config(made: Architecture, words: int) -> "transformers.BlipConfig":
     }
     vision = {"num_hidden_layers": made.blocks, "image_size": made.image_size, "patch_size": made.patch_size}
     return BlipConfig(
-        text_config=shape | text, vision_config=shape | vision, image_text_hidden_size=made.embed, initializer_range=0.02
+        text_config=shape | text,
+        vision_config=shape | vision,
+        image_text_hidden_size=made.embed,
+        initializer_range=0.02,
     )

@@ -62,15 +62,19 @@ def learn_pairs(corpus: Sequence[str], size: int = BYTES) -> str:
 
 
 def byte_pairs(learnt: str) -> "GPT2Tokenizer":
-    """The tokenizer of the OPT in BLIP-2; </s> begins and ends a text, as there, and only where it is written."""
+    """The tokenizer of the OPT in BLIP-2, which begins a text with </s>, as that of the published ones does."""
+    from tokenizers.processors import TemplateProcessing
     from transformers import GPT2Tokenizer
 
     held = json.loads(learnt)
     end = "</s>"
     merges = [tuple(merge) for merge in held["merges"]]
-    return GPT2Tokenizer(
+    found = GPT2Tokenizer(
         vocab=held["vocab"], merges=merges, bos_token=end, eos_token=end, unk_token=end, pad_token="<pad>"
     )
+    begun = TemplateProcessing(single=f"{end} $A", special_tokens=[(end, held["vocab"][end])])
+    found.backend_tokenizer.post_processor = begun
+    return found
 
 
 @checked

@@ -20,7 +20,7 @@ from gadkit.factory.catalogue import lookup
 from gadkit.factory.descriptions import Fact
 from gadkit.factory.scenes.words import COLOURS
 
-COUNTS = {"seen": 4608, "randomised": 2048}  # photographs of a split; all take about a minute of one thread
+COUNTS = {"seen": 6144, "randomised": 3072}  # photographs of a split; all take about a minute of one thread
 CAPTIONS, FALSE, QUESTIONS = 6, 4, 8  # of each photograph
 VAGUE = 0.2  # share of captions that only call a defective part damaged
 UNNAMED = 0.3  # share of questions that say "part" or "material" in place of the noun
