@@ -141,7 +141,7 @@ class BLIP:
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit vectors of texts, to be compared with those of images.  Raises ValueError for no text or an empty one."""
+        """Unit vectors of texts, by the same contrast.  Raises ValueError for no text or an empty one."""
         model = self._model("matching")
         ids, mask = self._padded(asked(texts))
         states = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -193,8 +193,8 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     """The shipped BLIP, the same untrained (option `random`), or published ones by transformers' own calls.
 
     Published weights are three checkpoints, one a task; with a `file`, in a folder with its config.json, it is the one
-    whose class the config names.  Raises FileNotFoundError for a file that is not there, ValueError for a damaged one or
-    another model's, and `WeightsUnavailable` for published weights that are neither cached nor reachable.
+    whose class the config names.  Raises FileNotFoundError for a file that is not there, ValueError for a damaged one
+    or another model's, and `WeightsUnavailable` for published weights that are neither cached nor reachable.
     """
     if source.library == "transformers":
         return _published(source, where, file, cache_dir)
