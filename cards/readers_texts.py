@@ -40,8 +40,8 @@ The language model read of 6,000 parts that nobody photographed, of every catego
 answers. The Q-Former saw {photographs:,} photographs, two thirds of seen categories, the others of parts that do not
 exist, and their mirror images."""
 
-_UNSEEN = """The development categories (connector, fuse, toothbrush, cookie, mesh, cardboard) and the held-out ones (nut,
-cable, transistor, zipper, capsule, hazelnut, wood, leather, grid, weave) were never photographed for training. Their
+_UNSEEN = """The development categories (connector, fuse, toothbrush, cookie, mesh, cardboard) and the held-out ones
+(nut, cable, transistor, zipper, capsule, hazelnut, wood, leather, grid, weave) were never photographed for training. Their
 nouns are words that the tokenizer has, and no image taught them: a model cannot learn to name them from pictures, and
 may still see what is wrong with them."""
 
