@@ -41,9 +41,9 @@ answers. The Q-Former saw {photographs:,} photographs, two thirds of seen catego
 exist, and their mirror images."""
 
 _UNSEEN = """The development categories (connector, fuse, toothbrush, cookie, mesh, cardboard) and the held-out ones
-(nut, cable, transistor, zipper, capsule, hazelnut, wood, leather, grid, weave) were never photographed for training. Their
-nouns are words that the tokenizer has, and no image taught them: a model cannot learn to name them from pictures, and
-may still see what is wrong with them."""
+(nut, cable, transistor, zipper, capsule, hazelnut, wood, leather, grid, weave) were never photographed for training.
+Their nouns are words that the tokenizer has, and no image taught them: a model cannot learn to name them from pictures,
+and may still see what is wrong with them."""
 
 _RECIPE = """## Recipe
 

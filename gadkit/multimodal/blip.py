@@ -152,7 +152,7 @@ class BLIP:
         found = self.processor.image_processor(images=list(images), return_tensors="pt", device=self.device)
         return found["pixel_values"].to(self.device)
 
-    def _see(self, model: nn.Module, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b n w"]:
+    def _see(self, model: nn.Module, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         return model.vision_model(pixel_values=self.prepare(check_images(images))).last_hidden_state
 
     def _longest(self) -> int:
