@@ -70,6 +70,8 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "universal": ("gadkit.objects.universal", "load"),
     "published-universal": ("gadkit.objects.published", "load"),
     "seem": ("gadkit.objects.seem", "load"),
+    "blip": ("gadkit.multimodal.blip", "load"),
+    "blip2": ("gadkit.multimodal.blip2", "load"),
 }
 
 

@@ -75,6 +75,14 @@ def _object(name: str, size: float, adapter: str, **options: Any) -> Weights:
     return Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, adapter, options)
 
 
+def _reader(name: str, size: float | None, published: Weights) -> Row:
+    """A model that answers in words, as `gadkit train NAME` made it, and what its authors published."""
+    trained_on = "ImageNet-1k, then the factory, its captions and answers"
+    ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
+    made = f"none are shipped yet; `gadkit train {name}` makes them"
+    return Row(name, (READER,), made if size is None else ours, published, True)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -311,4 +319,23 @@ ROWS: tuple[Row, ...] = (
         True,
     ),
     _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
+    _reader(
+        "blip",
+        None,
+        Weights(
+            *("transformers", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", None),
+            *(f"{HUB}Salesforce/blip-image-captioning-base", "image-text pairs from the web, then COCO", "blip"),
+            {"answering": "Salesforce/blip-vqa-base", "matching": "Salesforce/blip-itm-base-coco"},
+        ),
+    ),
+    _random("blip-random", (READER,), "blip.md", "blip"),
+    _reader(
+        "blip2",
+        None,
+        Weights(
+            *("transformers", "Salesforce/blip2-opt-2.7b", "MIT", None),
+            *(f"{HUB}Salesforce/blip2-opt-2.7b", "image-text pairs from the web", "blip2"),
+        ),
+    ),
+    _random("blip2-random", (READER,), "blip2.md", "blip2"),
 )
