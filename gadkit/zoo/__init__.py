@@ -69,6 +69,7 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "universal": ("gadkit.objects.universal", "load"),
     "published-universal": ("gadkit.objects.published", "load"),
     "seem": ("gadkit.objects.seem", "load"),
+    "florence2": ("gadkit.multimodal.florence", "load"),
 }
 
 

@@ -285,4 +285,15 @@ ROWS: tuple[Row, ...] = (
         True,
     ),
     _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
+    Row(
+        "florence2",
+        (READER,),
+        "none are shipped yet; `gadkit train florence2` makes them",
+        Weights(
+            *("transformers", "florence-community/Florence-2-base", "MIT", None),
+            *(f"{HUB}florence-community/Florence-2-base", "FLD-5B", "florence2"),
+        ),
+        True,
+    ),
+    _random("florence2-random", (READER,), "florence2.md", "florence2"),
 )
