@@ -111,7 +111,7 @@ def processor_for(config: FlorenceConfig, words: str) -> "Florence2Processor":
 
 
 def build(config: FlorenceConfig, words: str) -> "Florence2ForConditionalGeneration":
-    """An untrained model of this architecture, from torch's global generator.  Raises ValueError for an unknown stem."""
+    """An untrained model, from torch's global generator.  Raises ValueError for an unknown stem."""
     from transformers import Florence2Config, Florence2ForConditionalGeneration, GenerationConfig
 
     real, tokens = one_of("stem", config.stem, STEMS) in EYES, tokenizer(words)

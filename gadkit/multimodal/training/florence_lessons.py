@@ -88,8 +88,8 @@ def of_scenes(shown: scenes.Scenes, seed: int = 0) -> list[Lesson]:
     found, size = [], shown.images.shape[-1]
     for i, things in enumerate(shown.things):
         rng = random.Random(f"florence lessons {seed} {i}")
-        masks = shown.masks(i)
-        outlines = [trace(m) if t.expressions and rng.random() < TRACED else [] for t, m in zip(things, masks)]
+        drawn = [thing.expressions and rng.random() < TRACED for thing in things]
+        outlines = [trace(mask) if mine else [] for mine, mask in zip(drawn, shown.masks(i), strict=True)]
         for number, mirror in enumerate(MIRRORS):
             found += _of_scene(things, outlines, 4 * i + number, size, mirror, rng)
     return found
