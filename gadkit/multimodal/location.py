@@ -89,7 +89,7 @@ def _simplified(outline: np.ndarray, points: int) -> np.ndarray:
 
     low, high = 0.0, float(np.ptp(outline, 0).max())
     kept = measure.approximate_polygon(outline, high)[:-1]
-    for _ in range(8):  # halves the tolerance's range each time
+    for _ in range(6):  # halves the tolerance's range each time
         middle = (low + high) / 2
         trial = measure.approximate_polygon(outline, middle)[:-1]
         low, high = (middle, high) if len(trial) > points else (low, middle)

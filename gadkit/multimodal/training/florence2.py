@@ -25,7 +25,7 @@ from gadkit.train import Plan, fit
 
 SIZE = 128  # side of a scene in pixels
 SCENES = {"seen": 1400, "randomised": 600}
-PHOTOGRAPHS = 6000
+PHOTOGRAPHS = 5000
 READING, WRITING = 26, 46  # tokens of the longest prompt, without the image's, and of the longest answer
 SHARES = {taught.CAPTION: 24, taught.OBJECTS: 48, taught.SEGMENT: 24, taught.REGION: 20, taught.WORDS: 12}  # of a batch
 PLAN = Plan(

@@ -24,7 +24,7 @@ from gadkit.multimodal.location import _from_the_top, quantise, reading_order, s
 CAPTION, OBJECTS, SEGMENT, REGION, WORDS = TASKS
 MIRRORS = ((False, False), (True, False), (False, True), (True, True))  # across, upright
 SWAPPED = ({"leftmost": "rightmost", "left of": "right of"}, {"topmost": "bottommost", "above": "below"})
-TRACED = 0.5  # share of the things whose outlines are learnt: they take longer than the scenes
+TRACED = 0.4  # share of the things whose outlines are learnt: they take longer than the scenes
 ABSENT = 0.3  # share of the questions for a word that name nothing in the scene
 
 
