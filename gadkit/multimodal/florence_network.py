@@ -8,7 +8,7 @@ Book: multimodal/florence2
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +19,14 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.backbones.tiny import EYES, RealStem
-from gadkit.checks import check_texts, one_of
+from gadkit.checks import one_of
+from gadkit.multimodal.florence_words import tokenizer
 from gadkit.multimodal.location import BINS
 
 if TYPE_CHECKING:
-    from transformers import BartTokenizer, Florence2ForConditionalGeneration, Florence2Processor
+    from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 STEMS = (*EYES, "davit")
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # ids 0 to 4, as BART has them
-ADDED = (*(f"<loc_{i}>" for i in range(BINS)), "<sep>", "<poly>", "</poly>")
-IMAGE = "<image>"
 TASKS = ("<CAPTION>", "<OD>", "<REFERRING_EXPRESSION_SEGMENTATION>", "<REGION_TO_DESCRIPTION>")
 TASKS = (*TASKS, "<OPEN_VOCABULARY_DETECTION>")  # those that the small one learns
 PARSED = ("pure_text", "polygons", "description_with_polygons", "description_with_bboxes_or_polygons", "bboxes", "ocr")
@@ -64,40 +62,6 @@ class _Real(RealStem):
     def forward(self, x: Float[Tensor, "b channels h w"]) -> Float[Tensor, "b width r c"]:
         """A map of images, or of the joined maps that the frozen eyes made of them earlier."""
         return self.refine(self.join(x) if x.shape[1] == 3 else x)
-
-
-def learn_words(corpus: Sequence[str], size: int = 1200) -> str:
-    """Byte pairs learnt from a corpus, as JSON: the words in the order of their ids, and the merges.
-
-    Raises ValueError for no text.
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    check_texts(corpus, "corpus")
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[*SPECIAL], initial_alphabet=sorted(letters), show_progress=False
-    )
-    learner.train_from_iterator(corpus, trainer)
-    learnt = json.loads(learner.to_str())["model"]
-    words = sorted(learnt["vocab"], key=learnt["vocab"].get)
-    return json.dumps([words, [pair if isinstance(pair, str) else " ".join(pair) for pair in learnt["merges"]]])
-
-
-def tokenizer(words: str) -> "BartTokenizer":
-    """BART's tokenizer of such words, with a token for each bin of a coordinate and one for the image."""
-    from transformers import BartTokenizer
-
-    vocabulary, merges = json.loads(words)
-    found = BartTokenizer(
-        vocab={word: i for i, word in enumerate(vocabulary)},
-        merges=[tuple(pair.split(" ")) for pair in merges],
-        extra_special_tokens={"image_token": IMAGE},
-    )
-    found.add_tokens([*ADDED])
-    return found
 
 
 def processor_for(config: FlorenceConfig, words: str) -> "Florence2Processor":

@@ -18,7 +18,8 @@ from gadkit import runtime
 from gadkit.backbones.tiny import EYES
 from gadkit.factory import descriptions, scenes
 from gadkit.files import provenance
-from gadkit.multimodal.florence_network import FlorenceConfig, build, learn_words, processor_for, save
+from gadkit.multimodal.florence_network import FlorenceConfig, build, processor_for, save
+from gadkit.multimodal.florence_words import learn_words, sentences
 from gadkit.multimodal.location import BINS
 from gadkit.multimodal.training import florence_lessons as taught
 from gadkit.train import Plan, fit
@@ -51,7 +52,7 @@ def train(
     plan = PLAN if steps is None else Plan(**vars(PLAN) | {"steps": steps})
     where, config = runtime.device(), STARTS[start]
     runtime.seed_everything(seed)
-    vocabulary = learn_words(taught.corpus())
+    vocabulary = learn_words(sentences())
     model, processor = build(config, vocabulary).to(where), processor_for(config, vocabulary)
     pictures, lessons = [], []
     for split, number in count.items():

@@ -19,11 +19,11 @@ from gadkit.factory.catalogue import CATEGORIES, lookup
 from gadkit.factory.descriptions.words import article
 from gadkit.factory.scenes.words import Thing
 from gadkit.multimodal.florence_network import TASKS
+from gadkit.multimodal.florence_words import SWAPPED
 from gadkit.multimodal.location import _from_the_top, quantise, reading_order, spell, trace
 
 CAPTION, OBJECTS, SEGMENT, REGION, WORDS = TASKS
 MIRRORS = ((False, False), (True, False), (False, True), (True, True))  # across, upright
-SWAPPED = ({"leftmost": "rightmost", "left of": "right of"}, {"topmost": "bottommost", "above": "below"})
 TRACED = 0.4  # share of the things whose outlines are learnt: they take longer than the scenes
 ABSENT = 0.3  # share of the questions for a word that name nothing in the scene
 
@@ -125,23 +125,6 @@ def mirrors(images: Tensor) -> Tensor:
     """Each image in the mirrors of `MIRRORS`, one after another."""
     turned = [images, images.flip(3), images.flip(2), images.flip((2, 3))]
     return torch.stack(turned, 1).flatten(0, 1)  # (4 b, 3, s, s)
-
-
-def corpus(lessons: Sequence[Lesson] = ()) -> list[str]:
-    """What the tokenizer learns from: all that is said of parts and scenes, and the tasks' sentences."""
-    nouns = [noun for one in CATEGORIES.values() for noun in one.nouns]
-    sides = [*SWAPPED[0], *SWAPPED[0].values(), *SWAPPED[1], *SWAPPED[1].values(), "largest", "smallest", "on"]
-    said = [f"the {side} the {noun}" for side in sides for noun in nouns]
-    return [*descriptions.vocabulary(), *nouns, *said, *SENTENCES * 20]
-
-
-SENTENCES = (  # of transformers' processor, for the tasks that are learnt
-    "What does the image describe?",
-    "Locate the objects with category name in the image.",
-    "Locate the nut in the image with mask",
-    "What does the region describe?",
-    "Locate the nut in the image.",
-)
 
 
 @dataclass(frozen=True)
