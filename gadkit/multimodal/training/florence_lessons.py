@@ -108,7 +108,7 @@ def _of_scene(things, outlines, image: int, size: int, mirror: tuple[bool, bool]
     if rng.random() < ABSENT:
         asked = rng.choice([one.nouns[0] for one in CATEGORIES.values() if one.kind == "object"])
     mine = [i for i, name in enumerate(names) if name == asked]
-    yield Lesson(WORDS, image, asked, words(boxes[mine], [asked] * len(mine), size))
+    yield Lesson(WORDS, image, asked, words(boxes[torch.tensor(mine, dtype=torch.long)], [asked] * len(mine), size))
 
 
 def of_photographs(shown: descriptions.Described, first: int, seed: int = 0) -> list[Lesson]:
