@@ -72,6 +72,7 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "seem": ("gadkit.objects.seem", "load"),
     "blip": ("gadkit.multimodal.blip", "load"),
     "blip2": ("gadkit.multimodal.blip2", "load"),
+    "florence2": ("gadkit.multimodal.florence", "load"),
 }
 
 

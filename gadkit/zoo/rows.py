@@ -338,4 +338,15 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     _random("blip2-random", (READER,), "blip2.md", "blip2"),
+    Row(
+        "florence2",
+        (READER,),
+        "none are shipped yet; `gadkit train florence2` makes them",
+        Weights(
+            *("transformers", "florence-community/Florence-2-base", "MIT", None),
+            *(f"{HUB}florence-community/Florence-2-base", "FLD-5B", "florence2"),
+        ),
+        True,
+    ),
+    _random("florence2-random", (READER,), "florence2.md", "florence2"),
 )
