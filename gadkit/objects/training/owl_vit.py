@@ -22,13 +22,13 @@ from gadkit.files import provenance
 from gadkit.losses.detection import centres, set_loss
 from gadkit.objects.owl_vit import OwlConfig, OwlViT, build, predict, processor_for, save
 from gadkit.objects.towers import from_clip
+from gadkit.objects.training import shared
 from gadkit.objects.training.words import TAUGHT, truth
 from gadkit.train import Plan, batch_rows, fit
 
-SIZE = 128  # side of a scene in pixels
-SCENES = 1500
-BATCH = 8
-PLAN = Plan(steps=700, lr=1e-3, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99)
+SCENES = 4096
+BATCH = 32
+PLAN = Plan(steps=5000, lr=1e-3, warmup=200, weight_decay=0.05, batch=BATCH, average=0.998, save_every=500)
 STARTS = {  # what the towers begin as, and the architecture that this asks for
     "clip": OwlConfig(),
     "clip-scratch": OwlConfig(image_size=96, patch_size=8, layers=5, mean=0.45, std=0.27, stem="convolutions"),
@@ -53,7 +53,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, start: str = "clip
     model.owlvit.text_projection.requires_grad_(False)
     model.owlvit.visual_projection.requires_grad_(False), model.owlvit.logit_scale.requires_grad_(False)
     model.to(where)
-    shown = scenes.render(count, seed=seed, size=SIZE)
+    shown = shared.rendered(count, seed, out)
     what = f"owl-vit, seed {seed}, {count} scenes, from {start or 'scratch'}"
     average, seconds = fit(model.train(), objective(model, config, shown, seed), plan, out, what=what)
     path = Path(out) / "owl-vit.safetensors"
@@ -71,14 +71,15 @@ def objective(
     model.train()
     boxes, labels = zip(*(truth(things, TAUGHT, LEAST) for things in shown.things), strict=True)
     where, far = detector.device, shown.images.shape[-1]
+    true = [centres(some / far).to(where) for some in boxes]
+    named = [some.to(where) for some in labels]
 
     def loss(step: int) -> Float[Tensor, ""]:
         rows = batch_rows(len(shown), min(BATCH, len(shown)), step, seed)
         words = detector.encode_text(ask(TAUGHT, random.Random(f"{seed}/{step}/texts")))  # (q, d)
         with runtime.autocast(where):
-            found = predict(model, prepared[rows].to(where).float(), words.expand(len(rows), -1, -1))
-        theirs = [centres(boxes[i] / far).to(where) for i in rows]
-        return set_loss(*found, [labels[i].to(where) for i in rows], theirs)
+            found = predict(model, prepared[rows.to(where)].float(), words.expand(len(rows), -1, -1))
+        return set_loss(*(some.float() for some in found), [named[i] for i in rows], [true[i] for i in rows])
 
     return loss
 
@@ -95,5 +96,5 @@ def encode(detector: OwlViT, shown: scenes.Scenes, config: OwlConfig) -> Tensor:
     found = []
     for images in runtime.progress(shown.images.split(64), "encoding"):
         prepared = detector.prepare(images)
-        found.append((stem.join(prepared) if config.stem in EYES else prepared).half().cpu())
+        found.append((stem.join(prepared) if config.stem in EYES else prepared).half())
     return torch.cat(found)
