@@ -42,7 +42,7 @@ def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch
     from gadkit.factory.pool import unlabelled
 
     few = unlabelled(128)
-    monkeypatch.setattr(methods, "training_data", lambda needs, seed: {"images": few.images})
+    monkeypatch.setattr(methods, "training_data", lambda needs, seed, folder: {"images": few.images})
     monkeypatch.chdir(tmp_path)
     assert main(["train", "mae", "--photographs", "256"]) == 0
     facts = weights.facts(tmp_path / "mae" / "mae.safetensors")
@@ -63,6 +63,22 @@ def test_the_data_are_the_standard_pool(needs: tuple[str, ...], monkeypatch: pyt
     data = methods.training_data(needs)
     assert set(needs) <= set(data)
     assert torch.equal(data["images"], whole(64).images)
+
+
+def test_trainings_share_what_was_rendered_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gadkit.factory import pool
+
+    whole, rendered = pool.unlabelled, []
+    monkeypatch.setattr(pool, "unlabelled", lambda seed: rendered.append(seed) or whole(64, seed))
+    first, second = (methods.training_data(("images",), 0, tmp_path) for _ in range(2))
+    assert rendered == [0]
+    assert all(torch.equal(first[key], second[key]) for key in ("images", "labels"))
+    assert torch.equal(first["images"], whole(64).images)
+    methods.training_data(("images", "labels"), 1, tmp_path)
+    assert rendered == [0, 1], "another seed has photographs of its own"
+    monkeypatch.setattr(methods, "__version__", "0.0.9")
+    methods.training_data(("images",), 0, tmp_path)
+    assert rendered == [0, 1, 0], "another version's may be others"
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
