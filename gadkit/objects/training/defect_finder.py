@@ -115,8 +115,8 @@ def _box(cover: Bool[Tensor, "h w"]) -> tuple[int, ...]:
 def ask(categories: Sequence[str], rng: random.Random) -> tuple[list[str], dict[tuple[str, str], int]]:
     """The texts of a step, and which of them each box belongs to, by defect and category.
 
-    Asked for are the categories by a noun each, up to four others, and defects: either by one general text, which may name
-    the part or not, or by a text for each kind.
+    Asked for are the categories by a noun each, up to four others, and defects: either by one general text, which may
+    name the part or not, or by a text for each kind.
     """
     own = sorted({*categories})
     others = [name for name in factory.split("seen") if name not in own]
