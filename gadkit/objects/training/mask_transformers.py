@@ -16,6 +16,7 @@ from gadkit import runtime
 from gadkit.objects import universal
 from gadkit.objects.segments import TASKS
 from gadkit.objects.training.lessons import SIZE, Lessons
+from gadkit.objects.training.matching import Matcher
 from gadkit.train import Plan, fit
 
 BATCH = 16
@@ -100,6 +101,8 @@ def learn(kind: str, held: Lessons, run: Path, seed: int, steps: int, tasks: Seq
     parent, name = universal.EYES.rstrip(".").rsplit(".", 1)
     sight = network.get_submodule(universal.EYES.rstrip("."))
     setattr(network.get_submodule(parent), name, Shown())
+    old = network.criterion.matcher
+    network.criterion.matcher = Matcher(old.cost_class, old.cost_mask, old.cost_dice, old.num_points)
     runtime.seed_everything(seed)
     network.train().requires_grad_(True).to(where)
     plan = Plan(steps=steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.998, save_every=500)
