@@ -135,10 +135,8 @@ class Prompted(nn.Module):
         with runtime.autocast(images.device):
             embeddings = self.sam.image_encoder(self.sam.preprocess(images.float())).float()
         boxes = noisy_boxes(truth, generator) if boxed else None
-        points, labels = (
-            clicks.somewhere(truth, generator)[:, None],
-            torch.ones(len(truth), 1, dtype=torch.long, device=truth.device),
-        )
+        points = clicks.somewhere(truth, generator)[:, None]
+        labels = torch.ones(len(truth), 1, dtype=torch.long, device=truth.device)
         given = None if boxed else (points, labels)
         logits, losses = None, []
         still = {rounds - 1, int(torch.randint(1, max(2, rounds), (), generator=generator))} if rounds > 3 else set()
