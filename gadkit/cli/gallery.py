@@ -28,7 +28,9 @@ Found = tuple[Float[Tensor, "q k"], list[list[Path]]]
 class Gallery(Protocol):
     """Where the vectors of photographs go, and where their nearest ones come from."""
 
-    portion: int | None  # photographs that are given at once; None: all
+    @property
+    def portion(self) -> int | None:
+        """How many photographs are given at once; None: all."""
 
     def todo(self, files: Sequence[Path]) -> list[Path]:
         """The photographs that have yet to be encoded."""
@@ -47,7 +49,7 @@ class Gallery(Protocol):
 class InMemory:
     """The photographs of one run."""
 
-    portion: int | None = None
+    portion: None = None
     paths: list[Path] = field(default_factory=list)
     vectors: list[Float[Tensor, "b d"]] = field(default_factory=list)
 
@@ -77,9 +79,13 @@ class OnDisk:
     index: index.Index
     below: Path  # the folder or file that is searched
     faiss: bool | None = None  # None: where the index is large and faiss is installed
-    portion: int | None = index.SHARD
     seen: dict[str, Path] = field(default_factory=dict)  # the files of this run by their names in the index
     stamps: dict[str, index.Stamp] = field(default_factory=dict)  # as they were before they were read
+
+    @property
+    def portion(self) -> int:
+        """A shard."""
+        return index.SHARD
 
     def __len__(self) -> int:
         """The photographs that can be found."""

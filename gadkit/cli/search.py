@@ -96,6 +96,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     group.add_argument("--export", type=Path, metavar="FILE", help="write the index as Parquet, for a vector database")
     command.set_defaults(run=run)
+    _mix(command)
+
+
+def _mix(command: argparse.ArgumentParser) -> None:
+    """Let options stand among the queries, which argparse would take for done at the first option."""
+    plain = command.parse_known_args
+
+    def parse(args: list[str] | None = None, namespace: argparse.Namespace | None = None):
+        command.parse_known_args = plain  # which the next line calls, twice
+        try:
+            return command.parse_known_intermixed_args(args, namespace)
+        finally:
+            command.parse_known_args = parse
+
+    command.parse_known_args = parse
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -27,6 +27,8 @@ def planned(arguments: argparse.Namespace) -> Finding:
         raise ValueError('QUERY: expected a text such as "a cup of coffee", got an empty one')
     if not queries and not arguments.like and arguments.index is None:
         raise ValueError("QUERY: expected a text, or a photograph with --like, or an --index to keep, got none of them")
+    if arguments.export is not None:
+        check_export(arguments.index, arguments.export)
     if arguments.faiss and (arguments.index is None or not approximate.available()):
         raise ValueError(
             "--faiss: expected an --index to search"
@@ -100,13 +102,15 @@ def _depth(words: str) -> Depth:
     return Depth(None if bits == "own" else int(bits), float(floats))
 
 
-def export(folder: Path | None, out: Path) -> int:
-    """Write an index for a vector database; the number of photographs in it.
-
-    Raises ValueError where there is no index, or the file is no Parquet.
-    """
+def check_export(folder: Path | None, out: Path) -> None:
+    """Raise ValueError where there is no index to write, or the file is not to be Parquet."""
     if folder is None:
         raise ValueError("--export: expected an --index to write, got none")
     if out.suffix != SUFFIX:
         raise ValueError(f"--export: expected a file that ends in {SUFFIX}, got {out}")
+
+
+def export(folder: Path | None, out: Path) -> int:
+    """Write an index for a vector database; the number of photographs in it.  Raises as `check_export`, and OSError."""
+    check_export(folder, out)
     return gallery.export(index.opened(folder), out)
