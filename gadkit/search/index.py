@@ -25,11 +25,12 @@ from torch import Tensor
 
 from gadkit.checks import checked, whole
 from gadkit.files import LOCK, replacing
-from gadkit.search.neighbors import check_features, inner
+from gadkit.search.neighbors import CHUNK, check_features, inner
 
 FORMAT, VERSION = "gadkit search index", 1
 MANIFEST = "index.json"
 SHARD = 1024  # photographs a shard: what a kill costs at most
+FEW = 8  # queries, up to which reading the vectors takes longer than their products
 Stamp = tuple[int, int]  # size in bytes and time of the last change in nanoseconds
 
 
@@ -123,11 +124,10 @@ class Index:
         q = self.check(queries, k, live)
         j = min(k, len(self) if live is None else int(live.sum()))
         values, places = q.new_empty(len(q), 0), torch.empty(len(q), 0, dtype=torch.long)
-        for start, block in self._blocks():
-            cosines = inner(q, block)  # (q, b)
+        for start, cosines in self._compared(q):
             if live is not None:
-                cosines = cosines.masked_fill(~live[start : start + len(block)], -torch.inf)
-            best, at = cosines.topk(min(j, len(block)), dim=1)
+                cosines.masked_fill_(~live[start : start + cosines.shape[1]], -torch.inf)
+            best, at = cosines.topk(min(j, cosines.shape[1]), dim=1)
             values, places = torch.cat([values, best], 1), torch.cat([places, at + start], 1)
             values, places = first(values, places, j)
         return values, places
@@ -142,11 +142,17 @@ class Index:
             raise ValueError(f"live: expected a word for each of {len(self)} rows, got {len(live)}")
         return F.normalize(q, dim=1)
 
-    def _blocks(self) -> Iterator[tuple[int, Float[Tensor, "b d"]]]:
-        start = 0
+    def _compared(self, q: Float[Tensor, "q d"]) -> Iterator[tuple[int, Float[Tensor, "q b"]]]:
+        """Cosines with as many neighbouring shards at once as `CHUNK` has room for, and the first row of these."""
+        start, held = 0, []
+        product = inner if len(q) > FEW else F.linear
         for shard in self.shards:
-            yield start, shard
-            start += len(shard)
+            held.append(product(q, shard))  # (q, b)
+            if (width := sum(one.shape[1] for one in held)) * len(q) > CHUNK:
+                yield start, torch.cat(held, 1)
+                start, held = start + width, []
+        if held:
+            yield start, torch.cat(held, 1)
 
 
 def first(
