@@ -34,6 +34,7 @@ FEW = 8  # queries, up to which reading the vectors takes longer than their prod
 Stamp = tuple[int, int]  # size in bytes and time of the last change in nanoseconds
 
 
+@checked
 @dataclass(frozen=True)
 class Origin:
     """Everything that vectors depend on beside the photograph: those of two origins can't be compared.
@@ -53,6 +54,7 @@ class Origin:
         return [f"{name} {mine[name]}, not {theirs[name]}" for name in mine if mine[name] != theirs[name]]
 
 
+@checked
 @dataclass
 class Index:
     """An index that was opened: names and stamps in memory, vectors mapped from their files, row by row alike."""

@@ -4,6 +4,7 @@ Keys are a function's name, with as much of its module before it as tells it fro
 """
 
 import random
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,7 @@ from gadkit.nn.baselines import tiny_model
 from gadkit.objects.architecture import SamConfig, build_sam
 from gadkit.objects.promptable import SAM
 from gadkit.objects.protocols import Boxes, Segments
+from gadkit.search import index
 from gadkit.selfsup import SimCLR
 from gadkit.train import Plan
 from gadkit.viz import Scale
@@ -50,6 +52,17 @@ def valid(arguments: Arguments) -> dict[str, Any]:
 
 def images(count: int = 3, side: int = 32) -> torch.Tensor:
     return torch.randint(256, (count, 3, side, side), dtype=torch.uint8)
+
+
+ORIGIN = index.Origin("dino", "tiny", "dino", "0.1", "8")
+
+
+@cache
+def kept_index() -> Path:
+    """A folder with an index of two vectors."""
+    folder = Path(tempfile.mkdtemp()) / "index"
+    index.Index(folder, ORIGIN).append(["a", "b"], [(1, 2)] * 2, torch.eye(2))
+    return folder
 
 
 def pictures(count: int = 2, side: int = 16) -> torch.Tensor:
@@ -561,6 +574,14 @@ CALLS: dict[str, Arguments] = {
     "runtime.device": lambda: {"name": "cpu"},
     "has_bf16": lambda: {"where": torch.device("cpu")},
     # search
+    "Origin": lambda: {"model": "dino", "preset": "tiny", "weights": "dino", "gadkit": "0.1", "depth": "8"},
+    "Index": lambda: {
+        "folder": Path("nowhere"),
+        "origin": index.Origin("dino", "tiny", "dino", "0.1", "8"),
+        "width": 3,
+    },
+    "index.opened": lambda: {"folder": kept_index()},
+    "sets.photographs": lambda: {"size": 16},
     "kmeans": lambda: {"x": torch.randn(9, 3), "k": 3, "generator": generator(), "iterations": 3, "shared": False},
     "topk": lambda: {
         "queries": torch.randn(4, 3),
