@@ -77,8 +77,8 @@ def test_a_histogram_counts_colours() -> None:
     images[1, 0, :48] = 255  # the upper half is red
     tokens = eyes.encode_image(eyes.preprocess(images), (-1, -1))
     assert tokens.pooled[0].nonzero().tolist() == [[0]]
-    assert tokens.pooled[1, [0, 7 * 64]].tolist() == pytest.approx([0.5**0.5] * 2)
-    assert tokens.pooled.square().sum(1).tolist() == pytest.approx([1, 1], abs=1e-4)
+    assert tokens.pooled[1, [0, 7 * 64]].tolist() == pytest.approx([0.5**0.5] * 2, abs=1e-4)
+    assert tokens.pooled.square().sum(1).tolist() == pytest.approx([1, 1], abs=1e-3)
     assert [tuple(p.shape) for p in tokens.patches] == [(2, 144, 6)] * 2
     assert tokens.patches[0][1, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0], abs=1e-3)
 
