@@ -76,7 +76,7 @@ def train(
     first = Stage1(network.matching)
     first.to(where)
     taken += _stage(first, held.first(first, plan, seed), plan, out / "stage1", f"{what}, stage 1")
-    network.generation.vision_model.encoder.requires_grad_(False)
+    network.generation.vision_model.requires_grad_(False).post_layernorm.requires_grad_(True)
     both = nn.ModuleDict({"network": network, "first": first})
     taken += _stage(both, held.second(network, first, plan, seed), plan, out / "stage2", f"{what}, stage 2")
     path = out / "blip2.safetensors"
@@ -95,6 +95,7 @@ def _stage(model: nn.Module, loss: Callable[[int], Tensor], plan: Plan, run: Pat
     average, seconds = fit(model.train(), loss, plan, run, what=what)
     if average is not model:
         model.load_state_dict(average.state_dict())
+    model.zero_grad()  # the next stage's gradients are clipped by their own length
     return seconds
 
 

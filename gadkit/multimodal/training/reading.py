@@ -84,7 +84,7 @@ def write(facts: Sequence[Fact], seed: int = 0) -> Texts:
 def other(fact: Fact, rng: random.Random) -> Fact:
     """A fact that is false of the photograph: in its state, its colour or its noun.
 
-    A photograph without a plain colour, or of a part that does not exist, differs in its state.
+    A part that does not exist keeps its noun, which fits any part; one without a plain colour differs in its state.
     """
     what = rng.choices(("state", "colour", "noun"), (2, 1, 1))[0]
     made_up = lookup(fact.category).split == "randomised"
