@@ -12,7 +12,7 @@ import json
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -94,6 +94,11 @@ def counting() -> dict[str, tuple[Captions, Answers]]:
     return {"most frequent": (captions, frequent), "question only": (captions, question_only)}
 
 
+def share(hits: Iterable[bool]) -> float:
+    """The share that is true."""
+    return mean(map(float, hits))
+
+
 def captioned(caption: Captions, shown: Described) -> dict[str, float]:
     """CIDEr-D (times 10) and the shares of captions that are right about object, colour, and state."""
     texts, rng = caption(shown.images), random.Random(0)
@@ -102,10 +107,12 @@ def captioned(caption: Captions, shown: Described) -> dict[str, float]:
     pairs = [*zip(said, shown.facts, strict=True)]
     return {
         "CIDEr-D": 10 * mean(cider(texts, references)),
-        "object": mean(fact.category in one.categories for one, fact in pairs),
-        "colour": mean(one.colour == fact.colour for one, fact in pairs if fact.colour),
-        "damaged or sound": mean(one.state is not None and bool(one.state) == bool(fact.defect) for one, fact in pairs),
-        "exact state": mean(one.state == fact.defect for one, fact in pairs),
+        "object": share(fact.category in one.categories for one, fact in pairs),
+        "colour": share(one.colour == fact.colour for one, fact in pairs if fact.colour),
+        "damaged or sound": share(
+            one.state is not None and bool(one.state) == bool(fact.defect) for one, fact in pairs
+        ),
+        "exact state": share(one.state == fact.defect for one, fact in pairs),
     }
 
 
@@ -117,8 +124,8 @@ def answered(answer: Answers, shown: Described) -> dict[str, float]:
     hits = defaultdict(list)
     for question, mine, true in zip(questions, found, right, strict=True):
         hits[kind_of(question)].append(mine == true)
-    return {kind: mean(hits[kind]) for kind in KINDS.values() if kind in hits} | {
-        "all questions": mean(hit for some in hits.values() for hit in some)
+    return {kind: share(hits[kind]) for kind in KINDS.values() if kind in hits} | {
+        "all questions": share(hit for some in hits.values() for hit in some)
     }
 
 
@@ -131,7 +138,7 @@ def matched(match: Callable[[Tensor, list[str]], Tensor], shown: Described) -> d
         texts = [descriptions.caption(one, rng, accented=0.0, vague=0.0) for one in (fact, false)]
         better, worse = match(image[None], texts)[0].tolist()
         hits[what].append(better > worse)
-    return {f"match by {what}": mean(hits[what]) for what in ("state", "colour", "noun")}
+    return {f"match by {what}": share(hits[what]) for what in ("state", "colour", "noun") if hits[what]}
 
 
 def rows_of(model: str, who: str, reader: Any, split: str, count: int) -> list[dict[str, Any]]:
@@ -202,7 +209,7 @@ def text(name: str) -> str:
         "targets": targets(held["rows"], name),
         "sample": held["sample"][name],
         "count": held["count"],
-        "few": FEW,
+        "few": held["few"],
         "measured_on": f"{held['device']}, torch {held['versions']['torch']}",
         "parameters": sum(value.numel() for value in weights.read(file).values()),
         "megabytes": file.stat().st_size / 1e6,
@@ -218,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.card:
         held = {"rows": measure(arguments.scratch), "sample": {name: spot_check(name) for name in NAMES}}
-        held |= {"count": COUNT} | provenance(runtime.device())
+        held |= {"count": COUNT, "few": FEW} | provenance(runtime.device())
         with replacing(RESULTS) as part:
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     for name in NAMES:

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import runtime
+from gadkit.checks import checked, whole
 from gadkit.factory import CATEGORIES, descriptions
 from gadkit.factory.descriptions import Fact
 from gadkit.factory.scenes.words import COLOURS
@@ -118,8 +119,13 @@ def _language(network: Network, reader: BLIP2, plan: Plan, run: Path, seed: int,
     return seconds
 
 
+@checked
 def invented(count: int, seed: int = 0) -> list[Fact]:
-    """Facts about parts of every category, of any colour and state, that nobody photographed."""
+    """Facts about parts of every category, of any colour and state, that nobody photographed.
+
+    Raises ValueError for a count below 1.
+    """
+    whole("count", count)
     rng, found = random.Random(f"{seed}/spoken"), []
     for _ in range(count):
         category = rng.choice([*CATEGORIES.values()])
