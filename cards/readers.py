@@ -28,11 +28,12 @@ from gadkit.factory import descriptions
 from gadkit.factory.descriptions import Described, Fact
 from gadkit.files import provenance, replacing
 from gadkit.multimodal import blip
+from gadkit.multimodal.towers import Front
 from gadkit.multimodal.training.reading import other
 
 RESULTS = Path("book/results/blip.json")
 NAMES = ("blip", "blip2")
-COUNT, FEW, KNOWN = 200, 60, 1024  # photographs a split, for networks with random weights, and for counting answers
+COUNT, FEW, KNOWN = 40, 10, 1024  # photographs a split, for networks with random weights, and for counting answers
 REFERENCES = 5  # captions of a photograph that another is compared with
 SPLITS = {"seen": "test", "development": "development", "held-out": "test"}  # and the seeds: no photograph of training
 KINDS = {  # of a question, by what it begins with
@@ -141,6 +142,24 @@ def matched(match: Callable[[Tensor, list[str]], Tensor], shown: Described) -> d
     return {f"match by {what}": share(hits[what]) for what in ("state", "colour", "noun") if hits[what]}
 
 
+def once(reader: Any) -> Any:
+    """The same reader, whose frozen layers meet every photograph once and not for every question."""
+    model, prepare, kept = reader.models["matching"], reader.prepare, {}
+    front = model.vision_model.embeddings
+
+    def tokens(images: Tensor) -> Tensor:
+        keys = [image.numpy().tobytes() for image in images]
+        new = {key: place for place, key in enumerate(keys) if key not in kept}
+        if new:
+            with torch.no_grad():
+                kept.update(zip(new, front(prepare(images[[*new.values()]])), strict=True))
+        return torch.stack([kept[key] for key in keys])
+
+    if isinstance(front, Front):
+        reader.prepare = tokens
+    return reader
+
+
 def rows_of(model: str, who: str, reader: Any, split: str, count: int) -> list[dict[str, Any]]:
     """Everything that is measured of a reader on a split."""
     shown = rendered(split, COUNT)[:count]
@@ -159,8 +178,8 @@ def measure(scratch: Path | None) -> list[dict[str, Any]]:
         for who, reader in counting().items():
             rows += rows_of("none", who, reader, split, COUNT)
         for name in NAMES:
-            rows += rows_of(name, "trained", zoo.load(name, "tiny"), split, COUNT)
-            rows += rows_of(name, "random weights", zoo.load(f"{name}-random", "tiny"), split, FEW)
+            rows += rows_of(name, "trained", once(zoo.load(name, "tiny")), split, COUNT)
+            rows += rows_of(name, "random weights", once(zoo.load(f"{name}-random", "tiny")), split, FEW)
     if scratch is not None:
         source = replace(zoo.find("blip-random", "tiny"), options={})
         reader = blip.load(source, runtime.device(), scratch)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gadkit import distributed, files, pretext, runtime, selfsup, weights
+from gadkit import __version__, distributed, files, pretext, runtime, selfsup, weights
 from gadkit.checks import one_of
 from gadkit.protocols import Method
 from gadkit.supervised import Supervised
@@ -76,9 +76,10 @@ def plan_of(name: str, method: Method, photographs: int = PHOTOGRAPHS) -> Plan:
     return Plan.of(method, max(1, samples // method.recipe.batch))
 
 
-def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -> Path:
+def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0, data: Path | None = None) -> Path:
     """Train a method as its row says, or go on training, and write `out/NAME.safetensors`; return its path.
 
+    Trainings that are given the same folder `data` render its photographs once, and find them there.
     Under `accelerate launch` every process takes its share of each batch, and the first one writes.  Raises ValueError
     where `out` cannot be written to, or holds an unfinished or finished training of another method, length or seed.
     """
@@ -90,8 +91,7 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     runtime.seed_everything(seed)
     method = build(name).to(where)
     plan = plan_of(name, method, photographs)
-    data = training_data(method.needs, seed)
-    seconds = learn(method, data, plan, Path(out), seed, name)
+    seconds = learn(method, training_data(method.needs, seed, data), plan, Path(out), seed, name)
     path = Path(out) / f"{name}.safetensors"
     if distributed.rank() == 0:
         facts = {"photographs": photographs, "steps": plan.steps, "seed": seed, "seconds": round(seconds, 1)}
@@ -99,29 +99,58 @@ def train(name: str, out: Path, photographs: int = PHOTOGRAPHS, seed: int = 0) -
     return path
 
 
-def training_data(needs: Sequence[str], seed: int = 0) -> Mapping[str, Tensor]:
-    """The training data of a method, by the columns in its `needs`."""
+def training_data(needs: Sequence[str], seed: int = 0, folder: Path | None = None) -> Mapping[str, Tensor]:
+    """The training data of a method, by the columns in its `needs`; kept in `folder`, if one is given.
+
+    A folder may serve several trainings at once: the first one renders, and the others wait.
+    """
+    render, columns = _source(needs)
+    if folder is None:
+        return render(seed)
+    from filelock import FileLock
+    from safetensors.torch import load_file
+
+    what = json.dumps([*columns, seed, __version__])
+    path = files.writable(Path(folder), "data") / f"{'-'.join(columns)}-{seed}.safetensors"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists() or weights.header(path).get("what") != what:
+            weights.write(render(seed), path, {"what": what})
+    return load_file(path)
+
+
+def _source(needs: Sequence[str]) -> tuple[Callable[[int], Mapping[str, Tensor]], tuple[str, ...]]:
+    """The function of a seed that renders what is needed, and the columns that it gives."""
     asked = {*needs}
     if asked and asked <= {"images", "labels"}:
-        from gadkit.factory.pool import unlabelled
-
-        pool = unlabelled(seed=seed)
-        return {"images": pool.images, "labels": pool.labels}
+        return _photographs, ("images", "labels")
     if asked == {"images", "height", "materials"}:
         from gadkit.factory import geometry
 
-        return geometry.unlabelled(seed=seed).columns()
-    if asked in ({"frames"}, {"frames", "flow"}, {"frames", "sound"}):
-        from gadkit.factory.films import mechanics, motion, sound
+        return lambda seed: geometry.unlabelled(seed=seed).columns(), ("images", "height", "materials")
+    if asked in ({"frames"}, {"frames", "flow"}):
+        from gadkit.factory.films import motion
 
-        if "sound" not in asked:
-            return motion.clips(CLIPS, seed).columns()
-        clips = motion.clips(CLIPS, seed, actions=mechanics.AUDIBLE)  # the others make no sound
-        return {"frames": clips.frames, "sound": sound.spectrograms(clips)}
+        return lambda seed: motion.clips(CLIPS, seed).columns(), ("frames", "flow")
+    if asked == {"frames", "sound"}:
+        return _films_with_sound, ("frames", "sound")
     raise ValueError(
         "needs: expected images, with or without labels, images with height and materials, or frames, alone or with "
         f"flow or sound, got {', '.join(needs) or 'nothing'}"
     )
+
+
+def _photographs(seed: int) -> dict[str, Tensor]:
+    from gadkit.factory.pool import unlabelled
+
+    pool = unlabelled(seed=seed)
+    return {"images": pool.images, "labels": pool.labels}
+
+
+def _films_with_sound(seed: int) -> dict[str, Tensor]:
+    from gadkit.factory.films import mechanics, motion, sound
+
+    clips = motion.clips(CLIPS, seed, actions=mechanics.AUDIBLE)  # the others make no sound
+    return {"frames": clips.frames, "sound": sound.spectrograms(clips)}
 
 
 def save(method: Method, name: str, path: Path, facts: Mapping[str, Any] | None = None) -> None:

@@ -169,10 +169,12 @@ def learn(
             f"processes, got {count} rows"
         )
 
+    held = runtime.moved(held, where)
+
     def loss(step: int) -> Float[Tensor, ""]:
         rows = batch_rows(count, plan.batch, step, seed)[distributed.rank() :: distributed.world()]
         torch.manual_seed((seed * 1_000_003 + step) * distributed.world() + distributed.rank())
-        batch = {name: column[rows].to(where, non_blocking=True) for name, column in held.items()}
+        batch = {name: column[rows.to(column.device)].to(where) for name, column in held.items()}
         views = method.views(batch)  # in full precision
         with runtime.autocast(where):
             return method.loss(views)

@@ -1,5 +1,6 @@
 """Every method by its name: it is built, trained, kept and found again."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_short_training_from_command_to_checkpoint(tmp_path: Path, monkeypatch
     from gadkit.factory.pool import unlabelled
 
     few = unlabelled(128)
-    monkeypatch.setattr(methods, "training_data", lambda needs, seed: {"images": few.images})
+    monkeypatch.setattr(methods, "training_data", lambda needs, seed, folder: {"images": few.images})
     monkeypatch.chdir(tmp_path)
     assert main(["train", "mae", "--photographs", "256"]) == 0
     facts = weights.facts(tmp_path / "mae" / "mae.safetensors")
@@ -65,6 +66,22 @@ def test_the_data_are_the_standard_pool(needs: tuple[str, ...], monkeypatch: pyt
     assert torch.equal(data["images"], whole(64).images)
 
 
+def test_trainings_share_what_was_rendered_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gadkit.factory import pool
+
+    whole, rendered = pool.unlabelled, []
+    monkeypatch.setattr(pool, "unlabelled", lambda seed: rendered.append(seed) or whole(64, seed))
+    first, second = (methods.training_data(("images",), 0, tmp_path) for _ in range(2))
+    assert rendered == [0]
+    assert all(torch.equal(first[key], second[key]) for key in ("images", "labels"))
+    assert torch.equal(first["images"], whole(64).images)
+    methods.training_data(("images", "labels"), 1, tmp_path)
+    assert rendered == [0, 1], "another seed has photographs of its own"
+    monkeypatch.setattr(methods, "__version__", "0.0.9")
+    methods.training_data(("images",), 0, tmp_path)
+    assert rendered == [0, 1, 0], "another version's may be others"
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"method: expected one of simclr, .*, got 'alchemy'"):
         methods.build("alchemy")
@@ -75,3 +92,12 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         methods.load("simclr", tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no file y\.safetensors"):
         methods.load("mae", tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize("name", methods.TRAININGS)
+def test_a_method_keeps_its_protocol_without_getattr(name: str) -> None:
+    """Python 3.12 and later ask an object's class and `__dict__`, where a module's parts are not."""
+    method = methods.build(name)
+    asked = [key for key in (*Method.__annotations__, *vars(Method)) if not key.startswith("_")]
+    assert "encoder" in asked
+    assert [key for key in asked if inspect.getattr_static(method, key, None) is None] == []

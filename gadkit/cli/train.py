@@ -49,6 +49,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--photographs", type=int, metavar="N", help="photographs to train any other method on (default: the recipe's)"
     )
     train.add_argument("--backbone", metavar="NAME", help="the frozen eyes of a detector's part (default: its own)")
+    train.add_argument(
+        "--data", type=Path, metavar="DIR", help="render the photographs into DIR, once for all methods that name it"
+    )
     train.set_defaults(run=run)
 
 
@@ -69,6 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--backbone: expected it with a detector's part, got it with {row.name}")
         zoo.check([arguments.backbone], what="--backbone")
         given["backbone"] = arguments.backbone
+    if arguments.data is not None:
+        if zoo.METHOD not in row.gives:
+            raise ValueError(f"--data: expected it with a method of Parts I and II, got it with {row.name}")
+        given["data"] = arguments.data
     out = arguments.out or Path(row.name)
     _keep_foreign(out, row.name)
     _log()
@@ -93,12 +100,10 @@ def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, Any]) -> Path:
         from gadkit.objects import training as objects
 
         return objects.train(row.name, out, seed=seed, **given)
-    if row.gives[0] == zoo.READER:
-        from gadkit.multimodal import training as readers
+    from gadkit.multimodal import contrastive, training
 
-        return readers.train(row.name, out, seed=seed, **given)
-    from gadkit.multimodal import contrastive
-
+    if row.name in training.names():
+        return training.train(row.name, out, seed=seed, **given)
     return contrastive.train(replace(contrastive.RECIPES[row.name], **given, seed=seed, out=out))
 
 

@@ -97,6 +97,13 @@ def _sam(kind: str, file: str, size: float) -> Weights:
     return Weights("segment_anything", id, "Apache-2.0", size, card, "SA-1B: 11 M images", "sam", {"kind": kind})
 
 
+def _siglip(id: str, size: float | None) -> Weights:
+    """A published SigLIP of one image size."""
+    return Weights(
+        "transformers", id, "Apache-2.0", size, HUB + id, "WebLI: pictures with texts from the web", "siglip"
+    )
+
+
 OLD = "what its authors published, if anything, is for networks and libraries of their day"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 RESNET50 = {"architecture": "resnet50"}
@@ -117,6 +124,11 @@ PUBLISHED = Weights(  # trained from scratch, as published CLIPs are
     "open_clip",
 )
 
+OPENAI = Weights(  # the first CLIP
+    *("open_clip", "ViT-B-16-quickgelu/openai", "MIT (OpenAI)", None),
+    *("https://github.com/openai/CLIP", "400 million pictures with texts from the web", "open_clip"),
+)
+
 ROWS: tuple[Row, ...] = (
     _random("random", (IMAGE,), "representations.md", "vit"),
     _random("clip-random", (IMAGE, TEXT), "clip.md", "tiny-clip"),
@@ -132,6 +144,20 @@ ROWS: tuple[Row, ...] = (
     _random("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
     Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, "ImageNet-1k, then the factory and its captions"), PUBLISHED, True),
     Row("clip-scratch", (IMAGE, TEXT), _clip("clip-scratch", 5.1, "the factory and its captions"), PUBLISHED, True),
+    Row("clip-pairs", (IMAGE, TEXT), "none are shipped yet; `gadkit train clip-pairs` makes them", OPENAI, True),
+    Row(
+        "siglip",
+        (IMAGE, TEXT),
+        "none are shipped yet; `gadkit train siglip` makes them",
+        _siglip("google/siglip-base-patch16-224", 813.0),
+        True,
+    ),
+    Row(
+        "siglip2",
+        (IMAGE, TEXT),
+        "its recipe adds captions, masked patches and a teacher to siglip's, and was not built small",
+        _siglip("google/siglip2-base-patch16-224", None),
+    ),
     Row(
         "inctrl",
         (HEADS,),
@@ -295,7 +321,7 @@ ROWS: tuple[Row, ...] = (
     _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
     _reader(
         "blip",
-        None,
+        4.6,
         Weights(
             *("transformers", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", None),
             *(f"{HUB}Salesforce/blip-image-captioning-base", "image-text pairs from the web, then COCO", "blip"),
@@ -305,11 +331,22 @@ ROWS: tuple[Row, ...] = (
     _random("blip-random", (READER,), "blip.md", "blip"),
     _reader(
         "blip2",
-        None,
+        4.6,
         Weights(
             *("transformers", "Salesforce/blip2-opt-2.7b", "MIT", None),
             *(f"{HUB}Salesforce/blip2-opt-2.7b", "image-text pairs from the web", "blip2"),
         ),
     ),
     _random("blip2-random", (READER,), "blip2.md", "blip2"),
+    Row(
+        "florence2",
+        (READER,),
+        "none are shipped yet; `gadkit train florence2` makes them",
+        Weights(
+            *("transformers", "florence-community/Florence-2-base", "MIT", None),
+            *(f"{HUB}florence-community/Florence-2-base", "FLD-5B", "florence2"),
+        ),
+        True,
+    ),
+    _random("florence2-random", (READER,), "florence2.md", "florence2"),
 )

@@ -126,7 +126,7 @@ def test_a_training_says_how_it_goes_where_there_is_no_terminal(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = unlabelled(256)
-    monkeypatch.setattr(methods, "training_data", lambda needs, seed: {"images": few.images})
+    monkeypatch.setattr(methods, "training_data", lambda needs, seed, folder: {"images": few.images})
     arguments = ["train", "rotation", "--photographs", 256, "--out", tmp_path]
     code, out, err = run(*arguments)
     assert (code, out) == (0, f"{tmp_path / 'rotation.safetensors'}\n")

@@ -68,7 +68,8 @@ def test_answers_are_the_classes_with_their_processor(small: BLIP2, images: Tens
     length = given["input_ids"].shape[1]
     written = model.generate(**given, max_new_tokens=LONGEST, do_sample=False)[:, length:]
     assert found == [text.strip() for text in small.processor.batch_decode(written, skip_special_tokens=True)]
-    start = model.generate(pixel_values=small.prepare(images), max_new_tokens=LONGEST, do_sample=False)
+    given = small.processor(images=list(images), text=["a photo of"] * 4, return_tensors="pt")
+    start = model.generate(**given, max_new_tokens=LONGEST, do_sample=False)[:, given["input_ids"].shape[1] :]
     texts = small.processor.batch_decode(start, skip_special_tokens=True)
     assert small.caption(images) == [text.strip() for text in texts]
 
