@@ -322,7 +322,7 @@ ROWS: tuple[Row, ...] = (
     _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
     _reader(
         "blip",
-        None,
+        4.6,
         Weights(
             *("transformers", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", None),
             *(f"{HUB}Salesforce/blip-image-captioning-base", "image-text pairs from the web, then COCO", "blip"),
@@ -332,7 +332,7 @@ ROWS: tuple[Row, ...] = (
     _random("blip-random", (READER,), "blip.md", "blip"),
     _reader(
         "blip2",
-        None,
+        4.6,
         Weights(
             *("transformers", "Salesforce/blip2-opt-2.7b", "MIT", None),
             *(f"{HUB}Salesforce/blip2-opt-2.7b", "image-text pairs from the web", "blip2"),

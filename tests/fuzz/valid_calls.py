@@ -170,6 +170,12 @@ def method(**options: Any) -> Arguments:
 
 
 CALLS: dict[str, Arguments] = {
+    # multimodal
+    "qformer.attention": lambda: {"kind": "causal", "queries": 2, "ids": torch.tensor([[5, 6, 0]])},
+    "captions.cider": lambda: {"captions": ["a red gear"], "references": [["a red gear", "a gear"]]},
+    "captions.parse": lambda: {"caption": "a red gear with a scratch"},
+    "blip2.invented": lambda: {"count": 2, "seed": 1},
+    "reading.write": lambda: {"facts": [Fact("gear", "gear", "object", "red", "", "scratch", 0.5)], "seed": 1},
     # objects
     "segments.quality": lambda: {"found": true_segments(), "scenes": few_scenes()},
     "segments.mean_iou": lambda: {"found": true_segments(), "scenes": few_scenes()},
@@ -711,6 +717,7 @@ CALLS: dict[str, Arguments] = {
 
 EXCLUDED = {
     "NothingFound": "a warning",
+    "blip2.documents": "takes the texts and the reader that `write` and `load` make",
     "shapes.bevel": "called hundreds of times a photograph: a check would cost more than the arithmetic",
     "shapes.polygon": "as bevel",
     "shapes.radius": "as bevel",
