@@ -56,6 +56,7 @@ def test_what_is_published_where() -> None:
         "efficientnet-lite0": ("timm/tf_efficientnet_lite0.in1k", 18.8),
         "minilm": ("sentence-transformers/all-MiniLM-L6-v2", 90.9),
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
+        "florence2": ("florence-community/Florence-2-base", None),
         "sam": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth", 2564.6),
         "sam-large": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth", 1249.5),
         "sam-base": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth", 375.0),
@@ -69,7 +70,7 @@ def test_what_is_published_where() -> None:
         *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences"),
         "400 million pictures with texts from the web",
         "image-text pairs and boxes",
-        *("ADE20K", "COCO", "SA-1B: 11 M images"),
+        *("ADE20K", "COCO", "SA-1B: 11 M images", "FLD-5B"),
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
     assert found["mae"].card == "https://huggingface.co/timm/vit_base_patch16_224.mae"

@@ -28,6 +28,7 @@ from gadkit.backbones.tiny import EYES
 from gadkit.checks import checked, one_of, share
 from gadkit.multimodal.florence_network import (
     ELSEWHERE,
+    PARSED,
     TASKS,
     FlorenceConfig,
     build,
@@ -68,6 +69,8 @@ class Florence2:
         self, model: nn.Module, processor: "Florence2Processor", tasks: Sequence[str] | None = None, answer: int = 256
     ) -> None:
         self.model, self.processor, self.answer_length = model.eval(), processor, answer
+        rules = processor.post_processor.parse_task_config  # early repositories have none, and nothing could be parsed
+        processor.post_processor.parse_task_config = {kind: {} for kind in PARSED} | rules
         size = processor.image_processor.size
         self.image_size: int = size["height"] if "height" in size else size["shortest_edge"]
         self.with_text: tuple[str, ...] = tuple(processor.task_prompts_with_input)

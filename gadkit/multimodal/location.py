@@ -106,7 +106,7 @@ def _from_the_top(outline: np.ndarray) -> np.ndarray:
 
 
 @checked
-def fill(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+def fill(outlines: Sequence[Sequence[float | int]], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """The mask inside outlines, each x, y, x, y, ... in pixels; one of fewer than three corners is empty."""
     from skimage.draw import polygon2mask
 
