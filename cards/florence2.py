@@ -1,7 +1,7 @@
 """The model card of the small Florence-2: how it was made, and what each of its tasks reaches beside sceptics.
 
-`python -m cards.florence2` measures the shipped weights on all splits into `book/results/florence2.json`, and writes the
-card from that file and the weights' header.  With `--card` only the card is written, with `--weights FILE` another
+`python -m cards.florence2` measures the shipped weights on all splits into `book/results/florence2.json`, and writes
+the card from that file and the weights' header.  With `--card` only the card is written, with `--weights FILE` another
 file is measured on the development split, and printed.
 
 Book: multimodal/florence2

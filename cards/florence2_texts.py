@@ -17,8 +17,8 @@ DaViT, an encoder and a decoder as BART has them, and a token for each of 1,000 
 
 ## What it reaches
 
-Written greedily.  AP50 is the mean over categories; a box's score is the probability of its name, for the model gives no
-scores.  "Boxes alone" counts a box whatever it is called.  The sceptic takes Otsu's blobs, the mean box of a thing, and
+Written greedily.  AP50 is the mean over categories.  The model gives no scores, so a box's is the probability of its
+name.  "Boxes alone" counts a box whatever it is called.  The sceptic takes Otsu's blobs, the mean box of a thing, and
 the most frequent words.
 
 {tables}
