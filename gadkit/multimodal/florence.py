@@ -106,6 +106,12 @@ class Florence2:
         return [self._parse(task, row, images.shape[2:]) for row in self._write(text, images)[0]]
 
     @torch.no_grad()
+    def write(self, task: str, images: UInt8[Tensor, "b 3 h w"], texts: Sequence[str] | None = None) -> list[str]:
+        """The answers of `run` as the network writes them, with places as tokens."""
+        rows, _ = self._write(self._ask(task, images, texts), images)
+        return [self.processor.post_processor.decode_with_spans(row)[0] for row in rows]
+
+    @torch.no_grad()
     def objects(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Named]:
         """All objects of each image by <OD>, the surest first.
 

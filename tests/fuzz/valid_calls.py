@@ -674,6 +674,12 @@ CALLS: dict[str, Arguments] = {
         "least_iou": 0.1,
         "least_stability": 0.1,
     },
+    # words
+    "quantise": lambda: {"places": torch.rand(2, 4) * 8, "size": (8, 8)},
+    "dequantise": lambda: {"bins": torch.randint(1000, (2, 4)), "size": (8, 8)},
+    "spell": lambda: {"bins": [0, 999]},
+    "trace": lambda: {"mask": masks(1, 8, 8)[0], "points": 6, "least": 0.1},
+    "fill": lambda: {"outlines": [[1.0, 1.0, 6.0, 1.0, 6.0, 6.0]], "size": (8, 8)},
     "regions.embed": lambda: {"backbone": encoder(), "image": images(1)[0], "masks": masks(2, 32, 32)},
 }
 

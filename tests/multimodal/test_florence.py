@@ -116,6 +116,7 @@ def _apart(places: list[int]) -> list[list[int]]:
 def test_an_expression_gives_an_outline(learnt: Florence2, shown: scenes.Scenes, lessons: list[taught.Lesson]) -> None:
     (lesson,) = [one for one in lessons if one.task == SEGMENT]
     (parsed,) = learnt.run(SEGMENT, shown.images, [lesson.asked])
+    assert learnt.write(SEGMENT, shown.images, [lesson.asked]) == [lesson.answer]
     outlines = parsed[SEGMENT]["polygons"][0]
     said = lesson.answer.count("<loc_")
     assert sum(map(len, outlines)) == said
