@@ -107,13 +107,7 @@ def match(
     """
     from scipy.optimize import linear_sum_assignment
 
-    picked = logits[:, labels]  # (n, k)
-    wanted, unwanted = (
-        focal_loss(picked, torch.full_like(picked, t)) if picked.numel() else picked for t in (1.0, 0.0)
-    )
-    distance = (boxes[:, None] - true[None]).abs().sum(2)
-    overlap = _generalized(corners(boxes)[:, None], corners(true)[None])
-    cost = costs.label * (wanted - unwanted) + costs.distance * distance - costs.overlap * overlap
+    cost = _cost(logits[:, labels], boxes[:, None], true[None], costs)  # (n, k)
     rows, columns = linear_sum_assignment(cost.cpu().numpy())
     return torch.as_tensor(rows, device=boxes.device), torch.as_tensor(columns, device=boxes.device)
 
@@ -141,13 +135,43 @@ def set_loss(
         )
     if bad := [one for some in labels for one in some.tolist() if not 0 <= one < logits.shape[2]]:
         raise ValueError(f"labels: expected queries from 0 to {logits.shape[2] - 1}, got {describe(bad[0])}")
-    truth, distance, overlap = torch.zeros_like(logits), logits.new_zeros(()), logits.new_zeros(())
-    for i, (some, theirs) in enumerate(zip(labels, true, strict=True)):
-        check_boxes(corners(theirs), "true")
-        rows, columns = match(logits[i].detach(), boxes[i].detach(), some, theirs, costs)
-        truth[i, rows, some[columns]] = 1
-        own, goal = boxes[i, rows], theirs[columns]
-        distance = distance + (own - goal).abs().sum()
-        overlap = overlap + (1 - _generalized(corners(own), corners(goal))).sum()
+    everyone = torch.cat([*true])  # (k, 4), image after image
+    check_boxes(corners(everyone), "true")
+    images, rows, columns = _matches(logits.detach(), boxes.detach(), labels, true, costs)
+    words = torch.cat([*labels])[columns]
+    truth = torch.zeros_like(logits)
+    truth[images, rows, words] = 1
+    own, goal = boxes[images, rows], everyone[columns]
+    distance, overlap = (own - goal).abs().sum(), (1 - _generalized(corners(own), corners(goal))).sum()
     total = costs.label * focal_loss(logits, truth).sum() + costs.distance * distance + costs.overlap * overlap
-    return total / max(1, sum(map(len, true)))
+    return total / max(1, len(everyone))
+
+
+def _matches(logits: Tensor, boxes: Tensor, labels: Sequence[Tensor], true: Sequence[Tensor], costs: Costs) -> Tensor:
+    """`match` of a whole batch: images, answers, and places among all true boxes, as (3, m) numbers.
+
+    All costs are computed at once and leave the device once.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    counts = [len(one) for one in true]
+    at = torch.tensor([i for i, count in enumerate(counts) for _ in range(count)], dtype=torch.long).to(boxes.device)
+    everyone = torch.cat([*true])
+    picked = logits[at, :, torch.cat([*labels])]  # (k, n)
+    table = _cost(picked, boxes[at], everyone[:, None], costs).cpu().numpy()
+    found, start = [], 0
+    for i, count in enumerate(counts):
+        columns, rows = linear_sum_assignment(table[start : start + count])
+        found += [(i, row, start + column) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
+        start += count
+    return torch.tensor(found, dtype=torch.long).reshape(-1, 3).T.to(boxes.device)
+
+
+def _cost(picked: Tensor, boxes: Tensor, true: Tensor, costs: Costs) -> Tensor:
+    """What it costs that an answer is a box, of shapes that broadcast."""
+    if not picked.numel():
+        return picked
+    wanted, unwanted = (focal_loss(picked, torch.full_like(picked, t)) for t in (1.0, 0.0))
+    distance = (boxes - true).abs().sum(-1)
+    overlap = _generalized(corners(boxes), corners(true))
+    return costs.label * (wanted - unwanted) + costs.distance * distance - costs.overlap * overlap

@@ -18,6 +18,7 @@ Book: objects/seem
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -36,6 +37,7 @@ GRID = 4  # points a side that a box is sampled at
 SAMPLES = 16  # points that a region is sampled at
 SEVERAL = 3  # masks of a prompt
 SURE = 0.5  # IoU that a query has to expect of its mask to be shown when nothing is asked for
+_tokenizer = cache(tokenizer)
 Region = tuple[UInt8[Tensor, "3 h w"], Bool[Tensor, "h w"]]
 
 
@@ -214,7 +216,7 @@ def region_points(mask: Bool[Tensor, "h w"]) -> Float[Tensor, "n 2"]:
 @checked
 def text_ids(texts: Sequence[str], words: int) -> Int[Tensor, "n t"]:
     """Token ids, 0 behind the end.  Raises ValueError for a text that does not fit, and says what would be cut."""
-    tokenize = tokenizer()
+    tokenize = _tokenizer()
     whole("words", words, 3, tokenize.context_length)
     for text in check_texts(texts):
         if len(ids := tokenize.encode(text)) > words - 2:

@@ -62,6 +62,7 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "timm": ("gadkit.backbones.timm_models", "load"),
     "tiny-clip": ("gadkit.backbones.tiny", "load"),
     "open_clip": ("gadkit.backbones.openclip", "load"),
+    "siglip": ("gadkit.backbones.siglip", "load"),
     "sentences": ("gadkit.backbones.sentences", "load"),
     "sam": ("gadkit.objects.promptable", "load"),
     "owl-vit": ("gadkit.objects.owl_vit", "load"),
@@ -69,6 +70,8 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "universal": ("gadkit.objects.universal", "load"),
     "published-universal": ("gadkit.objects.published", "load"),
     "seem": ("gadkit.objects.seem", "load"),
+    "blip": ("gadkit.multimodal.blip", "load"),
+    "blip2": ("gadkit.multimodal.blip2", "load"),
     "florence2": ("gadkit.multimodal.florence", "load"),
 }
 

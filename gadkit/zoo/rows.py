@@ -75,6 +75,14 @@ def _object(name: str, size: float, adapter: str, **options: Any) -> Weights:
     return Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, adapter, options)
 
 
+def _reader(name: str, size: float | None, published: Weights) -> Row:
+    """A model that answers in words, as `gadkit train NAME` made it, and what its authors published."""
+    trained_on = "ImageNet-1k, then the factory, its captions and answers"
+    ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
+    made = f"none are shipped yet; `gadkit train {name}` makes them"
+    return Row(name, (READER,), made if size is None else ours, published, True)
+
+
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
@@ -87,6 +95,13 @@ def _sam(kind: str, file: str, size: float) -> Weights:
     id, home = f"https://dl.fbaipublicfiles.com/segment_anything/{file}", "https://github.com/facebookresearch/"
     card = f"{home}segment-anything"
     return Weights("segment_anything", id, "Apache-2.0", size, card, "SA-1B: 11 M images", "sam", {"kind": kind})
+
+
+def _siglip(id: str, size: float | None) -> Weights:
+    """A published SigLIP of one image size."""
+    return Weights(
+        "transformers", id, "Apache-2.0", size, HUB + id, "WebLI: pictures with texts from the web", "siglip"
+    )
 
 
 OLD = "what its authors published, if anything, is for networks and libraries of their day"
@@ -109,6 +124,11 @@ PUBLISHED = Weights(  # trained from scratch, as published CLIPs are
     "open_clip",
 )
 
+OPENAI = Weights(  # the first CLIP
+    *("open_clip", "ViT-B-16-quickgelu/openai", "MIT (OpenAI)", None),
+    *("https://github.com/openai/CLIP", "400 million pictures with texts from the web", "open_clip"),
+)
+
 ROWS: tuple[Row, ...] = (
     _random("random", (IMAGE,), "representations.md", "vit"),
     _random("clip-random", (IMAGE, TEXT), "clip.md", "tiny-clip"),
@@ -124,6 +144,20 @@ ROWS: tuple[Row, ...] = (
     _random("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
     Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, "ImageNet-1k, then the factory and its captions"), PUBLISHED, True),
     Row("clip-scratch", (IMAGE, TEXT), _clip("clip-scratch", 5.1, "the factory and its captions"), PUBLISHED, True),
+    Row("clip-pairs", (IMAGE, TEXT), "none are shipped yet; `gadkit train clip-pairs` makes them", OPENAI, True),
+    Row(
+        "siglip",
+        (IMAGE, TEXT),
+        "none are shipped yet; `gadkit train siglip` makes them",
+        _siglip("google/siglip-base-patch16-224", 813.0),
+        True,
+    ),
+    Row(
+        "siglip2",
+        (IMAGE, TEXT),
+        "its recipe adds captions, masked patches and a teacher to siglip's, and was not built small",
+        _siglip("google/siglip2-base-patch16-224", None),
+    ),
     Row(
         "inctrl",
         (HEADS,),
@@ -285,6 +319,25 @@ ROWS: tuple[Row, ...] = (
         True,
     ),
     _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
+    _reader(
+        "blip",
+        None,
+        Weights(
+            *("transformers", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", None),
+            *(f"{HUB}Salesforce/blip-image-captioning-base", "image-text pairs from the web, then COCO", "blip"),
+            {"answering": "Salesforce/blip-vqa-base", "matching": "Salesforce/blip-itm-base-coco"},
+        ),
+    ),
+    _random("blip-random", (READER,), "blip.md", "blip"),
+    _reader(
+        "blip2",
+        None,
+        Weights(
+            *("transformers", "Salesforce/blip2-opt-2.7b", "MIT", None),
+            *(f"{HUB}Salesforce/blip2-opt-2.7b", "image-text pairs from the web", "blip2"),
+        ),
+    ),
+    _random("blip2-random", (READER,), "blip2.md", "blip2"),
     Row(
         "florence2",
         (READER,),

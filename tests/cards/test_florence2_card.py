@@ -28,7 +28,9 @@ class Knowing:
         return found
 
     def outline(self, images, texts):
-        masks = [self.shown.masks(i)[k] for i, t in enumerate(self.shown.things) for k, x in enumerate(t) if x.expressions]
+        masks = [
+            self.shown.masks(i)[k] for i, t in enumerate(self.shown.things) for k, x in enumerate(t) if x.expressions
+        ]
         return masks if self.right else [~mask for mask in masks]
 
     def describe(self, images, boxes):

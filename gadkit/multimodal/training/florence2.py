@@ -96,7 +96,11 @@ def encode(model: torch.nn.Module, processor: "Florence2Processor", images: UInt
 
 
 def objective(
-    model: torch.nn.Module, processor: "Florence2Processor", prepared: Tensor, held: Mapping[str, taught.Columns], seed: int
+    model: torch.nn.Module,
+    processor: "Florence2Processor",
+    prepared: Tensor,
+    held: Mapping[str, taught.Columns],
+    seed: int,
 ) -> Callable[[int], Float[Tensor, ""]]:
     """The loss of a step: rows of every task, as many as `SHARES` says, drawn by the number of the step."""
     where, tokenizer = model.device, processor.tokenizer

@@ -140,7 +140,9 @@ class Columns:
     answers: Int[Tensor, "m t"]
 
 
-def columns(processor: "Florence2Processor", lessons: Sequence[Lesson], reading: int, writing: int) -> dict[str, Columns]:
+def columns(
+    processor: "Florence2Processor", lessons: Sequence[Lesson], reading: int, writing: int
+) -> dict[str, Columns]:
     """The lessons of every task as tokens; one whose prompt or answer is longer than they may be is left out."""
     tokenizer, found = processor.tokenizer, {}
     for task in TASKS:

@@ -27,8 +27,8 @@ from gadkit.objects.owl_vit import OwlConfig, OwlViT, build, predict, processor_
 from gadkit.objects.towers import from_clip
 from gadkit.train import Plan, batch_rows, fit
 
-SIZE, COUNT, BATCH = 96, 1200, 16
-PLAN = Plan(steps=700, lr=5e-4, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99, save_every=100)
+SIZE, COUNT, BATCH = 96, 3200, 32
+PLAN = Plan(steps=5000, lr=5e-4, warmup=200, weight_decay=0.05, batch=BATCH, average=0.998, save_every=500)
 FIRST = 10_000_000  # seeds of photographs, among those that the CLIP has learnt from
 DEFECTIVE = 0.75
 PIECES, LEAST = 4, 6  # boxes of a defect that lies in several places, and pixels that one of them has at least
@@ -115,11 +115,12 @@ def _box(cover: Bool[Tensor, "h w"]) -> tuple[int, ...]:
 def ask(categories: Sequence[str], rng: random.Random) -> tuple[list[str], dict[tuple[str, str], int]]:
     """The texts of a step, and which of them each box belongs to, by defect and category.
 
-    Asked for are the categories by a noun each, four others, and defects: either by one general text, which may name
-    the part or not, or by a text for each kind.
+    Asked for are the categories by a noun each, up to four others, and defects: either by one general text, which may
+    name the part or not, or by a text for each kind.
     """
     own = sorted({*categories})
-    names = own + rng.sample([name for name in factory.split("seen") if name not in own], 4)
+    others = [name for name in factory.split("seen") if name not in own]
+    names = own + rng.sample(others, min(4, len(others)))
     texts = [rng.choice(FRAMES).format(rng.choice(CATEGORIES[name].nouns)) for name in names]
     places = {(PART, name): names.index(name) for name in own}
     if rng.random() < 0.5:
@@ -148,16 +149,18 @@ def objective(
     stem, where = model.owlvit.vision_model.embeddings.patch_embedding, detector.device
     with torch.no_grad():  # the eyes are frozen: every photograph passes them once
         some = runtime.progress(shown.images.split(64), "encoding")
-        prepared = torch.cat([stem.join(detector.prepare(images)).half().cpu() for images in some])
+        prepared = torch.cat([stem.join(detector.prepare(images)).half() for images in some])
     model.train()
-    true = [centres(torch.tensor([box for _, box in b]).reshape(-1, 4).float() / SIZE) for b in shown.boxes]
+    true = [centres(torch.tensor([box for _, box in b]).reshape(-1, 4).float() / SIZE).to(where) for b in shown.boxes]
 
     def loss(step: int) -> Float[Tensor, ""]:
         rows = batch_rows(len(shown.images), min(BATCH, len(shown.images)), step, seed).tolist()
         texts, places = ask([shown.categories[i] for i in rows], random.Random(f"{step}/texts"))
         labels = [torch.tensor([places[d, shown.categories[i]] for d, _ in shown.boxes[i]]).long() for i in rows]
         words = detector.encode_text(texts)
-        found = predict(model, prepared[rows].to(where).float(), words.expand(len(rows), -1, -1))
-        return set_loss(*found, [one.to(where) for one in labels], [true[i].to(where) for i in rows])
+        with runtime.autocast(where):
+            found = predict(model, prepared[rows].float(), words.expand(len(rows), -1, -1))
+        found = tuple(some.float() for some in found)
+        return set_loss(*found, [one.to(where) for one in labels], [true[i] for i in rows])
 
     return loss

@@ -20,14 +20,14 @@ from gadkit.factory import CATEGORIES, captions, scenes
 from gadkit.files import provenance
 from gadkit.losses.detection import centres
 from gadkit.objects.grounding_dino import Caption, DinoConfig, GroundingDino, batched, build, processor_for, save
+from gadkit.objects.training import shared
 from gadkit.objects.training.words import TAUGHT, WITHHELD
 from gadkit.objects.vocabulary import learn_pieces
 from gadkit.train import Plan, batch_rows, fit
 
-SIZE = 128  # side of a scene in pixels
-SCENES = 3000
-BATCH = 8
-PLAN = Plan(steps=2000, lr=1e-3, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99)
+SCENES = 4096
+BATCH = 24
+PLAN = Plan(steps=4000, lr=1e-3, warmup=200, weight_decay=0.05, batch=BATCH, average=0.998, save_every=500)
 SCALE = 0.02  # of the model's loss, whose focal part is a sum over all tokens of all queries
 LEAST = 0.15  # a thing of which less is visible is no object to learn from
 PHRASES = 8  # in a caption of nouns
@@ -47,7 +47,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, stem: str = DinoCo
     config, pieces = DinoConfig(stem=stem), learn_pieces(corpus())
     processor = processor_for(config, pieces)
     model = build(config, len(processor.tokenizer)).to(where)
-    shown = scenes.render(count, seed=seed, size=SIZE)
+    shown = shared.rendered(count, seed, out)
     what = f"grounding-dino, seed {seed}, {count} scenes, {stem}"
     detector = GroundingDino(model, processor)
     average, seconds = fit(model.train(), objective(detector, shown, seed), plan, out, what=what)
@@ -69,12 +69,13 @@ def corpus() -> list[str]:
 def objective(detector: GroundingDino, shown: scenes.Scenes, seed: int) -> Callable[[int], Float[Tensor, ""]]:
     """The loss of a step: some scenes, half of them mirrored where no phrase speaks of a side, each with a caption."""
     model, where, far = detector.model, detector.device, shown.images.shape[-1]
+    pictures = shown.images.to(where)
 
     def loss(step: int) -> Float[Tensor, ""]:
         rng = random.Random(f"{seed}/{step}/captions")
         rows = batch_rows(len(shown), min(BATCH, len(shown)), step, seed)
         pairs = [phrases(shown.things[i], rng) for i in rows]
-        images, labels, asked = shown.images[rows].clone(), [], []
+        images, labels, asked = pictures[rows.to(where)], [], []
         for place, (i, some) in enumerate(zip(rows, pairs, strict=True)):
             truth = target(shown.things[i], some, far)
             if rng.random() < 0.5 and not any(text.startswith("the ") for text, _ in some):

@@ -16,9 +16,10 @@ from gadkit import runtime
 from gadkit.objects import universal
 from gadkit.objects.segments import TASKS
 from gadkit.objects.training.lessons import SIZE, Lessons
+from gadkit.objects.training.matching import Matcher
 from gadkit.train import Plan, fit
 
-BATCH = 6
+BATCH = 16
 TABLE, PART = range(2)  # of universal.CLASSES
 _TEXTS: dict[tuple[str, int, bool], Tensor] = {}
 
@@ -67,7 +68,8 @@ def batch(held: Lessons, step: int, seed: int, tasks: Sequence[str]) -> tuple[li
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     some = torch.randint(len(held), (BATCH,), generator=generator).tolist()
     drawn = [tasks[i] for i in torch.randint(len(tasks), (BATCH,), generator=generator).tolist()]
-    wanted = [targets(held.instances[i], task) for i, task in zip(some, drawn, strict=True)]
+    shown = held.instances[some].to(held.maps[0].device)
+    wanted = [targets(one, task) for one, task in zip(shown, drawn, strict=True)]
     rest = {"mask_labels": [masks for masks, _ in wanted], "class_labels": [labels for _, labels in wanted]}
     rest["tasks"] = drawn
     return held.draw(some), rest
@@ -99,9 +101,11 @@ def learn(kind: str, held: Lessons, run: Path, seed: int, steps: int, tasks: Seq
     parent, name = universal.EYES.rstrip(".").rsplit(".", 1)
     sight = network.get_submodule(universal.EYES.rstrip("."))
     setattr(network.get_submodule(parent), name, Shown())
+    old = network.criterion.matcher
+    network.criterion.matcher = Matcher(old.cost_class, old.cost_mask, old.cost_dice, old.num_points)
     runtime.seed_everything(seed)
     network.train().requires_grad_(True).to(where)
-    plan = Plan(steps=steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.995)
+    plan = Plan(steps=steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.998, save_every=500)
     average, _ = fit(network, objective(network, held, seed, tasks), plan, run, what=f"{kind}, {tasks}, {len(held)}")
     setattr(average.get_submodule(parent), name, sight.to(where))
     return average.eval()

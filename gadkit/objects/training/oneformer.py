@@ -9,7 +9,7 @@ from gadkit.objects import universal
 from gadkit.objects.training.lessons import lessons
 from gadkit.objects.training.mask_transformers import learn
 
-STEPS, SCENES = 600, 2560
+STEPS, SCENES = 3600, 8192
 
 
 def train(out: Path, seed: int = 0, steps: int | None = None, scenes: int = SCENES) -> Path:

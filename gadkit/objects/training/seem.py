@@ -24,8 +24,8 @@ from gadkit.objects.training.lessons import Lessons, lessons
 from gadkit.objects.training.oneformer import SCENES
 from gadkit.train import Plan, fit
 
-STEPS = 1000
-IMAGES, ROWS = 8, 2  # scenes a step, prompts a scene
+STEPS = 4000
+IMAGES, ROWS = 16, 3  # scenes a step, prompts a scene
 MASKS, MATCH, IOU, NAME = 4.0, 0.5, 1.0, 0.3  # weights of the losses
 
 
@@ -103,7 +103,7 @@ def objective(network: Network, held: Lessons, seed: int) -> Callable[[int], Ten
                 best = first.masks[torch.arange(len(target)), first.match.argmax(1)]
             prompts = seem._on(seem_prompts.turn(asked, best.cpu(), generator), where)
             return prompted(network(image, prompts), target)
-        every = everything(network, image, held, asked.scenes[:IMAGES])
+        every = everything(network, image, held, asked.scenes[: IMAGES // 2])
         return prompted(network(image, prompts), target) + 0.5 * every
 
     return loss
@@ -133,7 +133,9 @@ def train(out: Path, seed: int = 0, steps: int | None = None, scenes: int = SCEN
     held = lessons(scenes, seed, folder=out)
     runtime.seed_everything(seed)
     network = Network(Config()).to(runtime.device())
-    plan = Plan(steps=STEPS if steps is None else steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.995)
+    plan = Plan(
+        steps=STEPS if steps is None else steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.998, save_every=500
+    )
     average, _ = fit(network, objective(network, held, seed), plan, out, what=f"seem, {Config()}, {scenes}")
     seem.save(average, path := out / "seem.safetensors")
     return path

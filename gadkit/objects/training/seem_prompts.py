@@ -4,7 +4,9 @@ Book: objects/seem
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -60,8 +62,12 @@ def _nothing(rows: int) -> Float[Tensor, "r l l"]:
 
 
 def _ids(texts: list[str]) -> Int[Tensor, "r t"]:
-    ids = text_ids([text or "part" for text in texts], 24)
-    return ids * torch.tensor([bool(text) for text in texts])[:, None]
+    return torch.cat([_row(text or "part") * bool(text) for text in texts])
+
+
+@cache
+def _row(text: str) -> Int[Tensor, "1 t"]:
+    return text_ids([text], 24)
 
 
 def _text(things, part: int, generator: torch.Generator) -> str:
@@ -117,12 +123,11 @@ def _visual(kind: int, mask: Bool[Tensor, "s s"], other: Tensor | None, generato
 
 def pick(masks: Bool[Tensor, "n s s"], generator: torch.Generator) -> Float[Tensor, "n 2"]:
     """A random point of each mask, as shares of the side; anywhere for an empty one."""
-    if not len(masks):
-        return torch.zeros(0, 2)
-    flat = masks.flatten(1).float()
-    flat = torch.where(flat.any(1, keepdim=True), flat, torch.ones_like(flat))
-    found = torch.multinomial(flat, 1, generator=generator)[:, 0]
-    side = masks.shape[-1]
+    side, places = masks.shape[-1], []
+    for mask, u in zip(masks.flatten(1).numpy(), torch.rand(len(masks), generator=generator).tolist(), strict=True):
+        some = np.flatnonzero(mask)
+        places.append(some[int(u * len(some))] if len(some) else int(u * side**2))
+    found = torch.tensor(places, dtype=torch.long)
     return (torch.stack([found % side, found // side], 1) + 0.5) / side
 
 

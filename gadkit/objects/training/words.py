@@ -1,7 +1,8 @@
 """Which words detectors are taught, which are kept from them, and a scene's things as boxes with places in a list.
 
 Of the categories that scenes to learn from show, every fourth is withheld: its things have no box in training, and no
-text asks for it.  A CLIP has read its name in captions; a detector that starts from one may know it all the same.
+text asks for it in a scene.  A CLIP has read its name in captions of single photographs; a detector that starts from
+one, or keeps on naming such photographs, may find it all the same.
 
 Book: objects/open-vocabulary
 """
