@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -45,6 +45,7 @@ CASES = {  # the split, and the seeds
 }
 
 
+@runtime_checkable
 class Answers(Protocol):
     """What is measured: a Florence-2, or a sceptic."""
 
