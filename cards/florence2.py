@@ -140,8 +140,13 @@ def detection(model: Answers, shown: scenes.Scenes) -> dict[str, float]:
     return {
         "AP50": mean(average_precisions(ours, true, range(len(names))).values()),
         "AP50, boxes alone": average_precisions(alone, everything, [0])[0],
-        "boxes an image": mean(len(one.names) for one in found),
+        "boxes an image": sum(len(one.names) for one in found) / len(found),
     }
+
+
+def share_of(right: Sequence[bool]) -> float:
+    """How many are True, as a share."""
+    return sum(right) / len(right)
 
 
 def _boxes(named: Named, labels: list[int]) -> Boxes:
@@ -165,7 +170,7 @@ def regions(model: Answers, shown: scenes.Scenes) -> dict[str, float]:
     right = [parse(text).categories if text.strip() else () for text in said]
     nouns = [thing.category in some for some, (_, thing) in zip(right, places, strict=True)]
     words = [text == described(thing) for text, (_, thing) in zip(said, places, strict=True)]
-    return {"region's noun": mean(nouns), "region's words": mean(words)}
+    return {"region's noun": share_of(nouns), "region's words": share_of(words)}
 
 
 def captions(model: Answers, alone: descriptions.Described) -> dict[str, float]:
@@ -175,9 +180,9 @@ def captions(model: Answers, alone: descriptions.Described) -> dict[str, float]:
     states = [one is not None and one.state is not None and bool(one.state) == bool(fact.defect) for one, fact in pairs]
     flawed = [one is not None and one.state == fact.defect for one, fact in pairs if fact.defect]
     return {
-        "caption's noun": mean(one is not None and fact.category in one.categories for one, fact in pairs),
-        "caption's state": mean(states),
-        "kind of defect": mean(flawed),
+        "caption's noun": share_of([one is not None and fact.category in one.categories for one, fact in pairs]),
+        "caption's state": share_of(states),
+        "kind of defect": share_of(flawed),
     }
 
 

@@ -1,6 +1,7 @@
 """The shipped Florence-2 still gives the figures on its card, and the measures are what they say."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from cards import florence2 as card
 from gadkit import weights, zoo
+from gadkit.factory import descriptions
 from gadkit.multimodal.florence import Named
 from gadkit.multimodal.training.florence_lessons import described, noun
 
@@ -37,8 +39,7 @@ class Knowing:
         return [described(thing) if self.right else "a part" for _, thing in self.things]
 
     def caption(self, images):
-        facts = self.alone.facts
-        return [f"a {f.noun} with a {f.defect}" if f.defect else f"a flawless {f.noun}" for f in facts]
+        return [descriptions.caption(fact, random.Random(0), vague=0.0) for fact in self.alone.facts]
 
 
 def test_measures_reach_from_nothing_to_all() -> None:
