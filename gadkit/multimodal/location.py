@@ -4,7 +4,7 @@
     >>> from gadkit.multimodal import location
     >>> bins = location.quantise(torch.tensor([[12.0, 8.0, 96.0, 64.0]]), (128, 128))
     >>> location.spell(bins[0].tolist())
-    '<loc_93><loc_62><loc_750><loc_500>'
+    '<loc_93><loc_62><loc_749><loc_499>'
 
 A size is (width, height) in pixels, as in transformers' Florence-2.
 
