@@ -217,6 +217,14 @@ class Florence2:
         return scores
 
 
+@checked
+def labelled(found: Sequence[Named]) -> tuple[list[Boxes], list[str]]:
+    """The same boxes with places in a list of all names that occur, and that list."""
+    words = sorted({name for one in found for name in one.names})
+    places = [torch.tensor([words.index(name) for name in one.names], dtype=torch.long) for one in found]
+    return [Boxes(one.boxes, one.scores, label) for one, label in zip(found, places, strict=True)], words
+
+
 def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 

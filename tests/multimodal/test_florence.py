@@ -83,6 +83,9 @@ def test_objects_are_boxes_with_names(learnt: Florence2, shown: scenes.Scenes) -
     (named,) = learnt.objects(shown.images)
     assert sorted(named.names) == sorted(parsed[OBJECTS]["labels"])
     assert named.scores.tolist() == sorted(named.scores.tolist(), reverse=True)
+    (boxes,), said = florence.labelled([named])
+    assert tuple(said[place] for place in boxes.labels) == named.names
+    assert florence.labelled([]) == ([], [])
     (wide,) = learnt.run(OBJECTS, shown.images.repeat_interleave(2, 3))  # places are shares of the sides
     assert torch.allclose(torch.tensor(wide[OBJECTS]["bboxes"])[:, 0], 2 * true[:, 0], atol=0.2)
 
