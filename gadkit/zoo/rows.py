@@ -342,7 +342,10 @@ ROWS: tuple[Row, ...] = (
     Row(
         "florence2",
         (READER,),
-        "none are shipped yet; `gadkit train florence2` makes them",
+        Weights(
+            *("gadkit", "florence2", "MIT", 4.6, "florence2.md"),
+            *("ImageNet-1k, then the factory's scenes, photographs and captions", "florence2"),
+        ),
         Weights(
             *("transformers", "florence-community/Florence-2-base", "MIT", None),
             *(f"{HUB}florence-community/Florence-2-base", "FLD-5B", "florence2"),

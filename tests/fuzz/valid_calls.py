@@ -31,6 +31,7 @@ from gadkit.factory.films import motion
 from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
 from gadkit.losses.detection import Costs
+from gadkit.multimodal.florence import Named
 from gadkit.nn import ViT
 from gadkit.nn.baselines import tiny_model
 from gadkit.objects.architecture import SamConfig, build_sam
@@ -712,6 +713,13 @@ CALLS: dict[str, Arguments] = {
         "least_iou": 0.1,
         "least_stability": 0.1,
     },
+    # words
+    "quantise": lambda: {"places": torch.rand(2, 4) * 8, "size": (8, 8)},
+    "dequantise": lambda: {"bins": torch.randint(1000, (2, 4)), "size": (8, 8)},
+    "labelled": lambda: {"found": [Named(torch.tensor([[1.0, 1, 3, 4]]), torch.ones(1), ("gear",))]},
+    "spell": lambda: {"bins": [0, 999]},
+    "trace": lambda: {"mask": masks(1, 8, 8)[0], "points": 6, "least": 0.1},
+    "fill": lambda: {"outlines": [[1.0, 1.0, 6.0, 1.0, 6.0, 6.0]], "size": (8, 8)},
     "regions.embed": lambda: {"backbone": encoder(), "image": images(1)[0], "masks": masks(2, 32, 32)},
 }
 
