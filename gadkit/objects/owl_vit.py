@@ -225,8 +225,12 @@ class OwlViT:
         return [without_doubles(one) for one in found]
 
     def prepare(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        """Resize and normalise raw images, as the weights expect them."""
-        found = self.processor.image_processor(images=list(images), return_tensors="pt", device=self.device)
+        """Resize and normalise raw images, as the weights expect them.
+
+        The library rounds otherwise on a GPU than on a CPU, so images are prepared on the CPU, and an answer does not
+        depend on where the network is.
+        """
+        found = self.processor.image_processor(images=list(images.cpu()), return_tensors="pt")
         return found["pixel_values"].to(self.device)
 
     def _find(self, images: UInt8[Tensor, "b 3 h w"], words: Float[Tensor, "q d"], threshold: float) -> list[Boxes]:
