@@ -75,7 +75,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, count: int = COUNT
     average, seconds = fit(model.train(), objective(model, config, shown, seed), plan, out, what=what)
     path = Path(out) / "defect-finder.safetensors"
     facts = {"seed": seed, "steps": plan.steps, "photographs": count, "seconds": round(seconds, 1)}
-    save(average, config, path, facts | provenance(where))
+    save(average, config, path, facts | provenance(where), "clip")
     return path
 
 
