@@ -64,6 +64,7 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "open_clip": ("gadkit.backbones.openclip", "load"),
     "sentences": ("gadkit.backbones.sentences", "load"),
     "sam": ("gadkit.objects.promptable", "load"),
+    "sam-heirs": ("gadkit.objects.heirs", "load"),
     "owl-vit": ("gadkit.objects.owl_vit", "load"),
     "grounding-dino": ("gadkit.objects.grounding_dino", "load"),
     "universal": ("gadkit.objects.universal", "load"),

@@ -251,6 +251,26 @@ ROWS: tuple[Row, ...] = (
     Row("sam-large", (PROMPTABLE,), "1.2 GB do not fit into a package", _sam("vit_l", "sam_vit_l_0b3195.pth", 1249.5)),
     Row("sam-base", (PROMPTABLE,), "375 MB do not fit into a package", _sam("vit_b", "sam_vit_b_01ec64.pth", 375.0)),
     _random("sam-random", (PROMPTABLE,), "sam.md", "sam", config={"eyes": REAL}),
+    Row(
+        "sam-2",
+        (PROMPTABLE,),
+        "no small one was trained; sam is the one that is",
+        Weights(
+            *("transformers", "facebook/sam2.1-hiera-tiny", "Apache-2.0", None),
+            *(f"{HUB}facebook/sam2.1-hiera-tiny", "SA-V: videos, and SA-1B", "sam-heirs"),
+            {"kind": "sam2"},
+        ),
+    ),
+    Row(
+        "sam-3",
+        (OPEN_VOCABULARY,),
+        "no small one was trained; owl-vit and sam together come nearest",
+        Weights(
+            *("transformers", "facebook/sam3", "other (its page says)", None),
+            *(f"{HUB}facebook/sam3", "SA-Co: images and videos with noun phrases", "sam-heirs"),
+            {"kind": "sam3"},
+        ),
+    ),
     _detector("owl-vit", 4.5, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
     _detector("grounding-dino", None, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
     Row(
