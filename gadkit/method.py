@@ -24,6 +24,16 @@ class MethodBase(nn.Module):
     recipe = Recipe()
     transient: tuple[str, ...] = ()
 
+    @property
+    def encoder(self) -> nn.Module:
+        """What is trained and kept; `self.encoder = ...` registers it, as for any module.
+
+        It stands on the class because, from Python 3.12 on, protocols are asked without `__getattr__`.
+        """
+        if "encoder" not in self._modules:
+            raise AttributeError(f"{type(self).__name__} has no encoder yet")
+        return self._modules["encoder"]
+
     def __init_subclass__(cls) -> None:
         """Every method answers arguments that its annotations exclude by a ValueError."""
         if "__init__" in cls.__dict__:

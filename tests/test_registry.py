@@ -1,5 +1,6 @@
 """Every method by its name: it is built, trained, kept and found again."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,12 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         methods.load("simclr", tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no file y\.safetensors"):
         methods.load("mae", tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize("name", methods.TRAININGS)
+def test_a_method_keeps_its_protocol_without_getattr(name: str) -> None:
+    """Python 3.12 and later ask an object's class and `__dict__`, where a module's parts are not."""
+    method = methods.build(name)
+    asked = [key for key in (*Method.__annotations__, *vars(Method)) if not key.startswith("_")]
+    assert "encoder" in asked
+    assert [key for key in asked if inspect.getattr_static(method, key, None) is None] == []

@@ -55,6 +55,9 @@ def test_what_is_published_where() -> None:
         "swin": ("timm/swin_base_patch4_window7_224.ms_in1k", 353.0),
         "efficientnet-lite0": ("timm/tf_efficientnet_lite0.in1k", 18.8),
         "minilm": ("sentence-transformers/all-MiniLM-L6-v2", 90.9),
+        "clip-pairs": ("ViT-B-16-quickgelu/openai", None),
+        "siglip": ("google/siglip-base-patch16-224", 813.0),
+        "siglip2": ("google/siglip2-base-patch16-224", None),
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
         "sam": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth", 2564.6),
         "sam-large": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth", 1249.5),
@@ -64,11 +67,14 @@ def test_what_is_published_where() -> None:
         "grounding-dino": ("IDEA-Research/grounding-dino-tiny", None),
         "oneformer": ("shi-labs/oneformer_ade20k_swin_tiny", None),
         "mask2former": ("facebook/mask2former-swin-tiny-coco-panoptic", None),
+        "sam-2": ("facebook/sam2.1-hiera-tiny", None),
+        "sam-3": ("facebook/sam3", None),
     }
     assert {source.trained_on for source in found.values()} == {
         *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences"),
         "400 million pictures with texts from the web",
         "image-text pairs and boxes",
+        "WebLI: pictures with texts from the web",
         *("ADE20K", "COCO", "SA-1B: 11 M images"),
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
@@ -78,7 +84,10 @@ def test_what_is_published_where() -> None:
 def test_names_can_be_listed_by_what_they_give_and_where_they_are() -> None:
     assert zoo.list() == tuple(row.name for row in ROWS)
     assert len(set(zoo.list())) == len(ROWS)
-    assert zoo.list(gives=TEXT) == ("clip-random", "clip", "clip-scratch", "clip-large", "minilm")
+    assert zoo.list(gives=TEXT) == (
+        *("clip-random", "clip", "clip-scratch", "clip-pairs", "siglip", "siglip2"),
+        *("clip-large", "minilm"),
+    )
     assert zoo.list(gives=METHOD) == tuple(methods.TRAININGS)
     assert zoo.list(gives=METHOD, preset="paper") == (
         *("simclr", "mocov3", "swav", "dino", "dinov2", "mae"),

@@ -100,12 +100,10 @@ def _train(row: zoo.Row, out: Path, seed: int, given: dict[str, Any]) -> Path:
         from gadkit.objects import training as objects
 
         return objects.train(row.name, out, seed=seed, **given)
-    if row.gives[0] == zoo.READER:
-        from gadkit.multimodal import training as readers
+    from gadkit.multimodal import contrastive, training
 
-        return readers.train(row.name, out, seed=seed, **given)
-    from gadkit.multimodal import contrastive
-
+    if row.name in training.names():
+        return training.train(row.name, out, seed=seed, **given)
     return contrastive.train(replace(contrastive.RECIPES[row.name], **given, seed=seed, out=out))
 
 

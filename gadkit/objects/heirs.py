@@ -141,7 +141,9 @@ class Sam3:
             size = [tuple(image.shape[1:])]
             (one,) = self.processor.post_process_instance_segmentation(out, threshold=least, target_sizes=size)
             labels = torch.full((len(one["scores"]),), label, device=self.device)
-            found.append((one["masks"].bool(), one["boxes"].float(), labels, one["scores"].float()))
+            none = torch.zeros(0, *size[0], dtype=torch.bool, device=self.device)  # which the library does not enlarge
+            masks = one["masks"].bool() if len(labels) else none
+            found.append((masks, one["boxes"].float(), labels, one["scores"].float()))
         masks, boxes, labels, scores = (torch.cat(some) for some in zip(*found, strict=True))
         order = scores.argsort(descending=True, stable=True)
         return masks[order], boxes[order], labels[order], scores[order]

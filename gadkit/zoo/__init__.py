@@ -17,7 +17,7 @@ from typing import Any
 
 from gadkit import weights
 from gadkit.weights import Weights, WeightsUnavailable
-from gadkit.zoo.rows import (
+from gadkit.zoo.row import (
     HEADS,
     IMAGE,
     METHOD,
@@ -27,11 +27,11 @@ from gadkit.zoo.rows import (
     PROMPTABLE,
     READER,
     REAL,
-    ROWS,
     TEXT,
     UNIVERSAL,
     Row,
 )
+from gadkit.zoo.rows import ROWS
 
 __all__ = [
     "HEADS",
@@ -62,6 +62,7 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "timm": ("gadkit.backbones.timm_models", "load"),
     "tiny-clip": ("gadkit.backbones.tiny", "load"),
     "open_clip": ("gadkit.backbones.openclip", "load"),
+    "siglip": ("gadkit.backbones.siglip", "load"),
     "sentences": ("gadkit.backbones.sentences", "load"),
     "sam": ("gadkit.objects.promptable", "load"),
     "sam-heirs": ("gadkit.objects.heirs", "load"),
@@ -70,6 +71,9 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "universal": ("gadkit.objects.universal", "load"),
     "published-universal": ("gadkit.objects.published", "load"),
     "seem": ("gadkit.objects.seem", "load"),
+    "blip": ("gadkit.multimodal.blip", "load"),
+    "blip2": ("gadkit.multimodal.blip2", "load"),
+    "florence2": ("gadkit.multimodal.florence", "load"),
 }
 
 

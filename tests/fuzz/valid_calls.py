@@ -25,6 +25,7 @@ from gadkit.curation import hierarchical_kmeans
 from gadkit.curation.longtail import Setting
 from gadkit.evaluation.segments import truth
 from gadkit.factory import scenes
+from gadkit.factory.descriptions import Fact
 from gadkit.factory.films import motion
 from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
@@ -393,6 +394,23 @@ CALLS: dict[str, Arguments] = {
         "invented": 0.2,
         "vague": 0.5,
     },
+    "descriptions.render": lambda: {
+        "count": 2,
+        "seed": 1,
+        "size": 32,
+        "split": "seen",
+        "defective": 0.5,
+        "purpose": "test",
+    },
+    "words.caption": lambda: {
+        "fact": Fact("gear", "gear", "object", "red", "white", "scratch", 0.6),
+        "rng": random.Random(0),
+        "plain": 0.75,
+        "accented": 0.5,
+        "vague": 0.2,
+    },
+    "words.questions": lambda: {"fact": Fact("gear", "gear", "object", "red", "white", "scratch", 0.6)},
+    "words.vocabulary": dict,
     "catalogue.split": lambda: {"name": "seen"},
     "Draw": lambda: {"seeds": torch.arange(3)},
     "motion.clips": lambda: {

@@ -33,7 +33,7 @@ from gadkit.objects.architecture import SamConfig, build_sam, decode
 from gadkit.objects.promptable import SAM
 from gadkit.objects.training import shared
 from gadkit.train import Plan, batch_rows, fit
-from gadkit.zoo.rows import REAL
+from gadkit.zoo.row import REAL
 
 FOCAL = 20.0  # weight of the focal loss beside Dice: the paper's
 LEAST = 12  # pixels from which a defect is a target
