@@ -43,7 +43,7 @@ SEEING = (
         "defect-finder",
         (OPEN_VOCABULARY,),
         Weights(
-            *("gadkit", "defect-finder", "MIT", 4.5, "defect-finder.md"),
+            *("gadkit", "defect-finder", "MIT", 2.9, "defect-finder.md"),
             *("ImageNet-1k, then the factory, its captions and its defects", "owl-vit"),
         ),
         Weights(

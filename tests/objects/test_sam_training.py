@@ -43,7 +43,8 @@ def test_only_the_best_of_three_masks_learns() -> None:
     logits[0, 1], logits[1, 2] = 9 * truth[0, 0] - 4.5, 9 * truth[1, 0] - 4.5
     logits.requires_grad_()
     iou = torch.rand(2, 3, requires_grad=True)
-    loss = training.mask_loss(logits, iou, truth)
+    loss, best = training.mask_loss(logits, iou, truth)
+    assert best.tolist() == [1, 2]
     expected, squares = 0.0, []
     for n in range(2):
         each = []
