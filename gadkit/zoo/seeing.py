@@ -82,7 +82,7 @@ SEEING = (
             {"kind": "sam3"},
         ),
     ),
-    _detector("owl-vit", 4.5, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
+    _detector("owl-vit", 2.9, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
     _detector("grounding-dino", None, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
     Row(
         "oneformer",
