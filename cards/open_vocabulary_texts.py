@@ -32,7 +32,7 @@ Licence: MIT; the eyes Apache-2.0.
 transformers' `OwlViTForObjectDetection`. Its two towers are those of [clip](clip.md): a vision transformer of 4 blocks
 on the frozen stages of [EfficientNet-Lite0](efficientnet-lite0.md), and a text tower of 3 blocks with byte pairs of its
 own. 14 x 14 image tokens give one box each. {parameters:,} numbers, {megabytes:.1f} MB in half precision, without the
-eyes. Images of 224 pixels.
+eyes and the text tower, which are read from their own files. Images of 224 pixels.
 
 ## What it was taught
 
@@ -41,9 +41,9 @@ boxes of 15 of the 19 categories that are objects.
 
 ## Recipe
 
-`gadkit train owl-vit`: AdamW, learning rate 1e-3 with a cosine, {steps} steps of 8 scenes; focal, L1 and generalized
-IoU after Hungarian matching. The text tower and the eyes stay as they are. One run, seed {seed}, {seconds:,}
-seconds on one thread beside other work. The number of steps was set by time, and nothing was searched.
+AdamW, learning rate 1e-3 with a cosine, {steps} steps of {batch} scenes; focal, L1 and generalized IoU after Hungarian
+matching. The text tower and the eyes stay as they are. One run, seed {seed}, {seconds:,} seconds on {device}.
+The number of steps was set by time, and nothing was searched. {older}
 
 """
     + MEASURED.replace("{name}", "owl-vit")
@@ -76,9 +76,8 @@ colour, and phrases that are true of one part only. No word was ever read outsid
 
 ## Recipe
 
-`gadkit train grounding-dino`: AdamW, learning rate 1e-3 with a cosine, {steps} steps of 8 scenes; the model's own loss,
-scaled. One run, seed {seed}, {seconds:,} seconds on one thread beside other work. The number of steps was set by time,
-and nothing was searched.
+AdamW, learning rate 1e-3 with a cosine, {steps} steps of {batch} scenes; the model's own loss, scaled. One run, seed
+{seed}, {seconds:,} seconds on {device}. The number of steps was set by time, and nothing was searched. {older}
 
 """
     + MEASURED.replace("{name}", "grounding-dino")

@@ -23,6 +23,7 @@ from gadkit.losses.masks import mask_iou
 from gadkit.objects import clicks
 from gadkit.objects.promptable import SAM
 from gadkit.objects.sceptics import box_filled, otsu
+from gadkit.objects.training.sam import Recipe
 
 CARD, RESULTS = weights.ASSETS / "sam.md", Path("book/results/sam.json")
 COUNT, CLICKS, DEFECTS = 30, 9, 1  # scenes, clicks of each part, photographs of each kind of defect
@@ -113,6 +114,8 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+OLDER = """This was an earlier recipe. `gadkit train sam` today trains a larger network for 6,000 steps on up to eight
+rounds of clicks; no training by it has come to its end yet."""
 TEXT = """# Model card: sam
 
 A small SAM: masks from clicks and boxes. A teaching model; measure it before you rely on it.
@@ -133,9 +136,10 @@ of the development or held-out split was trained on.
 
 ## Recipe
 
-`gadkit train sam`: {steps} steps{stopped} of {images} images with {prompts} prompts each, 1 or 2 rounds of
-prompts, AdamW, learning rate {lr}, a running average of the weights (0.995). One run, seed {seed}, {seconds:,.0f}
-seconds on one busy thread. The number of steps was set by time, and nothing was searched.
+{steps} steps{stopped} of {images} images with {prompts} prompts each, 1 to {most} rounds of prompts, AdamW,
+learning rate {lr}, a running average of the weights. One run, seed {seed}, {seconds:,.0f} seconds on {device}.
+The number of steps was set by time, and nothing was searched.
+{older}
 The loss is the paper's: focal (weight 20) and Dice for the best mask, squared error for the expected IoU.
 
 ## Measured
@@ -172,6 +176,9 @@ def text(sample: float, results: Path = RESULTS) -> str:
     verdict = ["not reached", "reached"]
     return TEXT.format(
         **facts["model"],
+        most=max(facts["rounds"]),
+        device=facts["device"],
+        older=OLDER if facts["images"] != Recipe().images else "`gadkit train sam` repeats it.",
         **{key: facts[key] for key in ("steps", "images", "prompts", "lr", "seed", "seconds", "defects")},
         stopped=f", of which {facts['stopped']} were taken," if "stopped" in facts else "",
         scenes=facts["seen"],

@@ -68,6 +68,8 @@ def test_what_is_published_where() -> None:
         "grounding-dino": ("IDEA-Research/grounding-dino-tiny", None),
         "oneformer": ("shi-labs/oneformer_ade20k_swin_tiny", None),
         "mask2former": ("facebook/mask2former-swin-tiny-coco-panoptic", None),
+        "sam-2": ("facebook/sam2.1-hiera-tiny", None),
+        "sam-3": ("facebook/sam3", None),
     }
     assert {source.trained_on for source in found.values()} == {
         *("nothing", "LAION-400M", "ImageNet-1k", "LVD-142M", "1.17 billion pairs of sentences"),

@@ -200,8 +200,12 @@ class GroundingDino:
         return found
 
     def prepare(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 y x"]:
-        """Resize and normalise raw images, as the weights expect them."""
-        found = self.processor.image_processor(images=list(images), return_tensors="pt", device=self.device)
+        """Resize and normalise raw images, as the weights expect them.
+
+        The library rounds otherwise on a GPU than on a CPU, so images are prepared on the CPU, and an answer does not
+        depend on where the network is.
+        """
+        found = self.processor.image_processor(images=list(images.cpu()), return_tensors="pt")
         return found["pixel_values"].to(self.device)
 
     def _ask(

@@ -9,7 +9,7 @@ Book: objects/open-vocabulary
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,126 +19,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from gadkit import weights
-from gadkit.backbones.tiny import EYES, RealStem, Stem
-from gadkit.checks import check_images, checked, one_of
+from gadkit.backbones.tiny import EYES
+from gadkit.checks import check_images, checked
 from gadkit.losses.detection import check_boxes
 from gadkit.nn import private
 from gadkit.objects.open_vocabulary import answer, asked, at_once, fitted, published, without_doubles
+from gadkit.objects.owl_network import ELSEWHERE, THRESHOLD, OwlConfig, build, processor_for
 from gadkit.objects.protocols import Boxes
-from gadkit.objects.vocabulary import byte_pairs
+from gadkit.objects.towers import from_clip
 
 if TYPE_CHECKING:
-    from transformers import OwlViTForObjectDetection, OwlViTProcessor
+    from transformers import OwlViTProcessor
 
-STEMS = ("patches", "convolutions", *EYES)
-PATCHES = "owlvit.vision_model.embeddings.patch_embedding."
-ELSEWHERE = (f"{PATCHES}eyes.",)  # in the eyes' own file
 KEPT = 4096  # text vectors
-STEEP, RARE = 15.0, -5.0  # what a cosine is multiplied by at first, and the logit of one of 0
-THRESHOLD = 0.1  # that of the published model
-
-
-@dataclass(frozen=True)
-class OwlConfig:
-    """The architecture of a small OWL-ViT; the shipped weights carry theirs in their header."""
-
-    image_size: int = 224
-    patch_size: int = 16
-    width: int = 160
-    layers: int = 4
-    head_width: int = 32
-    text_width: int = 128  # also that of the vectors that images and words are compared by
-    text_layers: int = 3
-    context: int = 48
-    mean: float = 0.5
-    std: float = 0.5
-    stem: str = EYES[0]  # one of `STEMS`; "patches" is the published linear one
-    threshold: float = THRESHOLD
-
-
-class _Real(RealStem):
-    """The hybrid CLIP's stem; transformers asks a patch embedding for the type of its weight."""
-
-    @property
-    def weight(self) -> Tensor:
-        """A weight of it."""
-        return self.project.weight
-
-    def forward(self, x: Float[Tensor, "b channels h w"]) -> Float[Tensor, "b width r c"]:
-        """Tokens of images, or of the joined maps that the frozen eyes made of them earlier."""
-        return self.refine(self.join(x) if x.shape[1] == 3 else x)
-
-
-class _Convolutions(Stem):
-    """The convolutional stem, likewise."""
-
-    @property
-    def weight(self) -> Tensor:
-        """A weight of it."""
-        return self[0].weight
-
-
-def build(config: OwlConfig = OwlConfig()) -> "OwlViTForObjectDetection":
-    """An untrained model of this architecture, from torch's global generator.
-
-    Raises ValueError for an unknown stem.
-    """
-    from transformers import OwlViTConfig, OwlViTForObjectDetection
-
-    one_of("stem", config.stem, STEMS)
-    words = byte_pairs()
-    text = {
-        "vocab_size": len(words),
-        "hidden_size": config.text_width,
-        "intermediate_size": 4 * config.text_width,
-        "num_hidden_layers": config.text_layers,
-        "num_attention_heads": config.text_width // 32,
-        "max_position_embeddings": config.context,
-        "hidden_act": "gelu",
-        "bos_token_id": words.bos_token_id,
-        "eos_token_id": words.eos_token_id,
-        "pad_token_id": 0,
-    }
-    vision = {
-        "hidden_size": config.width,
-        "intermediate_size": 4 * config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.width // config.head_width,
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-        "hidden_act": "gelu",
-    }
-    model = OwlViTForObjectDetection(
-        OwlViTConfig(text_config=text, vision_config=vision, projection_dim=config.text_width)
-    )
-    if config.stem != "patches":
-        stem = _Real(config.width, config.stem) if config.stem in EYES else _Convolutions(config.width)
-        model.owlvit.vision_model.embeddings.patch_embedding = stem
-    _begin_heads(model)
-    return model.eval()
-
-
-@torch.no_grad()
-def _begin_heads(model: torch.nn.Module) -> None:
-    """Heads to begin with: every token's box lies where the token does, and nearly every token is nothing.
-
-    transformers draws them so wide that every box would fill the image or have no area, and no gradient.
-    """
-    box, label = model.box_head, model.class_head
-    for layer in (box.dense0, box.dense1, box.dense2, label.dense0, label.logit_shift, label.logit_scale):
-        layer.reset_parameters()
-    for layer in (box.dense2, label.logit_shift, label.logit_scale):
-        layer.weight.zero_(), layer.bias.zero_()
-    label.logit_scale.bias.fill_(STEEP - 1), label.logit_shift.bias.fill_(RARE / STEEP)  # (cos + shift) (1 + scale)
-
-
-def processor_for(config: OwlConfig) -> "OwlViTProcessor":
-    """The processor of a small OWL-ViT: images squashed to a square, texts by the CLIP's byte pairs."""
-    from transformers import OwlViTImageProcessor, OwlViTProcessor
-
-    side = {"height": config.image_size, "width": config.image_size}
-    images = OwlViTImageProcessor(size=side, image_mean=[config.mean] * 3, image_std=[config.std] * 3)
-    return OwlViTProcessor(images, byte_pairs())
 
 
 class OwlViT:
@@ -225,8 +118,12 @@ class OwlViT:
         return [without_doubles(one) for one in found]
 
     def prepare(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        """Resize and normalise raw images, as the weights expect them."""
-        found = self.processor.image_processor(images=list(images), return_tensors="pt", device=self.device)
+        """Resize and normalise raw images, as the weights expect them.
+
+        The library rounds otherwise on a GPU than on a CPU, so images are prepared on the CPU, and an answer does not
+        depend on where the network is.
+        """
+        found = self.processor.image_processor(images=list(images.cpu()), return_tensors="pt")
         return found["pixel_values"].to(self.device)
 
     def _find(self, images: UInt8[Tensor, "b 3 h w"], words: Float[Tensor, "q d"], threshold: float) -> list[Boxes]:
@@ -259,10 +156,27 @@ def predict(
     return logits, model.box_predictor(tokens, feature_map)
 
 
-def save(model: nn.Module, config: OwlConfig, path: Path, facts: Mapping[str, object]) -> None:
-    """Write half-precision weights, with their architecture and how they were made in the header."""
+def save(
+    model: nn.Module, config: OwlConfig, path: Path, facts: Mapping[str, object], start: str | None = None
+) -> None:
+    """Write half-precision weights, with their architecture and how they were made in the header.
+
+    `start` names the shipped CLIP that the towers began as: what is still the CLIP's is read from its file.
+    """
     state = {name: value for name, value in model.state_dict().items() if not name.startswith(ELSEWHERE)}
-    weights.write(state, path, {"owl-vit": json.dumps(asdict(config)), "facts": json.dumps(dict(facts))})
+    about = {"owl-vit": json.dumps(asdict(config)), "facts": json.dumps(dict(facts))}
+    if start:
+        held = _begun(start)
+        own = {name: value.detach().cpu() for name, value in state.items()}
+        state = {k: v for k, v in own.items() if k not in held or not torch.equal(v.half(), held[k].half())}
+        about["start"] = start
+    weights.write(state, path, about)
+
+
+def _begun(start: str) -> dict[str, Tensor]:
+    """The shipped CLIP of this name as the beginning of an OWL-ViT."""
+    state = weights.read(weights.ASSETS / f"{start}.safetensors")
+    return from_clip({name: value for name, value in state.items() if not name.startswith("visual.conv1.eyes.")})
 
 
 def load(
@@ -290,5 +204,7 @@ def load(
         torch.manual_seed(0)
         model = build(config)
     if not untrained:
-        weights.fill(model, weights.read(path), "an OWL-ViT", ELSEWHERE)
+        start = weights.header(path).get("start")
+        held = (_begun(start) if start else {}) | weights.read(path)
+        weights.fill(model, held, "an OWL-ViT", ELSEWHERE)
     return OwlViT(model.to(where), processor_for(config), config.threshold)

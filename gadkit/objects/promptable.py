@@ -102,7 +102,8 @@ class SAM:
     ) -> tuple[Float[Tensor, "p m l l"], Float[Tensor, "p m"]]:
         """`predict` without enlarging: the logits of the masks, and the IoU that is expected of each."""
         embedding = self.embedding
-        points, labels, boxes, logits = self._checked(points, labels, boxes, logits)
+        side = self.sam.prompt_encoder.mask_input_size[0]
+        points, labels, boxes, logits = check_prompts(points, labels, boxes, logits, self.original, side, self.device)
         scale = torch.tensor([n / o for n, o in zip(self.resized[::-1], self.original[::-1], strict=True)])
         given = None if points is None else (points * scale.to(self.device), labels)
         boxes = None if boxes is None else boxes * scale.repeat(2).to(self.device)
@@ -115,36 +116,47 @@ class SAM:
         """Logits at the size of the image that was set."""
         return self.sam.postprocess_masks(masks, self.resized, self.original)
 
-    def _checked(self, points, labels, boxes, logits):
-        """The prompts on the network's device.  Raises ValueError as `predict` says."""
-        if labels is not None and points is None:
-            raise ValueError("labels: expected points with them, got none")
-        if points is None and boxes is None:
-            raise ValueError("prompt: expected points, boxes or both, got neither")
-        height, width = self.original
-        if points is not None:
-            points = _numbers("points", points, 3, 2, self.device)
-            labels = torch.ones(points.shape[:2]) if labels is None else labels
-            if tuple(labels.shape) != tuple(points.shape[:2]) or not bool(((labels == 0) | (labels == 1)).all()):
-                expected = f"0 or 1 for each of {tuple(points.shape[:2])} points"
-                raise ValueError(f"labels: expected {expected}, got {describe(labels)} with {labels.unique().tolist()}")
-            labels = labels.to(self.device)
-            _inside("points", points, width, height)
-        if boxes is not None:
-            boxes = _numbers("boxes", boxes, 2, 4, self.device)
-            if not bool((boxes[:, :2] < boxes[:, 2:]).all()):
-                raise ValueError(f"boxes: expected left < right and top < bottom, got {_first(boxes)}")
-            _inside("boxes", boxes.view(-1, 2, 2), width, height)
-        side = self.sam.prompt_encoder.mask_input_size[0]
-        if logits is not None:
-            logits = logits.to(self.device)
-            if logits.ndim != 3 or tuple(logits.shape[1:]) != (side, side):
-                raise ValueError(f"logits: expected shape (p, {side}, {side}), got {tuple(logits.shape)}")
-            check_finite(logits, "logits")
-        counts = {len(given) for given in (points, boxes, logits) if given is not None}
-        if len(counts) > 1:
-            raise ValueError(f"prompt: expected as many points as boxes and logits, got {sorted(counts)}")
-        return points, labels, boxes, logits
+
+def check_prompts(
+    points: Tensor | None,
+    labels: Tensor | None,
+    boxes: Tensor | None,
+    logits: Tensor | None,
+    shape: tuple[int, int],
+    side: int,
+    where: torch.device,
+) -> tuple[Tensor | None, ...]:
+    """The prompts on a device, for an image of `shape` (height, width) and logits of `side`.
+
+    Raises ValueError as `SAM.predict` says.
+    """
+    if labels is not None and points is None:
+        raise ValueError("labels: expected points with them, got none")
+    if points is None and boxes is None:
+        raise ValueError("prompt: expected points, boxes or both, got neither")
+    height, width = shape
+    if points is not None:
+        points = _numbers("points", points, 3, 2, where)
+        labels = torch.ones(points.shape[:2]) if labels is None else labels
+        if tuple(labels.shape) != tuple(points.shape[:2]) or not bool(((labels == 0) | (labels == 1)).all()):
+            expected = f"0 or 1 for each of {tuple(points.shape[:2])} points"
+            raise ValueError(f"labels: expected {expected}, got {describe(labels)} with {labels.unique().tolist()}")
+        labels = labels.to(where)
+        _inside("points", points, width, height)
+    if boxes is not None:
+        boxes = _numbers("boxes", boxes, 2, 4, where)
+        if not bool((boxes[:, :2] < boxes[:, 2:]).all()):
+            raise ValueError(f"boxes: expected left < right and top < bottom, got {_first(boxes)}")
+        _inside("boxes", boxes.view(-1, 2, 2), width, height)
+    if logits is not None:
+        logits = logits.to(where)
+        if logits.ndim != 3 or tuple(logits.shape[1:]) != (side, side):
+            raise ValueError(f"logits: expected shape (p, {side}, {side}), got {tuple(logits.shape)}")
+        check_finite(logits, "logits")
+    counts = {len(given) for given in (points, boxes, logits) if given is not None}
+    if len(counts) > 1:
+        raise ValueError(f"prompt: expected as many points as boxes and logits, got {sorted(counts)}")
+    return points, labels, boxes, logits
 
 
 def _numbers(what: str, given: Tensor, axes: int, last: int, where: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 
 from gadkit import weights
 from gadkit.weights import Weights, WeightsUnavailable
-from gadkit.zoo.rows import (
+from gadkit.zoo.row import (
     HEADS,
     IMAGE,
     METHOD,
@@ -27,11 +27,11 @@ from gadkit.zoo.rows import (
     PROMPTABLE,
     READER,
     REAL,
-    ROWS,
     TEXT,
     UNIVERSAL,
     Row,
 )
+from gadkit.zoo.rows import ROWS
 
 __all__ = [
     "HEADS",
@@ -65,6 +65,7 @@ ADAPTERS = {  # the module of an adapter, and the function in it
     "siglip": ("gadkit.backbones.siglip", "load"),
     "sentences": ("gadkit.backbones.sentences", "load"),
     "sam": ("gadkit.objects.promptable", "load"),
+    "sam-heirs": ("gadkit.objects.heirs", "load"),
     "owl-vit": ("gadkit.objects.owl_vit", "load"),
     "grounding-dino": ("gadkit.objects.grounding_dino", "load"),
     "universal": ("gadkit.objects.universal", "load"),

@@ -3,43 +3,11 @@
 Book: intro/run-it
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from gadkit.weights import Weights
-
-PRESETS = ("tiny", "paper")
-IMAGE, TEXT, METHOD, HEADS = "image encoder", "text encoder", "method", "heads"  # what a name can give
-OBJECTS = ("promptable segmenter", "open-vocabulary detector", "universal segmenter")  # and what object models give
-PROMPTABLE, OPEN_VOCABULARY, UNIVERSAL = OBJECTS
-READER = "reader"  # a model that answers in words: captions, answers, matches
-HUB = "https://huggingface.co/"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A name and what stands behind it.
-
-    `gives` lists what `load` makes of it, first what it makes unless asked.  `tiny` and `paper` are its weights under
-    the two presets, or the reason why there are none.  `trains`: whether `gadkit train NAME` makes the weights.
-    """
-
-    name: str
-    gives: tuple[str, ...]
-    tiny: Weights | str
-    paper: Weights | str
-    trains: bool = False
-
-    def under(self, preset: str) -> Weights | str:
-        """The weights under a preset, or the reason why there are none."""
-        return {"tiny": self.tiny, "paper": self.paper}[preset]
-
-
-def _random(name: str, gives: tuple[str, ...], card: str, adapter: str, **options: Any) -> Row:
-    """A network as it is before training: the control of every table, the same under every preset."""
-    options |= {"random": True}
-    blank = Weights("gadkit", "random weights, seed 0", "MIT", 0.0, card, "nothing", adapter, options)
-    return Row(name, gives, blank, blank)
+from gadkit.zoo.row import HEADS, HUB, IMAGE, METHOD, REAL, TEXT, Row, random_row
+from gadkit.zoo.seeing import SEEING
 
 
 def _own(
@@ -61,40 +29,11 @@ def _heads(name: str, size: float, paper: str) -> Row:
     return Row(name, (HEADS,), Weights("gadkit", name, "MIT", size, f"{name}.md", "the factory", "heads"), paper, True)
 
 
-def _detector(name: str, size: float | None, id: str, trained_on: str) -> Row:
-    """A detector of words, as `gadkit train NAME` made it, and the one that its authors published."""
-    theirs = Weights("transformers", id, "Apache-2.0", None, HUB + id, "image-text pairs and boxes", name)
-    ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
-    made = f"none are shipped yet; `gadkit train {name}` makes them"
-    return Row(name, (OPEN_VOCABULARY,), made if size is None else ours, theirs, True)
-
-
-def _object(name: str, size: float, adapter: str, **options: Any) -> Weights:
-    """A tiny model that sees objects, as `gadkit train NAME` made it, through the eyes that the package ships."""
-    trained_on = "ImageNet-1k, then the factory's scenes"
-    return Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, adapter, options)
-
-
-def _reader(name: str, size: float | None, published: Weights) -> Row:
-    """A model that answers in words, as `gadkit train NAME` made it, and what its authors published."""
-    trained_on = "ImageNet-1k, then the factory, its captions and answers"
-    ours = Weights("gadkit", name, "MIT", size, f"{name}.md", trained_on, name)
-    made = f"none are shipped yet; `gadkit train {name}` makes them"
-    return Row(name, (READER,), made if size is None else ours, published, True)
-
-
 def _timm(
     id: str, licence: str, size: float | None, card: str = "", trained_on: str = "ImageNet-1k", **options: Any
 ) -> Weights:
     """Published weights that timm reads; `options` say what timm's own registry does not know of them."""
     return Weights("timm", id, licence, size, card or HUB + id, trained_on, "timm", options)
-
-
-def _sam(kind: str, file: str, size: float) -> Weights:
-    """A published SAM, which segment_anything's registry builds."""
-    id, home = f"https://dl.fbaipublicfiles.com/segment_anything/{file}", "https://github.com/facebookresearch/"
-    card = f"{home}segment-anything"
-    return Weights("segment_anything", id, "Apache-2.0", size, card, "SA-1B: 11 M images", "sam", {"kind": kind})
 
 
 def _siglip(id: str, size: float | None) -> Weights:
@@ -108,7 +47,6 @@ OLD = "what its authors published, if anything, is for networks and libraries of
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 RESNET50 = {"architecture": "resnet50"}
 LITE = {"architecture": "tf_efficientnet_lite0", "patch_layers": (1, 2, 3, 4), "classifier": True}  # strides 4 to 32
-REAL = "efficientnet-lite0"
 MINILM = Weights(
     *("transformers", "sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0", 90.9),
     *(f"{HUB}sentence-transformers/all-MiniLM-L6-v2", "1.17 billion pairs of sentences", "sentences"),
@@ -131,8 +69,8 @@ OPENAI = Weights(  # the first CLIP
 )
 
 ROWS: tuple[Row, ...] = (
-    _random("random", (IMAGE,), "representations.md", "vit"),
-    _random("clip-random", (IMAGE, TEXT), "clip.md", "tiny-clip"),
+    random_row("random", (IMAGE,), "representations.md", "vit"),
+    random_row("clip-random", (IMAGE, TEXT), "clip.md", "tiny-clip"),
     Row(  # the one published network that fits into the package
         REAL,
         (IMAGE,),
@@ -142,7 +80,7 @@ ROWS: tuple[Row, ...] = (
         ),
         _timm("timm/tf_efficientnet_lite0.in1k", "Apache-2.0", 18.8, **LITE),
     ),
-    _random("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
+    random_row("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
     Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, PAIRED), PUBLISHED, True),
     Row("clip-scratch", (IMAGE, TEXT), _clip("clip-scratch", 5.1, "the factory and its captions"), PUBLISHED, True),
     Row("clip-pairs", (IMAGE, TEXT), _clip("clip-pairs", 4.3, PAIRED), OPENAI, True),
@@ -263,94 +201,5 @@ ROWS: tuple[Row, ...] = (
     ),
     _heads("anomalyclip", 0.003, "https://github.com/zqhang/AnomalyCLIP has files for --heads, for clip-large"),
     _heads("uniadet", 0.005, "its authors have published none"),
-    Row(  # SAA's: an OWL-ViT that was taught what defects are called; the published one has read enough
-        "defect-finder",
-        (OPEN_VOCABULARY,),
-        Weights(
-            *("gadkit", "defect-finder", "MIT", 4.5, "defect-finder.md"),
-            *("ImageNet-1k, then the factory, its captions and its defects", "owl-vit"),
-        ),
-        Weights(
-            *("transformers", "IDEA-Research/grounding-dino-tiny", "Apache-2.0", None),
-            *(f"{HUB}IDEA-Research/grounding-dino-tiny", "image-text pairs and boxes", "grounding-dino"),
-        ),
-        True,
-    ),
-    Row(
-        "sam",
-        (PROMPTABLE,),
-        Weights("gadkit", "sam", "MIT", 2.4, "sam.md", "the factory's scenes", "sam"),
-        _sam("vit_h", "sam_vit_h_4b8939.pth", 2564.6),
-        True,
-    ),
-    Row("sam-large", (PROMPTABLE,), "1.2 GB do not fit into a package", _sam("vit_l", "sam_vit_l_0b3195.pth", 1249.5)),
-    Row("sam-base", (PROMPTABLE,), "375 MB do not fit into a package", _sam("vit_b", "sam_vit_b_01ec64.pth", 375.0)),
-    _random("sam-random", (PROMPTABLE,), "sam.md", "sam", config={"eyes": REAL}),
-    _detector("owl-vit", 4.5, "google/owlvit-base-patch32", "ImageNet-1k, then the factory, its captions and scenes"),
-    _detector("grounding-dino", None, "IDEA-Research/grounding-dino-tiny", "ImageNet-1k, then the factory's scenes"),
-    Row(
-        "oneformer",
-        (UNIVERSAL,),
-        _object("oneformer", 0.95, "universal", kind="oneformer"),
-        Weights(
-            *("transformers", "shi-labs/oneformer_ade20k_swin_tiny", "MIT", None),
-            *(f"{HUB}shi-labs/oneformer_ade20k_swin_tiny", "ADE20K", "published-universal"),
-            {"kind": "oneformer"},
-        ),
-        True,
-    ),
-    Row(
-        "mask2former",
-        (UNIVERSAL,),
-        "its three trainings, gadkit train mask2former, were not run for the package; give their file to "
-        "gadkit.objects.universal.load",
-        Weights(
-            *("transformers", "facebook/mask2former-swin-tiny-coco-panoptic", "other (its page says)", None),
-            *(f"{HUB}facebook/mask2former-swin-tiny-coco-panoptic", "COCO", "published-universal"),
-            {"kind": "mask2former", "task": "panoptic"},
-        ),
-        True,
-    ),
-    _random("oneformer-random", (UNIVERSAL,), "oneformer.md", "universal", kind="oneformer"),
-    Row(
-        "seem",
-        (PROMPTABLE,),
-        _object("seem", 1.73, "seem"),
-        "its authors' checkpoints need their own code, which is no package",
-        True,
-    ),
-    _random("seem-random", (PROMPTABLE,), "seem.md", "seem"),
-    _reader(
-        "blip",
-        4.6,
-        Weights(
-            *("transformers", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", None),
-            *(f"{HUB}Salesforce/blip-image-captioning-base", "image-text pairs from the web, then COCO", "blip"),
-            {"answering": "Salesforce/blip-vqa-base", "matching": "Salesforce/blip-itm-base-coco"},
-        ),
-    ),
-    _random("blip-random", (READER,), "blip.md", "blip"),
-    _reader(
-        "blip2",
-        4.6,
-        Weights(
-            *("transformers", "Salesforce/blip2-opt-2.7b", "MIT", None),
-            *(f"{HUB}Salesforce/blip2-opt-2.7b", "image-text pairs from the web", "blip2"),
-        ),
-    ),
-    _random("blip2-random", (READER,), "blip2.md", "blip2"),
-    Row(
-        "florence2",
-        (READER,),
-        Weights(
-            *("gadkit", "florence2", "MIT", 4.6, "florence2.md"),
-            *("ImageNet-1k, then the factory's scenes, photographs and captions", "florence2"),
-        ),
-        Weights(
-            *("transformers", "florence-community/Florence-2-base", "MIT", None),
-            *(f"{HUB}florence-community/Florence-2-base", "FLD-5B", "florence2"),
-        ),
-        True,
-    ),
-    _random("florence2-random", (READER,), "florence2.md", "florence2"),
+    *SEEING,
 )

@@ -22,7 +22,7 @@ from gadkit.cli import measuring
 from gadkit.evaluation import journal, results
 from gadkit.protocols import AnomalyResult, Backbone
 from gadkit.weights import Weights
-from gadkit.zoo.rows import HEADS, Row
+from gadkit.zoo.row import HEADS, Row
 
 DIGITS = ("--semantic", "digits", "--protocol", "one-vs-all", "--categories", "3", "5", "--each", "2", "--size", "32")
 CHEAP = (*DIGITS, "--detectors", "colour", "knn", "--backbone", "random", "--shots", "0", "1", "2", "--seeds", "0", "1")

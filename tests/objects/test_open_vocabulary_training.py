@@ -1,12 +1,13 @@
 """Training: what is taught and what is withheld, captions that are true, and a run that ends in loadable weights."""
 
+import math
 import random
 from pathlib import Path
 
 import pytest
 import torch
 
-from gadkit import weights, zoo
+from gadkit import factory, weights, zoo
 from gadkit.factory import CATEGORIES, scenes
 from gadkit.objects import grounding_dino, owl_vit
 from gadkit.objects.training import grounding_dino as dino
@@ -56,11 +57,14 @@ def test_owl_vit_learns_and_its_weights_load(start: str, tmp_path: Path) -> None
     path = owl.train(tmp_path, steps=2, start=start, count=8)
     found = owl_vit.load(zoo.find("owl-vit", "tiny"), CPU, path)
     text = "owlvit.text_model.embeddings.token_embedding.weight"
-    held = weights.read(path)
+    held, state = weights.read(path), found.model.state_dict()
     if start:
         clip = zoo.load("clip").model.state_dict()
-        assert torch.equal(held[text], clip["token_embedding.weight"]), "words stay as the CLIP has them"
+        assert text not in held, "what is still the CLIP's is not stored again"
+        assert torch.equal(state[text], clip["token_embedding.weight"]), "words stay as the CLIP has them"
         assert not torch.equal(held["class_head.dense0.weight"], clip["visual.proj"].T.half().float())
+    else:
+        assert torch.equal(state[text], held[text])
     assert len(found.detect(scenes.render(1).images, ["a gear"], 0.0)) == 1
 
 
@@ -71,3 +75,32 @@ def test_grounding_dino_learns_and_its_weights_load(tmp_path: Path) -> None:
     pieces = learn_pieces(dino.corpus())
     assert found.processor.tokenizer.get_vocab() == dino.processor_for(dino.DinoConfig(), pieces).tokenizer.get_vocab()
     assert len(found.detect(scenes.render(1).images, ["gear", "red bolt"], 0.0)) == 1
+
+
+def test_squares_hold_the_photographs_that_their_names_say() -> None:
+    images, labels = owl.squares(seed=3, count=2)
+    assert images.shape == (2, 3, 2 * owl.SIDE, 2 * owl.SIDE)
+    for n, (row, label) in enumerate(zip(images, labels, strict=True)):
+        for place, one in enumerate(label.tolist()):
+            seeds = torch.tensor([owl.PHOTOGRAPHS + 8 * 3 + 4 * n + place])
+            alone = factory.render(owl.NAMES[one], seeds, seeds, size=owl.SIDE).images[0]
+            y, x = divmod(place, 2)
+            quarter = row[:, y * owl.SIDE : (y + 1) * owl.SIDE, x * owl.SIDE : (x + 1) * owl.SIDE]
+            assert torch.equal(quarter, alone)
+
+
+def test_naming_is_focal_loss_with_the_best_token_of_each_quarter() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 16, 3, generator=draw), torch.randint(3, (2, 4), generator=draw)
+    expected = 0.0
+    for image, label in zip(logits, labels, strict=True):
+        for place, one in enumerate(label.tolist()):
+            y, x = divmod(place, 2)
+            tokens = [(2 * y + i) * 4 + 2 * x + j for i in range(2) for j in range(2)]
+            best = max(tokens, key=lambda n: float(image[n, one]))
+            for n in tokens:
+                for q in range(3):
+                    p = float(image[n, q].sigmoid())
+                    hit = n == best and q == one
+                    expected -= 0.25 * (1 - p) ** 2 * math.log(p) if hit else 0.75 * p**2 * math.log(1 - p)
+    assert float(owl.naming(logits, labels)) == pytest.approx(expected / 8, rel=1e-5)

@@ -43,7 +43,8 @@ def test_only_the_best_of_three_masks_learns() -> None:
     logits[0, 1], logits[1, 2] = 9 * truth[0, 0] - 4.5, 9 * truth[1, 0] - 4.5
     logits.requires_grad_()
     iou = torch.rand(2, 3, requires_grad=True)
-    loss = training.mask_loss(logits, iou, truth)
+    loss, best = training.mask_loss(logits, iou, truth)
+    assert best.tolist() == [1, 2]
     expected, squares = 0.0, []
     for n in range(2):
         each = []
@@ -59,6 +60,22 @@ def test_only_the_best_of_three_masks_learns() -> None:
     loss.backward()
     moved = logits.grad.abs().amax((2, 3)) > 0
     assert moved.tolist() == [[False, True, False], [False, False, True]]
+
+
+def test_corrections_fall_anywhere_into_the_error() -> None:
+    truth = torch.zeros(300, 16, 16, dtype=torch.bool)
+    truth[:, 4:12, 2:8] = True
+    found = torch.zeros(300, 1, 16, 16) - 1
+    found[:, :, 4:12, 5:11] = 1  # three columns are missed, and three added
+    found[0] = 2 * truth[:1].float() - 1
+    points, labels = training.correction(found, truth, torch.Generator().manual_seed(0))
+    assert labels[0] == -1, "nothing is wrong"
+    (x, y), labels = points[1:, 0].T, labels[1:, 0]
+    assert ((y > 4) & (y < 12)).all()
+    assert ((x > 2) & (x < 5))[labels == 1].all()
+    assert ((x > 8) & (x < 11))[labels == 0].all()
+    assert 0.4 < labels.float().mean() < 0.6, "either side in proportion to its area"
+    assert len(points[:, 0].unique(dim=0)) > 30
 
 
 def test_noisy_boxes_stay_near_and_inside() -> None:

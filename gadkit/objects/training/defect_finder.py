@@ -27,8 +27,8 @@ from gadkit.objects.owl_vit import OwlConfig, OwlViT, build, predict, processor_
 from gadkit.objects.towers import from_clip
 from gadkit.train import Plan, batch_rows, fit
 
-SIZE, COUNT, BATCH = 96, 3200, 32
-PLAN = Plan(steps=5000, lr=5e-4, warmup=200, weight_decay=0.05, batch=BATCH, average=0.998, save_every=500)
+SIZE, COUNT, BATCH = 96, 1200, 16  # more of each found boxes better and SAA's defects worse, see the card
+PLAN = Plan(steps=700, lr=5e-4, warmup=100, weight_decay=0.05, batch=BATCH, average=0.99, save_every=100)
 FIRST = 10_000_000  # seeds of photographs, among those that the CLIP has learnt from
 DEFECTIVE = 0.75
 PIECES, LEAST = 4, 6  # boxes of a defect that lies in several places, and pixels that one of them has at least
@@ -75,7 +75,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, count: int = COUNT
     average, seconds = fit(model.train(), objective(model, config, shown, seed), plan, out, what=what)
     path = Path(out) / "defect-finder.safetensors"
     facts = {"seed": seed, "steps": plan.steps, "photographs": count, "seconds": round(seconds, 1)}
-    save(average, config, path, facts | provenance(where))
+    save(average, config, path, facts | provenance(where), "clip")
     return path
 
 

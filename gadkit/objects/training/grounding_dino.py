@@ -52,7 +52,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, stem: str = DinoCo
     detector = GroundingDino(model, processor)
     average, seconds = fit(model.train(), objective(detector, shown, seed), plan, out, what=what)
     path = Path(out) / "grounding-dino.safetensors"
-    facts = {"seed": seed, "steps": plan.steps, "scenes": count, "seconds": round(seconds, 1)}
+    facts = {"seed": seed, "steps": plan.steps, "scenes": count, "batch": BATCH, "seconds": round(seconds, 1)}
     save(average, config, pieces, path, facts | provenance(where))
     return path
 

@@ -64,8 +64,15 @@ def train(out: Path, seed: int = 0, steps: int | None = None, start: str = "clip
     named = squares(seed)
     average, seconds = fit(model.train(), objective(model, config, shown, seed, named), plan, out, what=what)
     path = Path(out) / "owl-vit.safetensors"
-    facts = {"seed": seed, "steps": plan.steps, "scenes": count, "start": start, "seconds": round(seconds, 1)}
-    save(average, config, path, facts | provenance(where))
+    facts = {
+        "seed": seed,
+        "steps": plan.steps,
+        "scenes": count,
+        "batch": BATCH,
+        "start": start,
+        "seconds": round(seconds, 1),
+    }
+    save(average, config, path, facts | provenance(where), start)
     return path
 
 

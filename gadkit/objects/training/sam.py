@@ -33,7 +33,7 @@ from gadkit.objects.architecture import SamConfig, build_sam, decode
 from gadkit.objects.promptable import SAM
 from gadkit.objects.training import shared
 from gadkit.train import Plan, batch_rows, fit
-from gadkit.zoo.rows import REAL
+from gadkit.zoo.row import REAL
 
 FOCAL = 20.0  # weight of the focal loss beside Dice: the paper's
 LEAST = 12  # pixels from which a defect is a target
@@ -146,8 +146,7 @@ class Prompted(nn.Module):
                 masks, iou = (some.float() for some in decode(self.sam, embeddings, sparse, dense))
             ambiguous = number == 0 and not boxed
             used = slice(1, None) if ambiguous else slice(0, 1)
-            loss = mask_loss(masks[:, used], iou[:, used], low)
-            losses.append(loss)
+            losses.append(mask_loss(masks[:, used], iou[:, used], low)[0])
             trusted = iou[:, used].detach().argmax(1) + ambiguous
             logits = masks[torch.arange(len(masks)), trusted].detach()[:, None]
             if number + 1 < rounds and number + 1 not in still:
@@ -171,12 +170,12 @@ def correction(
 @checked
 def mask_loss(
     logits: Float[Tensor, "n m l l"], iou: Float[Tensor, "n m"], truth: Float[Tensor, "n 1 l l"]
-) -> Float[Tensor, ""]:
-    """Focal and Dice loss of the best mask of each prompt, and the squared error of every mask's expected IoU."""
+) -> tuple[Float[Tensor, ""], Int[Tensor, "n"]]:
+    """Focal and Dice loss of the best mask of each prompt, squared error of the expected IoU; and which mask it is."""
     wide = truth.expand_as(logits)
     each = FOCAL * mask_focal(logits, wide) + mask_dice(logits, wide)  # (n, m)
     real = mask_iou(logits.detach() > 0, wide > 0.5)
-    return each.amin(1).mean() + F.mse_loss(iou, real)
+    return each.amin(1).mean() + F.mse_loss(iou, real), each.argmin(1)
 
 
 def noisy_boxes(masks: Bool[Tensor, "n s s"], generator: torch.Generator) -> Float[Tensor, "n 4"]:
