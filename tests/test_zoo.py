@@ -60,6 +60,8 @@ def test_what_is_published_where() -> None:
         "siglip2": ("google/siglip2-base-patch16-224", None),
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
         "florence2": ("florence-community/Florence-2-base", None),
+        "blip": ("Salesforce/blip-image-captioning-base", None),
+        "blip2": ("Salesforce/blip2-opt-2.7b", None),
         "sam": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth", 2564.6),
         "sam-large": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth", 1249.5),
         "sam-base": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth", 375.0),
