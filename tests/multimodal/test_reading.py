@@ -161,5 +161,5 @@ def test_it_fits_and_only_the_q_former_learns_beside_frozen_towers(made: Archite
 
 @pytest.mark.usefixtures("untyped")
 def test_another_reader_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"reader: expected one of .*blip, blip2.*, got 'soup'"):
+    with pytest.raises(ValueError, match=r"expected one of .*blip, blip2.*, got 'soup'"):
         training.train("soup", tmp_path)
