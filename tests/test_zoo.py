@@ -79,6 +79,8 @@ def test_what_is_published_where() -> None:
         "image-text pairs and boxes",
         "WebLI: pictures with texts from the web",
         *("ADE20K", "COCO", "SA-1B: 11 M images", "FLD-5B"),
+        *("SA-V: videos, and SA-1B", "SA-Co: images and videos with noun phrases"),
+        *("image-text pairs from the web", "image-text pairs from the web, then COCO"),
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
     assert found["mae"].card == "https://huggingface.co/timm/vit_base_patch16_224.mae"
