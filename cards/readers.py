@@ -12,13 +12,14 @@ import json
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cards.readers_texts import TEXTS
@@ -28,11 +29,12 @@ from gadkit.factory import descriptions
 from gadkit.factory.descriptions import Described, Fact
 from gadkit.files import provenance, replacing
 from gadkit.multimodal import blip
+from gadkit.multimodal.towers import Front
 from gadkit.multimodal.training.reading import other
 
 RESULTS = Path("book/results/blip.json")
 NAMES = ("blip", "blip2")
-COUNT, FEW, KNOWN = 200, 60, 1024  # photographs a split, for networks with random weights, and for counting answers
+COUNT, FEW, KNOWN = 40, 10, 1024  # photographs a split, for networks with random weights, and for counting answers
 REFERENCES = 5  # captions of a photograph that another is compared with
 SPLITS = {"seen": "test", "development": "development", "held-out": "test"}  # and the seeds: no photograph of training
 KINDS = {  # of a question, by what it begins with
@@ -94,6 +96,11 @@ def counting() -> dict[str, tuple[Captions, Answers]]:
     return {"most frequent": (captions, frequent), "question only": (captions, question_only)}
 
 
+def share(hits: Iterable[bool]) -> float:
+    """The share that is true."""
+    return mean(map(float, hits))
+
+
 def captioned(caption: Captions, shown: Described) -> dict[str, float]:
     """CIDEr-D (times 10) and the shares of captions that are right about object, colour, and state."""
     texts, rng = caption(shown.images), random.Random(0)
@@ -102,10 +109,12 @@ def captioned(caption: Captions, shown: Described) -> dict[str, float]:
     pairs = [*zip(said, shown.facts, strict=True)]
     return {
         "CIDEr-D": 10 * mean(cider(texts, references)),
-        "object": mean(fact.category in one.categories for one, fact in pairs),
-        "colour": mean(one.colour == fact.colour for one, fact in pairs if fact.colour),
-        "damaged or sound": mean(one.state is not None and bool(one.state) == bool(fact.defect) for one, fact in pairs),
-        "exact state": mean(one.state == fact.defect for one, fact in pairs),
+        "object": share(fact.category in one.categories for one, fact in pairs),
+        "colour": share(one.colour == fact.colour for one, fact in pairs if fact.colour),
+        "damaged or sound": share(
+            one.state is not None and bool(one.state) == bool(fact.defect) for one, fact in pairs
+        ),
+        "exact state": share(one.state == fact.defect for one, fact in pairs),
     }
 
 
@@ -117,8 +126,8 @@ def answered(answer: Answers, shown: Described) -> dict[str, float]:
     hits = defaultdict(list)
     for question, mine, true in zip(questions, found, right, strict=True):
         hits[kind_of(question)].append(mine == true)
-    return {kind: mean(hits[kind]) for kind in KINDS.values() if kind in hits} | {
-        "all questions": mean(hit for some in hits.values() for hit in some)
+    return {kind: share(hits[kind]) for kind in KINDS.values() if kind in hits} | {
+        "all questions": share(hit for some in hits.values() for hit in some)
     }
 
 
@@ -131,7 +140,25 @@ def matched(match: Callable[[Tensor, list[str]], Tensor], shown: Described) -> d
         texts = [descriptions.caption(one, rng, accented=0.0, vague=0.0) for one in (fact, false)]
         better, worse = match(image[None], texts)[0].tolist()
         hits[what].append(better > worse)
-    return {f"match by {what}": mean(hits[what]) for what in ("state", "colour", "noun")}
+    return {f"match by {what}": share(hits[what]) for what in ("state", "colour", "noun") if hits[what]}
+
+
+def once(reader: Any) -> Any:
+    """The same reader, whose frozen layers meet every photograph once and not for every question."""
+    model, prepare, kept = reader.models["matching"], reader.prepare, {}
+    front = model.vision_model.embeddings
+
+    def tokens(images: Tensor) -> Tensor:
+        keys = [image.numpy().tobytes() for image in images]
+        new = {key: place for place, key in enumerate(keys) if key not in kept}
+        if new:
+            with torch.no_grad():
+                kept.update(zip(new, front(prepare(images[[*new.values()]])), strict=True))
+        return torch.stack([kept[key] for key in keys])
+
+    if isinstance(front, Front):
+        reader.prepare = tokens
+    return reader
 
 
 def rows_of(model: str, who: str, reader: Any, split: str, count: int) -> list[dict[str, Any]]:
@@ -152,8 +179,8 @@ def measure(scratch: Path | None) -> list[dict[str, Any]]:
         for who, reader in counting().items():
             rows += rows_of("none", who, reader, split, COUNT)
         for name in NAMES:
-            rows += rows_of(name, "trained", zoo.load(name, "tiny"), split, COUNT)
-            rows += rows_of(name, "random weights", zoo.load(f"{name}-random", "tiny"), split, FEW)
+            rows += rows_of(name, "trained", once(zoo.load(name, "tiny")), split, COUNT)
+            rows += rows_of(name, "random weights", once(zoo.load(f"{name}-random", "tiny")), split, FEW)
     if scratch is not None:
         source = replace(zoo.find("blip-random", "tiny"), options={})
         reader = blip.load(source, runtime.device(), scratch)
@@ -202,7 +229,7 @@ def text(name: str) -> str:
         "targets": targets(held["rows"], name),
         "sample": held["sample"][name],
         "count": held["count"],
-        "few": FEW,
+        "few": held["few"],
         "measured_on": f"{held['device']}, torch {held['versions']['torch']}",
         "parameters": sum(value.numel() for value in weights.read(file).values()),
         "megabytes": file.stat().st_size / 1e6,
@@ -218,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.card:
         held = {"rows": measure(arguments.scratch), "sample": {name: spot_check(name) for name in NAMES}}
-        held |= {"count": COUNT} | provenance(runtime.device())
+        held |= {"count": COUNT, "few": FEW} | provenance(runtime.device())
         with replacing(RESULTS) as part:
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     for name in NAMES:

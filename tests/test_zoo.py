@@ -59,6 +59,9 @@ def test_what_is_published_where() -> None:
         "siglip": ("google/siglip-base-patch16-224", 813.0),
         "siglip2": ("google/siglip2-base-patch16-224", None),
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
+        "florence2": ("florence-community/Florence-2-base", None),
+        "blip": ("Salesforce/blip-image-captioning-base", None),
+        "blip2": ("Salesforce/blip2-opt-2.7b", None),
         "sam": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth", 2564.6),
         "sam-large": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth", 1249.5),
         "sam-base": ("https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth", 375.0),
@@ -75,7 +78,7 @@ def test_what_is_published_where() -> None:
         "400 million pictures with texts from the web",
         "image-text pairs and boxes",
         "WebLI: pictures with texts from the web",
-        *("ADE20K", "COCO", "SA-1B: 11 M images"),
+        *("ADE20K", "COCO", "SA-1B: 11 M images", "FLD-5B"),
     }
     assert found["mae"].licence == "CC BY-NC 4.0"
     assert found["mae"].card == "https://huggingface.co/timm/vit_base_patch16_224.mae"

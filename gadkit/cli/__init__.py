@@ -45,6 +45,7 @@ EXAMPLES = f"""examples:
   gadkit prompts --object bolt --defect "bent thread"          what is known of a part, for gadkit detect --prompts
   gadkit curate photos/ --keep 500                             a balanced choice, without near-duplicates
   gadkit search photos/ "a pet animal"                         the photographs that a text describes
+  gadkit search photos/ --like one.jpg --index vectors/        those that look like another; encoded once
   gadkit data export factory/ --split held-out                 procedural parts with defects, in MVTec AD's layout
   gadkit train clip --out clip/                                the recipe of the CLIP that the package ships
   gadkit evaluate simclr random                                what representations are worth, by one protocol

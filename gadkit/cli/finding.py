@@ -3,7 +3,6 @@
 Book: multimodal/words
 """
 
-import argparse
 import base64
 import io
 import json
@@ -20,18 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 import gadkit
-from gadkit import runtime, zoo
-from gadkit.backbones import sentences
-from gadkit.checks import whole
-from gadkit.cli import outputs, sources
+from gadkit import distributed
+from gadkit.cli import gallery, outputs, sources, spaces, together
 from gadkit.cli.outputs import count
-from gadkit.cli.streams import loading, printable, remark
-from gadkit.data.folders import BrokenImage, FileRun, read_image
-from gadkit.multimodal.conse import ConSE
-from gadkit.search.neighbors import topk
+from gadkit.cli.streams import printable, remark
+from gadkit.data.folders import BrokenImage, FileRun, read_image, resize
 from gadkit.weights import ASSETS
 
-EYES, READER = zoo.REAL, "minilm"
 TABLE, SHEET, UNFINISHED = "search.csv", "sheet.html", "search.unfinished.csv"
 HEADER = ("query", "rank", "path", "similarity")
 SIDE = 320  # pixels of a picture on the sheet
@@ -58,15 +52,16 @@ class Finding:
 
     folder: Path
     queries: list[str]
+    like: list[Path]  # photographs that are queries
     count: int  # photographs a query
+    model: str
     preset: str
     device: str
     files: list[Path]
     run: FileRun  # what they have in common
+    gallery: gallery.Gallery
     out: Path | None
     json: bool
-    read: list[Path] = field(default_factory=list)
-    places: list[Float[Tensor, "b d"]] = field(default_factory=list)  # of the photographs that were read
     asked: Float[Tensor, "q d"] | None = None  # the queries' vectors
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)  # outputs that could not be written, and why
@@ -77,27 +72,64 @@ class Finding:
         remark(f"skipped {self.skipped[-1]}")
 
     def encode(self) -> None:
-        """Vectors of the queries and of all photographs that can be read."""
-        loading(EYES, self.preset)
-        eyes, reader = (zoo.load(name, self.preset, self.device) for name in (EYES, READER))
-        remark(*(f"only the beginning of {count(n, 'query')} is read" for n in [reader.full(self.queries)] if n))
-        conse = ConSE(eyes, reader)
-        self.asked = conse.encode_text(self.queries).cpu()
-        with closing(sources.read(self.files, "encode", self.skip, depth=self.run.depth)) as photos:
-            for paths, images in sources.batches(photos):
-                self.places.append(conse.encode_image(images).cpu())
-                self.read += paths
-        if not self.read:
+        """Vectors of the queries and of all photographs that can be read and are not in the index."""
+        space = spaces.load(self.model, self.preset, self.device)
+        if self.queries:
+            remark(*(f"only the beginning of {count(n, 'query')} is read" for n in [space.full(self.queries)] if n))
+        self.asked = self._ask(space)
+        todo = self.gallery.todo(self.files)
+        portion = self.gallery.portion or max(1, len(todo))
+        for start in range(0, len(todo), portion):
+            self._encode(space, todo[start : start + portion])
+        if together.first() and not len(self.gallery):
             raise ValueError(f"FOLDER: none of the {len(self.files)} files could be read")
 
+    def _ask(self, space: spaces.Space) -> Float[Tensor, "q d"] | None:
+        found = [space.encode_text(self.queries).cpu()] if self.queries else []
+        for path in self.like:
+            image = read_image(path, self.run.depth)
+            image = image if space.image_size is None else resize(image, space.image_size)
+            found.append(space.encode_image(image[None]).cpu())
+        return torch.cat(found) if found else None
+
+    def _encode(self, space: spaces.Space, files: list[Path]) -> None:
+        """Encode a portion and give it to the gallery; of several processes each encodes a part of it."""
+        paths, vectors, named = [], [], len(self.skipped)
+        photos = sources.read(together.own(files), "encode", self.skip, space.image_size, depth=self.run.depth)
+        try:
+            with closing(photos):
+                for some, images in sources.batches(photos):
+                    vectors.append(space.encode_image(images).cpu())
+                    paths += some
+        except KeyboardInterrupt:
+            if distributed.world() == 1 and paths:
+                self.gallery.take(paths, torch.cat(vectors))
+            raise
+        everybody = distributed.to_first((paths, torch.cat(vectors) if vectors else None, self.skipped[named:]))
+        if everybody is None:
+            return
+        for _, _, skipped in everybody[1:]:
+            self.skipped += skipped
+            remark(*(f"skipped {line}" for line in skipped))
+        place = {path: i for i, path in enumerate(files)}
+        found = [path for some, _, _ in everybody for path in some]
+        order = sorted(range(len(found)), key=lambda i: place[found[i]])
+        if order:
+            joined = torch.cat([x for _, x, _ in everybody if x is not None])
+            self.gallery.take([found[i] for i in order], joined[order])
+
     def hits(self) -> list[Hit]:
-        """The nearest photographs, query by query, best first."""
-        similar, rows = topk(self.asked, torch.cat(self.places), min(self.count, len(self.read)))  # (q, k) each
-        return [
-            Hit(query, rank, self.read[row], value)
-            for query, values, places in zip(self.queries, similar.tolist(), rows.tolist(), strict=True)
-            for rank, (value, row) in enumerate(zip(values, places, strict=True), 1)
-        ]
+        """The nearest photographs, query by query, best first; without the photograph that is asked with."""
+        if self.asked is None or not len(self.gallery):
+            return []
+        names = [*self.queries, *map(str, self.like)]
+        itself = [None] * len(self.queries) + [path.resolve() for path in self.like]
+        similar, paths = self.gallery.nearest(self.asked, self.count + bool(self.like))
+        found = []
+        for name, own, values, places in zip(names, itself, similar.tolist(), paths, strict=True):
+            pairs = [pair for pair in zip(values, places, strict=True) if own is None or pair[1].resolve() != own]
+            found += [Hit(name, rank, path, value) for rank, (value, path) in enumerate(pairs[: self.count], 1)]
+        return found
 
     def table(self, hits: Sequence[Hit]) -> Iterator[str]:
         """Lines for a terminal: the query, and below it similarities and paths."""
@@ -117,7 +149,7 @@ class Finding:
         page = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
         pieces = page.get_template(SHEET).generate(
             folder=str(self.folder),
-            about=f"{count(len(self.read), 'photograph')} compared by gadkit {gadkit.__version__} ({EYES}, {READER})",
+            about=f"{count(len(self.gallery), 'photograph')} compared by gadkit {gadkit.__version__} ({self.model})",
             groups=((query, self._cards(found)) for query, found in groups(hits)),
             skipped=self.skipped,
         )
@@ -133,9 +165,9 @@ class Finding:
 
     def summary(self) -> Iterator[str]:
         """The run in a few sentences."""
-        if self.count > len(self.read):
-            yield f"asked for {count(self.count, 'photograph')} a query, but there are only {len(self.read)}"
-        yield f"{count(len(self.read), 'photograph')} compared"
+        if self.asked is not None and self.count > len(self.gallery):
+            yield f"asked for {count(self.count, 'photograph')} a query, but there are only {len(self.gallery)}"
+        yield f"{count(len(self.gallery), 'photograph')} " + ("compared" if self.asked is not None else "in the index")
         if self.skipped:
             yield f"{count(len(self.skipped), 'file')} could not be read"
         if self.failed:
@@ -159,27 +191,3 @@ def thumbnail(image: UInt8[Tensor, "3 h w"]) -> str:
     photo.thumbnail((SIDE, SIDE))
     photo.save(file, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def planned(arguments: argparse.Namespace) -> Finding:
-    """Everything that can be found wrong before any work is done.  Raises ValueError and WeightsUnavailable."""
-    number = whole("--count", arguments.count, 1, 10**9)
-    queries = [query.strip() for query in arguments.queries]
-    if not all(queries):
-        raise ValueError('QUERY: expected a text such as "a cup of coffee", got an empty one')
-    zoo.check([EYES], arguments.preset)
-    sentences.packaged(zoo.find(READER, arguments.preset))
-    files, _ = sources.files_below([arguments.folder], arguments.folder)
-    if arguments.out is not None:
-        outputs.check_own(arguments.out, HEADER, (TABLE, UNFINISHED), SHEET)
-    return Finding(
-        folder=arguments.folder,
-        queries=queries,
-        count=number,
-        preset=zoo.preset(arguments.preset),
-        device=str(runtime.device(arguments.device)),
-        files=files,
-        run=sources.run_of(files, arguments.bits),
-        out=arguments.out,
-        json=arguments.json,
-    )

@@ -29,6 +29,7 @@ from gadkit.objects.open_vocabulary import asked, at_once, fitted, published
 if TYPE_CHECKING:
     from transformers import Blip2Processor, PreTrainedTokenizerBase
 
+START = "a photo of"  # of a caption: a language model left alone may as well begin with a question
 LONGEST = 30  # tokens of an answer or a caption
 PAIRS = 256  # of an image and a text, matched at once
 TASKS = {"generation": "Blip2ForConditionalGeneration", "matching": "Blip2ForImageTextRetrieval"}
@@ -79,8 +80,11 @@ class BLIP2:
         return [token] * self.queries
 
     def caption(self, images: UInt8[Tensor, "b 3 h w"]) -> list[str]:
-        """A caption of each image, the likeliest token at every step; raises ValueError for anything but RGB images."""
-        return self._write(images, [""] * len(check_images(images)))
+        """A caption of each image, the likeliest token at every step; raises ValueError for anything but RGB images.
+
+        It goes on from "a photo of", as that of the authors does, and is returned without these words.
+        """
+        return self._write(images, [START] * len(check_images(images)))
 
     def answer(self, images: UInt8[Tensor, "b 3 h w"], questions: Sequence[str]) -> list[str]:
         """An answer to the question that belongs to each image, which the language model reads, not the Q-Former.

@@ -28,6 +28,7 @@ from gadkit.backbones.tiny import EYES
 from gadkit.checks import checked, one_of, share
 from gadkit.multimodal.florence_network import (
     ELSEWHERE,
+    PARSED,
     TASKS,
     FlorenceConfig,
     build,
@@ -68,6 +69,8 @@ class Florence2:
         self, model: nn.Module, processor: "Florence2Processor", tasks: Sequence[str] | None = None, answer: int = 256
     ) -> None:
         self.model, self.processor, self.answer_length = model.eval(), processor, answer
+        rules = processor.post_processor.parse_task_config  # early repositories have none, and nothing could be parsed
+        processor.post_processor.parse_task_config = {kind: {} for kind in PARSED} | rules
         size = processor.image_processor.size
         self.image_size: int = size["height"] if "height" in size else size["shortest_edge"]
         self.with_text: tuple[str, ...] = tuple(processor.task_prompts_with_input)
@@ -101,6 +104,12 @@ class Florence2:
         """
         text = self._ask(task, images, texts)
         return [self._parse(task, row, images.shape[2:]) for row in self._write(text, images)[0]]
+
+    @torch.no_grad()
+    def write(self, task: str, images: UInt8[Tensor, "b 3 h w"], texts: Sequence[str] | None = None) -> list[str]:
+        """The answers of `run` as the network writes them, with places as tokens."""
+        rows, _ = self._write(self._ask(task, images, texts), images)
+        return [self.processor.post_processor.decode_with_spans(row)[0] for row in rows]
 
     @torch.no_grad()
     def objects(self, images: UInt8[Tensor, "b 3 h w"]) -> list[Named]:
@@ -206,6 +215,14 @@ class Florence2:
             of_name = [p for p, (start, end) in zip(probable, spans, strict=True) if _meet(found.span(1), (start, end))]
             scores += [float(torch.tensor(of_name).prod())] * len(BOX.findall(found.group(2)))
         return scores
+
+
+@checked
+def labelled(found: Sequence[Named]) -> tuple[list[Boxes], list[str]]:
+    """The same boxes with places in a list of all names that occur, and that list."""
+    words = sorted({name for one in found for name in one.names})
+    places = [torch.tensor([words.index(name) for name in one.names], dtype=torch.long) for one in found]
+    return [Boxes(one.boxes, one.scores, label) for one, label in zip(found, places, strict=True)], words
 
 
 def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:

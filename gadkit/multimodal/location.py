@@ -4,7 +4,7 @@
     >>> from gadkit.multimodal import location
     >>> bins = location.quantise(torch.tensor([[12.0, 8.0, 96.0, 64.0]]), (128, 128))
     >>> location.spell(bins[0].tolist())
-    '<loc_93><loc_62><loc_750><loc_500>'
+    '<loc_93><loc_62><loc_749><loc_499>'
 
 A size is (width, height) in pixels, as in transformers' Florence-2.
 
@@ -106,7 +106,7 @@ def _from_the_top(outline: np.ndarray) -> np.ndarray:
 
 
 @checked
-def fill(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+def fill(outlines: Sequence[Sequence[float | int]], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """The mask inside outlines, each x, y, x, y, ... in pixels; one of fewer than three corners is empty."""
     from skimage.draw import polygon2mask
 

@@ -62,6 +62,7 @@ PUBLISHED = Weights(  # trained from scratch, as published CLIPs are
     "open_clip",
 )
 
+PAIRED = "ImageNet-1k, then the factory and its captions"
 OPENAI = Weights(  # the first CLIP
     *("open_clip", "ViT-B-16-quickgelu/openai", "MIT (OpenAI)", None),
     *("https://github.com/openai/CLIP", "400 million pictures with texts from the web", "open_clip"),
@@ -80,13 +81,13 @@ ROWS: tuple[Row, ...] = (
         _timm("timm/tf_efficientnet_lite0.in1k", "Apache-2.0", 18.8, **LITE),
     ),
     random_row("efficientnet-random", (IMAGE,), f"{REAL}.md", "timm", **LITE),
-    Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, "ImageNet-1k, then the factory and its captions"), PUBLISHED, True),
+    Row("clip", (IMAGE, TEXT), _clip("clip", 4.3, PAIRED), PUBLISHED, True),
     Row("clip-scratch", (IMAGE, TEXT), _clip("clip-scratch", 5.1, "the factory and its captions"), PUBLISHED, True),
-    Row("clip-pairs", (IMAGE, TEXT), "none are shipped yet; `gadkit train clip-pairs` makes them", OPENAI, True),
+    Row("clip-pairs", (IMAGE, TEXT), _clip("clip-pairs", 4.3, PAIRED), OPENAI, True),
     Row(
         "siglip",
         (IMAGE, TEXT),
-        "none are shipped yet; `gadkit train siglip` makes them",
+        _clip("siglip", 4.3, PAIRED),
         _siglip("google/siglip-base-patch16-224", 813.0),
         True,
     ),

@@ -118,7 +118,7 @@ SEEING = (
     random_row("seem-random", (PROMPTABLE,), "seem.md", "seem"),
     _reader(
         "blip",
-        None,
+        4.6,
         Weights(
             *("transformers", "Salesforce/blip-image-captioning-base", "BSD-3-Clause", None),
             *(f"{HUB}Salesforce/blip-image-captioning-base", "image-text pairs from the web, then COCO", "blip"),
@@ -128,7 +128,7 @@ SEEING = (
     random_row("blip-random", (READER,), "blip.md", "blip"),
     _reader(
         "blip2",
-        None,
+        4.6,
         Weights(
             *("transformers", "Salesforce/blip2-opt-2.7b", "MIT", None),
             *(f"{HUB}Salesforce/blip2-opt-2.7b", "image-text pairs from the web", "blip2"),
@@ -138,7 +138,10 @@ SEEING = (
     Row(
         "florence2",
         (READER,),
-        "none are shipped yet; `gadkit train florence2` makes them",
+        Weights(
+            *("gadkit", "florence2", "MIT", 4.6, "florence2.md"),
+            *("ImageNet-1k, then the factory's scenes, photographs and captions", "florence2"),
+        ),
         Weights(
             *("transformers", "florence-community/Florence-2-base", "MIT", None),
             *(f"{HUB}florence-community/Florence-2-base", "FLD-5B", "florence2"),

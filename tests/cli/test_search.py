@@ -101,7 +101,7 @@ def test_a_broken_file_and_a_mask_are_named(run: Run, tmp_path: Path) -> None:
         (["  "], 'QUERY: expected a text such as "a cup of coffee", got an empty one'),
         (["a cat", "--preset", "huge"], "preset: expected one of tiny, paper, got 'huge'"),
         (["a cat", "--device", "abacus"], "device: expected cpu, cuda or mps"),
-        ([], "the following arguments are required: QUERY"),
+        ([], "QUERY: expected a text, or a photograph with --like, or an --index to keep, got none"),
     ],
 )
 def test_wrong_questions(run: Run, photos: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -4,6 +4,7 @@ Keys are a function's name, with as much of its module before it as tells it fro
 """
 
 import random
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -30,11 +31,13 @@ from gadkit.factory.films import motion
 from gadkit.factory.pool import Pool
 from gadkit.factory.scene import Scene
 from gadkit.losses.detection import Costs
+from gadkit.multimodal.florence import Named
 from gadkit.nn import ViT
 from gadkit.nn.baselines import tiny_model
 from gadkit.objects.architecture import SamConfig, build_sam
 from gadkit.objects.promptable import SAM
 from gadkit.objects.protocols import Boxes, Segments
+from gadkit.search import index
 from gadkit.selfsup import SimCLR
 from gadkit.train import Plan
 from gadkit.viz import Scale
@@ -50,6 +53,17 @@ def valid(arguments: Arguments) -> dict[str, Any]:
 
 def images(count: int = 3, side: int = 32) -> torch.Tensor:
     return torch.randint(256, (count, 3, side, side), dtype=torch.uint8)
+
+
+ORIGIN = index.Origin("dino", "tiny", "dino", "0.1", "8")
+
+
+@cache
+def kept_index() -> Path:
+    """A folder with an index of two vectors."""
+    folder = Path(tempfile.mkdtemp()) / "index"
+    index.Index(folder, ORIGIN).append(["a", "b"], [(1, 2)] * 2, torch.eye(2))
+    return folder
 
 
 def pictures(count: int = 2, side: int = 16) -> torch.Tensor:
@@ -157,6 +171,12 @@ def method(**options: Any) -> Arguments:
 
 
 CALLS: dict[str, Arguments] = {
+    # multimodal
+    "qformer.attention": lambda: {"kind": "causal", "queries": 2, "ids": torch.tensor([[5, 6, 0]])},
+    "captions.cider": lambda: {"captions": ["a red gear"], "references": [["a red gear", "a gear"]]},
+    "captions.parse": lambda: {"caption": "a red gear with a scratch"},
+    "blip2.invented": lambda: {"count": 2, "seed": 1},
+    "reading.write": lambda: {"facts": [Fact("gear", "gear", "object", "red", "", "scratch", 0.5)], "seed": 1},
     # objects
     "segments.quality": lambda: {"found": true_segments(), "scenes": few_scenes()},
     "segments.mean_iou": lambda: {"found": true_segments(), "scenes": few_scenes()},
@@ -409,8 +429,19 @@ CALLS: dict[str, Arguments] = {
         "accented": 0.5,
         "vague": 0.2,
     },
-    "words.questions": lambda: {"fact": Fact("gear", "gear", "object", "red", "white", "scratch", 0.6)},
-    "words.vocabulary": dict,
+    "clip_loss": lambda: {"images": torch.randn(4, 3), "texts": torch.randn(4, 3), "scale": 10.0},
+    "siglip_loss": lambda: {"images": torch.randn(4, 3), "texts": torch.randn(4, 3), "scale": 10.0, "bias": -10.0},
+    "Captioned": lambda: {"images": images(2, 8), "captions": (("a red gear",), ("a bolt",))},
+    "captioned.captioned": lambda: {"counts": {"seen": 2}, "pairs": 0, "seed": 0, "wordings": 1, "size": 32},
+    "retrieval.modality_gap": lambda: {"images": torch.randn(4, 3), "texts": torch.randn(5, 3)},
+    "wording.choices": lambda: {
+        "kind": "noun",
+        "count": 2,
+        "split": "seen",
+        "seed": 0,
+        "size": 32,
+        "purpose": "test",
+    },
     "catalogue.split": lambda: {"name": "seen"},
     "Draw": lambda: {"seeds": torch.arange(3)},
     "motion.clips": lambda: {
@@ -561,6 +592,14 @@ CALLS: dict[str, Arguments] = {
     "runtime.device": lambda: {"name": "cpu"},
     "has_bf16": lambda: {"where": torch.device("cpu")},
     # search
+    "Origin": lambda: {"model": "dino", "preset": "tiny", "weights": "dino", "gadkit": "0.1", "depth": "8"},
+    "Index": lambda: {
+        "folder": Path("nowhere"),
+        "origin": index.Origin("dino", "tiny", "dino", "0.1", "8"),
+        "width": 3,
+    },
+    "index.opened": lambda: {"folder": kept_index()},
+    "sets.photographs": lambda: {"size": 16},
     "kmeans": lambda: {"x": torch.randn(9, 3), "k": 3, "generator": generator(), "iterations": 3, "shared": False},
     "topk": lambda: {
         "queries": torch.randn(4, 3),
@@ -674,15 +713,27 @@ CALLS: dict[str, Arguments] = {
         "least_iou": 0.1,
         "least_stability": 0.1,
     },
+    # words
+    "quantise": lambda: {"places": torch.rand(2, 4) * 8, "size": (8, 8)},
+    "dequantise": lambda: {"bins": torch.randint(1000, (2, 4)), "size": (8, 8)},
+    "labelled": lambda: {"found": [Named(torch.tensor([[1.0, 1, 3, 4]]), torch.ones(1), ("gear",))]},
+    "spell": lambda: {"bins": [0, 999]},
+    "trace": lambda: {"mask": masks(1, 8, 8)[0], "points": 6, "least": 0.1},
+    "fill": lambda: {"outlines": [[1.0, 1.0, 6.0, 1.0, 6.0, 6.0]], "size": (8, 8)},
     "regions.embed": lambda: {"backbone": encoder(), "image": images(1)[0], "masks": masks(2, 32, 32)},
 }
 
 EXCLUDED = {
     "NothingFound": "a warning",
+    "blip2.documents": "takes the texts and the reader that `write` and `load` make",
     "shapes.bevel": "called hundreds of times a photograph: a check would cost more than the arithmetic",
     "shapes.polygon": "as bevel",
     "shapes.radius": "as bevel",
     "runtime.computed_on": "takes no argument",
+    "build_tiny_clip": "sizes of a network: a wrong one is an error of the library's own layers",
+    "Pairs": "takes a network, which the recipe makes; `training.train` checks what it is given",
+    "pairs.prepare": "as Pairs",
+    "pairs.standardise": "as Pairs",
     "embed": "a step inside the tower, open to gradients; `encode_image` checks what it is given",
     "owl_vit.predict": "a step inside, open to gradients; `detect` checks what it is given",
     "grounding_dino.build": "sizes of a network: a wrong one is an error of the library's own layers",

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import runtime
+from gadkit.checks import checked, whole
 from gadkit.factory import CATEGORIES, descriptions
 from gadkit.factory.descriptions import Fact
 from gadkit.factory.scenes.words import COLOURS
@@ -76,7 +77,7 @@ def train(
     first = Stage1(network.matching)
     first.to(where)
     taken += _stage(first, held.first(first, plan, seed), plan, out / "stage1", f"{what}, stage 1")
-    network.generation.vision_model.encoder.requires_grad_(False)
+    network.generation.vision_model.requires_grad_(False).post_layernorm.requires_grad_(True)
     both = nn.ModuleDict({"network": network, "first": first})
     taken += _stage(both, held.second(network, first, plan, seed), plan, out / "stage2", f"{what}, stage 2")
     path = out / "blip2.safetensors"
@@ -95,6 +96,7 @@ def _stage(model: nn.Module, loss: Callable[[int], Tensor], plan: Plan, run: Pat
     average, seconds = fit(model.train(), loss, plan, run, what=what)
     if average is not model:
         model.load_state_dict(average.state_dict())
+    model.zero_grad()  # the next stage's gradients are clipped by their own length
     return seconds
 
 
@@ -117,8 +119,13 @@ def _language(network: Network, reader: BLIP2, plan: Plan, run: Path, seed: int,
     return seconds
 
 
+@checked
 def invented(count: int, seed: int = 0) -> list[Fact]:
-    """Facts about parts of every category, of any colour and state, that nobody photographed."""
+    """Facts about parts of every category, of any colour and state, that nobody photographed.
+
+    Raises ValueError for a count below 1.
+    """
+    whole("count", count)
     rng, found = random.Random(f"{seed}/spoken"), []
     for _ in range(count):
         category = rng.choice([*CATEGORIES.values()])

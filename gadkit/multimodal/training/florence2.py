@@ -9,6 +9,7 @@ Book: multimodal/florence2
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
@@ -23,6 +24,9 @@ from gadkit.multimodal.florence_words import learn_words, sentences
 from gadkit.multimodal.location import BINS
 from gadkit.multimodal.training import florence_lessons as taught
 from gadkit.train import Plan, fit
+
+if TYPE_CHECKING:
+    from transformers import Florence2Processor
 
 SIZE = 128  # side of a scene in pixels
 SCENES = {"seen": 1400, "randomised": 600}
@@ -74,7 +78,7 @@ def train(
 
 
 @torch.no_grad()
-def encode(model: torch.nn.Module, processor, images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
+def encode(model: torch.nn.Module, processor: "Florence2Processor", images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
     """Prepared images in half precision, on the model's device; of frozen eyes the maps, which the stem takes instead.
 
     The first images that such a stem meets set what its channels are standardised by.
@@ -92,7 +96,11 @@ def encode(model: torch.nn.Module, processor, images: UInt8[Tensor, "b 3 h w"]) 
 
 
 def objective(
-    model: torch.nn.Module, processor, prepared: Tensor, held: Mapping[str, taught.Columns], seed: int
+    model: torch.nn.Module,
+    processor: "Florence2Processor",
+    prepared: Tensor,
+    held: Mapping[str, taught.Columns],
+    seed: int,
 ) -> Callable[[int], Float[Tensor, ""]]:
     """The loss of a step: rows of every task, as many as `SHARES` says, drawn by the number of the step."""
     where, tokenizer = model.device, processor.tokenizer

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,9 @@ from gadkit.factory.scenes.words import Thing
 from gadkit.multimodal.florence_network import TASKS
 from gadkit.multimodal.florence_words import SWAPPED
 from gadkit.multimodal.location import _from_the_top, quantise, reading_order, spell, trace
+
+if TYPE_CHECKING:
+    from transformers import Florence2Processor
 
 CAPTION, OBJECTS, SEGMENT, REGION, WORDS = TASKS
 MIRRORS = ((False, False), (True, False), (False, True), (True, True))  # across, upright
@@ -136,7 +140,9 @@ class Columns:
     answers: Int[Tensor, "m t"]
 
 
-def columns(processor, lessons: Sequence[Lesson], reading: int, writing: int) -> dict[str, Columns]:
+def columns(
+    processor: "Florence2Processor", lessons: Sequence[Lesson], reading: int, writing: int
+) -> dict[str, Columns]:
     """The lessons of every task as tokens; one whose prompt or answer is longer than they may be is left out."""
     tokenizer, found = processor.tokenizer, {}
     for task in TASKS:
@@ -154,7 +160,7 @@ def columns(processor, lessons: Sequence[Lesson], reading: int, writing: int) ->
     return found
 
 
-def sentence(processor, task: str, asked: str) -> str:
+def sentence(processor: "Florence2Processor", task: str, asked: str) -> str:
     """The English sentence that the processor puts in place of a task's token."""
     if task in processor.task_prompts_without_inputs:
         return processor.task_prompts_without_inputs[task]

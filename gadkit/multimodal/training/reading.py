@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gadkit import runtime
+from gadkit.checks import checked
 from gadkit.factory import CATEGORIES, descriptions, split
 from gadkit.factory.captions import GENERIC
 from gadkit.factory.catalogue import lookup
@@ -70,8 +71,11 @@ def photographs(counts: dict[str, int] | None = None, seed: int = 0) -> tuple[UI
     return torch.cat([one.images for one in some]), [fact for one in some for fact in one.facts]
 
 
+@checked
 def write(facts: Sequence[Fact], seed: int = 0) -> Texts:
-    """The texts of photographs, drawn by the seed."""
+    """The texts of photographs, drawn by the seed.  Raises ValueError for no facts."""
+    if not facts:
+        raise ValueError("facts: expected those of at least one photograph, got none")
     rng, rows = random.Random(f"{seed}/texts"), []
     for fact in facts:
         vague = [bool(fact.defect) and rng.random() < VAGUE for _ in range(CAPTIONS)]
@@ -84,7 +88,7 @@ def write(facts: Sequence[Fact], seed: int = 0) -> Texts:
 def other(fact: Fact, rng: random.Random) -> Fact:
     """A fact that is false of the photograph: in its state, its colour or its noun.
 
-    A photograph without a plain colour, or of a part that does not exist, differs in its state.
+    A part that does not exist keeps its noun, which fits any part; one without a plain colour differs in its state.
     """
     what = rng.choices(("state", "colour", "noun"), (2, 1, 1))[0]
     made_up = lookup(fact.category).split == "randomised"
