@@ -5,7 +5,6 @@ Book: selfsup/representations, selfsup/mae
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -33,15 +32,6 @@ def sincos_positions(rows: int, columns: int, width: int, scale: float = 1.0) ->
     )
     waves = [wave(c.flatten()[:, None] * omega) for c in (x, y) for wave in (torch.sin, torch.cos)]
     return torch.cat(waves, 1).float()  # (rows * columns, width)
-
-
-@lru_cache(64)
-@torch.inference_mode(False)
-def _waves(
-    rows: int, columns: int, width: int, scale: float, where: torch.device, dtype: torch.dtype
-) -> Float[Tensor, "n w"]:
-    """The same, computed once for a device."""
-    return sincos_positions(rows, columns, width, scale).to(where, dtype)
 
 
 class Block(nn.Module):
@@ -118,7 +108,7 @@ class ViT(nn.Module):
     def position(self, grid: tuple[int, int]) -> Float[Tensor, "n e"]:
         """Positions of a grid's patches, in the range that the network was trained in."""
         if self.positions is None:
-            return _waves(*grid, self.width, self.side / max(grid), self.cls.device, self.cls.dtype)
+            return sincos_positions(*grid, self.width, self.side / max(grid)).to(self.cls)
         table = self.positions.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
         if grid != (self.side, self.side):
             table = F.interpolate(table, grid, mode="bicubic", align_corners=False)
