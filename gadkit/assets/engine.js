@@ -165,6 +165,7 @@ const engine = (() => {
 
   /** The pixels of a file or a video: upright, colours as stored, transparency on white. */
   async function read(source) {
+    if (source instanceof ImageData) return source;
     const drawn = source instanceof Blob ? await createImageBitmap(source, {colorSpaceConversion: "none", premultiplyAlpha: "none"}) : source;
     const width = drawn.videoWidth || drawn.width, height = drawn.videoHeight || drawn.height;
     if (Math.min(width, height) < 2) throw new Error(`expected at least 2 x 2 pixels, got ${height} x ${width}`);

@@ -98,7 +98,7 @@ function moveTo(value) {
   if (!rows.length) return;
   const [low, high] = ends(), over = rows.filter(row => row.score > line).length, above = facts.normal.filter(s => s > line).length;
   $("verdicts").textContent = line === null ? "No threshold yet: move the slider to draw one." : `${over} of ${rows.length} photographs above ${written(line)}` + (facts.normal.length
-    ? `, and ${above} of ${facts.normal.length} good parts: expect about ${(100 * (above + 1) / (facts.normal.length + 1)).toFixed(0)} % false alarms` : "");
+    ? `, and ${above} of ${facts.normal.length} good parts: expect about ${(100 * (above + 1) / (facts.normal.length + 1)).toFixed(0)}\u00a0% false alarms` : "");
   $("slider").value = line === null ? 1000 : Math.round(1000 * (line - low) / (high - low));
   $("slider").setAttribute("aria-valuetext", line === null ? "none" : written(line));
   if (document.activeElement !== $("line")) $("line").value = line === null ? "" : written(line);
@@ -146,8 +146,7 @@ function off() {
 }
 
 async function shoot() {
-  if (!video.videoWidth) return;
-  inspect([{name: `camera ${++shots}`, source: await createImageBitmap(video)}]);
+  if (video.videoWidth) inspect([{name: `camera ${++shots}`, source: await engine.read(video)}]);
 }
 
 function begin() {
