@@ -1,14 +1,14 @@
 """A fitted detector as an ONNX graph: from resized pixels to scores and maps, for runtimes that know no torch.
 
 The graph begins with `pixels`, floats (b, 3, side, side) from 0 to 255, and ends with `scores` (b) and `maps` (b, rows,
-columns), one value a patch.  All else that an answer needs is in its metadata, as JSON under `KEY`: how a photograph
+columns), one value a patch.  All else that an answer needs is in its metadata, as JSON: how a photograph
 becomes `pixels`, how it is cut into tiles, and what the caller adds, such as the threshold.
 
-Needs the extra `gadkit[export]`.  Book: intro/run-it
+Needs the extra `gadkit[export]`.
+
+Book: intro/run-it
 """
 
-import json
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,9 +24,10 @@ from gadkit.anomaly.detectors.patches import Patches, top_mean
 from gadkit.anomaly.detectors.subspace import SubspaceAD, residual
 from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import Timm
+from gadkit.nn.graphs import about_of, traced
 from gadkit.protocols import Detector
 
-KEY, FORMAT = "gadkit", 1  # a change of the metadata that old readers do not fit raises FORMAT
+FORMAT = 1  # a change of the metadata that old readers do not fit raises FORMAT
 AGREE = 1e-4  # the graph's scores and the detector's
 
 
@@ -37,29 +38,11 @@ def to_onnx(detector: Detector, facts: Mapping[str, Any]) -> bytes:
     backbone, and where the extra is not installed, RuntimeError before `fit` and for a graph that disagrees.
     """
     inside = _inside(detector)
-    check_installed()
     inside.state()  # is it fitted?
-    graph = Graph(inside).eval()
     side = inside.image_size
     pixels = torch.linspace(0, 255, 2 * 3 * side * side).view(2, 3, side, side)
-    with warnings.catch_warnings():  # the exporter's, about itself
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            graph,
-            (pixels,),
-            dynamo=True,
-            optimize=False,  # see `_tidy`
-            dynamic_shapes={"pixels": {0: torch.export.Dim("b")}},
-            input_names=["pixels"],
-            output_names=["scores", "maps"],
-            external_data=False,
-            verbose=False,
-        )
-        _tidy(program)
-        model = program.model_proto
-    entry = model.metadata_props.add()
-    entry.key, entry.value = KEY, json.dumps(about(detector) | dict(facts))
-    content = model.SerializeToString()
+    facts = about(detector) | dict(facts)
+    content = traced(Graph(inside), {"pixels": pixels}, ("scores", "maps"), {"pixels": 0}, facts)
     _check_agrees(content, inside)
     return content
 
@@ -88,14 +71,7 @@ def about(detector: Detector) -> dict[str, Any]:
 
 def facts_of(content: bytes) -> dict[str, Any]:
     """The metadata of a graph.  Raises ValueError for bytes that `to_onnx` did not make."""
-    check_installed()
-    import onnx
-
-    try:
-        entries = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
-        facts = json.loads(entries[KEY])
-    except Exception as error:  # protobuf's own, of which every version has others
-        raise ValueError("onnx: expected a graph that `gadkit export` wrote, got something else") from error
+    facts = about_of(content)
     if facts.get("format") != FORMAT:
         raise ValueError(f"onnx: expected format {FORMAT}, got {facts.get('format')!r}: export the detector again")
     return facts
@@ -176,27 +152,6 @@ def _inside(detector: Detector) -> Patches:
             f"{type(inside.backbone).__name__}"
         )
     return inside
-
-
-def check_installed() -> None:
-    """Raise ValueError where a package of the extra is missing."""
-    from importlib.util import find_spec
-
-    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise ValueError(f'export: expected {", ".join(missing)} to be installed: pip install "gadkit[export]"')
-
-
-def _tidy(program: torch.onnx.ONNXProgram) -> None:
-    """Compute what is constant, and drop what is not used; norms stay beside the weights.
-
-    The exporter's own optimiser would fold norms into weights.  Shipped weights are halves, and a float that was one
-    has 13 empty bits: a file of them is half as large when it is packed.  A runtime folds norms when it loads them.
-    """
-    from onnxscript import optimizer
-
-    optimizer.fold_constants(program.model)
-    optimizer.remove_unused_nodes(program.model)
-    optimizer.remove_unused_functions(program.model)
 
 
 @torch.no_grad()

@@ -57,8 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     from gadkit.anomaly import export, fitted
     from gadkit.cli import good_parts, streams
     from gadkit.files import replacing
+    from gadkit.nn.graphs import check_installed
 
-    export.check_installed()
+    check_installed()
     outs = _outs(arguments)
     good_parts.check_weights(arguments.weights)
     if arguments.threshold is not None and not math.isfinite(arguments.threshold):
