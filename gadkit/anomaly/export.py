@@ -1,8 +1,8 @@
 """A fitted detector as an ONNX graph: from resized pixels to scores and maps, for runtimes that know no torch.
 
 The graph begins with `pixels`, floats (b, 3, side, side) from 0 to 255, and ends with `scores` (b) and `maps` (b, rows,
-columns), one value a patch.  All else that an answer needs is in its metadata, as JSON: how a photograph
-becomes `pixels`, how it is cut into tiles, and what the caller adds, such as the threshold.
+columns), one value a patch.  All else that an answer needs is in its metadata, as JSON: how a photograph becomes
+`pixels`, how it is cut into tiles, and what the caller adds, such as the threshold.
 
 Needs the extra `gadkit[export]`.
 
@@ -25,7 +25,7 @@ from gadkit.anomaly.detectors.subspace import SubspaceAD, residual
 from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import Timm
 from gadkit.nn.graphs import about_of, traced
-from gadkit.protocols import Detector
+from gadkit.protocols import Detector, Tokens
 
 FORMAT = 1  # a change of the metadata that old readers do not fit raises FORMAT
 AGREE = 1e-4  # the graph's scores and the detector's
@@ -39,12 +39,19 @@ def to_onnx(detector: Detector, facts: Mapping[str, Any]) -> bytes:
     """
     inside = _inside(detector)
     inside.state()  # is it fitted?
-    side = inside.image_size
-    pixels = torch.linspace(0, 255, 2 * 3 * side * side).view(2, 3, side, side)
     facts = about(detector) | dict(facts)
-    content = traced(Graph(inside), {"pixels": pixels}, ("scores", "maps"), {"pixels": 0}, facts)
+    content = traced(Graph(inside), _pixels(inside), ("scores", "maps"), {"pixels": 0}, facts)
     _check_agrees(content, inside)
     return content
+
+
+def eyes_to_onnx(detector: Detector) -> bytes:
+    """The graph from pixels to `patches`, (b, n, e), of a detector on patches, which need not be fitted.
+
+    Raises ValueError as `to_onnx` does.
+    """
+    inside = _inside(detector)
+    return traced(Eyes(inside), _pixels(inside), ("patches",), {"pixels": 0}, about(detector))
 
 
 def about(detector: Detector) -> dict[str, Any]:
@@ -85,8 +92,8 @@ def is_graph(content: bytes) -> bool:
         return False
 
 
-class Graph(nn.Module):
-    """A detector on patches as one module: pixels to scores and maps, without a check, a copy or a choice."""
+class Eyes(nn.Module):
+    """The eyes of a detector on patches as one module: pixels to tokens, without a check, a copy or a choice."""
 
     def __init__(self, detector: Patches) -> None:
         super().__init__()
@@ -95,22 +102,35 @@ class Graph(nn.Module):
         mean, std = (255 * torch.tensor(v).view(3, 1, 1) for v in (backbone.preprocess.mean, backbone.preprocess.std))
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+
+    def tokens(self, pixels: Float[Tensor, "b 3 s s"]) -> Tokens:
+        """The tokens of the detector's layers."""
+        backbone = self.detector.backbone
+        layers = [i % backbone.depth for i in self.detector.layers]
+        return backbone.tokens((pixels - self.mean) / self.std, layers)
+
+    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n e"]:
+        """The vectors of patches, row by row."""
+        return self.detector.described(self.tokens(pixels))
+
+
+class Graph(Eyes):
+    """A detector on patches as one module: pixels to scores and maps."""
+
+    def __init__(self, detector: Patches) -> None:
+        super().__init__(detector)
         self.far, learnt = HEADS[type(detector)](detector)
         for name, value in learnt.items():
             self.register_buffer(name, value.cpu())
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b r c"]]:
         """Scores and maps."""
-        detector = self.detector
-        backbone = detector.backbone
-        layers = [i % backbone.depth for i in detector.layers]
-        tokens = backbone.tokens((pixels - self.mean) / self.std, layers)
-        patches = detector.described(tokens)
-        far = self.far(self, patches)  # (b, n)
-        scores = top_mean(far, detector.top)
-        if detector.extent:
-            scores = scores + detector.extent * cosine_distances(tokens.pooled, self.vectors)
-        return scores, far.unflatten(1, backbone.grid)
+        tokens = self.tokens(pixels)
+        far = self.far(self, self.detector.described(tokens))  # (b, n)
+        scores = top_mean(far, self.detector.top)
+        if self.detector.extent:
+            scores = scores + self.detector.extent * cosine_distances(tokens.pooled, self.vectors)
+        return scores, far.unflatten(1, self.detector.backbone.grid)
 
 
 def cosine_distances(queries: Float[Tensor, "*b e"], bank: Float[Tensor, "m e"], k: int = 1) -> Float[Tensor, "*b"]:
@@ -131,6 +151,11 @@ def _memory(detector: PatchKNN) -> tuple[Callable, dict[str, Tensor]]:
 
 
 HEADS: dict[type, Callable] = {SubspaceAD: _plane, PatchKNN: _memory}  # how far patches are from what is normal
+
+
+def _pixels(detector: Patches) -> dict[str, Tensor]:
+    side = detector.image_size
+    return {"pixels": torch.linspace(0, 255, 2 * 3 * side * side).view(2, 3, side, side)}
 
 
 def check(name: str) -> None:

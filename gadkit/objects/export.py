@@ -1,6 +1,7 @@
 """A small SAM as two ONNX graphs, as it is used: the encoder once an image, the decoder once a click.
 
-Coordinates and sides are those of the network's square, `sam.image_size` pixels wide.  Needs the extra `gadkit[export]`.
+Coordinates and sides are those of the network's square, `sam.image_size` pixels wide.  Needs the extra
+`gadkit[export]`.
 
 Book: objects/sam
 """
@@ -25,8 +26,8 @@ def encoder_to_onnx(sam: SAM) -> bytes:
 def decoder_to_onnx(sam: SAM) -> bytes:
     """The graph from an `embedding`, (1, c, g, g), and n clicks to three masks.
 
-    `points` are (1, n, 2), x before y, and `labels` (1, n) floats, 1 on the object and 0 off it.  `logits`, (1, 3, l, l),
-    are above 0 on the object, and `iou`, (1, 3), is the overlap that is expected of each.
+    `points` are (1, n, 2), x before y, and `labels` (1, n) floats, 1 on the object and 0 off it.  `logits`, (1, 3, l,
+    l), are above 0 on the object, and `iou`, (1, 3), is the overlap that is expected of each.
     """
     side, grid = sam.image_size, sam.sam.prompt_encoder.image_embedding_size
     embedding = torch.zeros(1, sam.sam.prompt_encoder.embed_dim, *grid)
