@@ -82,7 +82,7 @@ def _scratch(eyes: Any, still: Path) -> dict[str, Any]:
 
 def _neighbours(eyes: Any, still: Path) -> dict[str, Any]:
     """Good parts to remember, and new ones to ask about."""
-    look = {"size": SIDE, "nuisance": 0.5}
+    look = {"size": SIDE, "nuisance": 0.3}
     good = factory.render(FUSE, torch.arange(MEMORY + NEW), 0, **look).images
     bad = [factory.render(FUSE, torch.tensor([100 + i]), 0, kind, 0.6, **look) for i, kind in enumerate(KINDS)]
     new = torch.cat([good[MEMORY:], *(one.images for one in bad)])

@@ -54,13 +54,13 @@ live.widgets.neighbours = async (body, say) => {
     const heat = live.canvas(side, side, `Anomaly map of a part: ${kind}`), words = make("span");
     return {heat, words, figure: make("div", {className: "live-card"}, heat, words)};
   });
-  const TOP = 0.35; // of distances, where the slider ends
+  const TOP = 0.65; // of distances, where the slider ends
 
   function update() {
     picks.forEach((button, i) => button.setAttribute("aria-pressed", memory.includes(good[i])));
     const held = memory.length > 1 ? memory.map(one => Math.max(...nearest(one, memory.filter(other => other !== one)))) : [];
     const maps = fresh.map(part => nearest(part, memory)), scores = maps.map(map => Math.max(...map));
-    if (line === null) line = held.length ? Math.max(...held) : TOP / 2;
+    if (line === null) line = held.length ? Math.max(...held) : 0.3;
     slider.value = Math.round(1000 * line / TOP);
     cards.forEach(({heat, words, figure}, i) => {
       const picture = new ImageData(Uint8ClampedArray.from(fresh[i].picture.data), side, side);

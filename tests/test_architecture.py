@@ -30,10 +30,10 @@ FLOORS = """
 FLOOR = {name: int(line.split()[0]) for line in FLOORS.strip().splitlines() for name in line.split()[1:]}
 GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}
 MAX_FILE, MAX_FUNCTION = 300, 60
-BESIDE = ("benchmarks", "cards", "experiments")  # outside the wheel: no module of the package imports one
+BESIDE = ("benchmarks", "cards", "demo", "experiments")  # outside the wheel: no module of the package imports one
 TOP = {
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt"),
-    *("_config.yml", "_toc.yml", ".ci", ".gitignore", "book", "gadkit", "tests", "demo", *BESIDE),
+    *("_config.yml", "_toc.yml", ".ci", ".gitignore", "book", "gadkit", "tests", *BESIDE),
 }
 SOURCES = Sources(ROOT, ("gadkit", *BESIDE))
 FILES, TREES = SOURCES.files, SOURCES.trees

@@ -12,6 +12,7 @@ that they depend on, and kept under `_build/.live`.
 
 import hashlib
 import shutil
+import sys
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,6 +80,7 @@ def bring(app: Sphinx, error: Exception | None) -> None:
     folder = kept / state(Path(app.srcdir))
     if not folder.is_dir():
         logger.info("making the data of the widgets ...")
+        sys.path.insert(0, str(app.srcdir))  # for what is beside the package
         from demo.make import make
         from gadkit.files import replacing_folder
 

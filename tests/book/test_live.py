@@ -1,0 +1,135 @@
+"""The widgets of the pages: what the directive writes, when data are made anew, and each of them in a real browser."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from chromium import PROGRAM, Chromium
+
+import live
+
+ROOT = Path(__file__).parents[2]
+EXTENSIONS = ROOT / "book" / "_ext"
+ALT = "A part with a dot on it, and its mask around it."
+WIDGET = f"""```{{live}} sam
+:alt: {ALT}
+:button: Click & see
+A part < another.
+```
+"""
+
+
+def built(folder: Path, page: str) -> "subprocess.CompletedProcess[str]":
+    """Build one page below a folder of its own; another builder than HTML's makes no data."""
+    (folder / "book").mkdir(parents=True)
+    (folder / "index.md").write_text("# Home\n\n```{toctree}\nbook/page\n```\n", encoding="utf-8")
+    (folder / "book" / "page.md").write_text(f"# Page\n\n{page}", encoding="utf-8")
+    (folder / "conf.py").write_text("extensions = ['myst_parser', 'live']\n", encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "pseudoxml", str(folder), str(folder / "out")]
+    paths = os.pathsep.join(map(str, (EXTENSIONS, ROOT)))
+    return subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+
+
+def test_a_widget_is_a_picture_until_somebody_presses_the_button(tmp_path: Path) -> None:
+    done = built(tmp_path, WIDGET)
+    assert not done.returncode, done.stderr
+    page = (tmp_path / "out" / "book" / "page.pseudoxml").read_text(encoding="utf-8")
+    assert '<img src="../_static/live/sam.png" alt="A part with a dot on it, and its mask around it.">' in page
+    assert '<button type="button" hidden>Click &amp; see</button>' in page
+    assert "<figcaption>A part &lt; another.</figcaption>" in page
+
+
+@pytest.mark.parametrize(("old", "new"), [("} sam", "} tank"), (":button: Click & see\n", ""), (ALT, "sam.png")])
+def test_a_widget_without_its_words_is_an_error_of_the_page(old: str, new: str, tmp_path: Path) -> None:
+    done = built(tmp_path, WIDGET.replace(old, new))
+    assert "live: expected one of scratch, neighbours, sam, with alt, button and a caption" in done.stderr
+
+
+def test_the_data_are_made_anew_when_something_behind_them_has_changed(tmp_path: Path) -> None:
+    for name in ("gadkit", "demo"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc", "*.safetensors", "*.gz"))
+    for name in live.WEIGHTS:
+        (tmp_path / "gadkit" / "assets" / name).write_bytes(name.encode())
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    before = live.state(tmp_path)
+    (tmp_path / "gadkit" / "cli" / "search.py").write_text("# nothing that the widgets need\n")
+    assert live.state(tmp_path) == before
+    for name in ("demo/sam.js", "gadkit/assets/sam.safetensors"):
+        with open(tmp_path / name, "ab") as file:
+            file.write(b"\n")
+        assert live.state(tmp_path) != before, name
+        before = live.state(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_every_widget_answers_from_a_disk(tmp_path: Path) -> None:
+    from demo.make import make
+
+    make(tmp_path / "live")
+    words = {"base": "live/", "alt": "", "button": "Start", "caption": "A caption"}
+    figures = "".join(live.FIGURE.format(name=name, **words) for name in live.WIDGETS)
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><body>{figures}", encoding="utf-8")
+    page = Chromium(tmp_path / "profile")
+    try:
+        page.look(900)
+        page.open(tmp_path / "page.html")
+        assert all(name in str(page.requests) for name in live.WIDGETS)  # the pictures,
+        assert "runtime.js" not in str(page.requests)  # and nothing large before a click
+        for name in live.WIDGETS:
+            page.run(f"document.querySelector('[data-live={name}] > .live-bar button').click()")
+            page.wait(f"!document.querySelector('[data-live={name}] > .live-bar button')")
+        _draw(page)
+        _remember(page)
+        _click(page)
+        assert not page.errors
+        assert all(address.startswith(("file:", "blob:", "data:")) for address in page.requests)
+    finally:
+        page.close()
+
+
+def _mouse(page: Chromium, widget: str, places: list[tuple[float, float]]) -> None:
+    """Press the button at the first place on a widget's first canvas, move through the others, let go."""
+    box = f"document.querySelector('[data-live={widget}] canvas').getBoundingClientRect()"
+    page.run(f"scrollBy(0, {box}.top - 50)")
+    left, top, width = (page.run(f"{box}.{side}") for side in ("left", "top", "width"))
+    places = [(left + x * width, top + y * width) for x, y in places]
+    kinds = ["mousePressed", *["mouseMoved"] * (len(places) - 1), "mouseReleased"]
+    for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
+        down = int(kind != "mouseReleased")
+        page("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=down, clickCount=1)
+
+
+def _draw(page: Chromium) -> None:
+    verdict = "document.querySelector('[data-live=scratch] .live-verdict')"
+    page.wait(f"{verdict}.dataset.verdict === 'normal'")
+    _mouse(page, "scratch", [(0.4 + 0.02 * i, 0.3 + 0.04 * i) for i in range(10)])
+    page.wait(f"{verdict}.dataset.verdict === 'anomalous'")
+
+
+def _remember(page: Chromium) -> None:
+    body = "document.querySelector('[data-live=neighbours] .live-body')"
+    first = page.run(f"JSON.parse({body}.dataset.scores)")
+    page.run("[...document.querySelectorAll('.live-pick')].slice(1).forEach(button => button.click())")
+    last = page.run(f"JSON.parse({body}.dataset.scores)")
+    assert all(new <= old + 1e-6 for old, new in zip(first, last, strict=True))  # more to compare with
+    assert max(last[:2]) < min(last[2:])  # good parts below all defects
+    page.run(f"window.slider = {body}.querySelector('input'); slider.value = 1000")
+    page.run("slider.dispatchEvent(new Event('input'))")
+    assert " 0 of 4 defects, and 0 of 2 new good parts" in page.run(f"{body}.textContent")
+
+
+def _click(page: Chromium) -> None:
+    from gadkit import zoo
+    from gadkit.factory import scenes
+
+    _mouse(page, "sam", [(0.6, 0.4)])
+    body = "document.querySelector('[data-live=sam] .live-body')"
+    page.wait(f"{body}.dataset.pixels !== undefined")
+    image = scenes.render(3, seed=11, size=384, split="development").images[0]
+    mask = zoo.load("sam").set_image(image).predict(torch.tensor([[[0.6 * 384, 0.4 * 384]]])).best()
+    assert int(page.run(f"{body}.dataset.pixels")) == pytest.approx(int(mask.sum()), rel=0.02)
