@@ -48,12 +48,8 @@ class Live(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The figure, which `live.js` makes alive.  A name that is none, or a text that is missing, is an error."""
         name, caption = self.arguments[0], " ".join(self.content)
-        if (
-            name not in WIDGETS
-            or not speaks(self.options.get("alt", ""))
-            or "button" not in self.options
-            or not caption
-        ):
+        words = {"alt": self.options.get("alt", ""), "button": self.options.get("button", ""), "caption": caption}
+        if name not in WIDGETS or not speaks(words["alt"]) or not all(words.values()):
             raise self.error(f"live: expected one of {', '.join(WIDGETS)}, with alt, button and a caption, got {name}")
         base = "../" * self.env.docname.count("/") + f"_static/{FOLDER}/"
         page = FIGURE.format(name=name, base=base, **{key: escape(text) for key, text in words.items()})
