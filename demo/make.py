@@ -2,7 +2,7 @@
 
 A page from a disk may load scripts and nothing else, so every file is one: it fills a field of `live.data`.
 
-Book: intro/run-it
+Book: anomaly/neighbours
 """
 
 import base64
