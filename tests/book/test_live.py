@@ -113,7 +113,8 @@ def _remember(page: Chromium) -> None:
     page.run("[...document.querySelectorAll('.live-pick')].slice(1).forEach(button => button.click())")
     last = page.run(f"JSON.parse({body}.dataset.scores)")
     assert all(new <= old + 1e-6 for old, new in zip(first, last, strict=True))  # more to compare with
-    assert max(last[:2]) < min(last[2:])  # good parts below all defects
+    line = float(page.run(f"{body}.dataset.line"))
+    assert max(last[:2]) < last[2] < line < min(last[3:])  # as the page says: good parts, the scratch, the line
     page.run(f"window.slider = {body}.querySelector('input'); slider.value = 1000")
     page.run("slider.dispatchEvent(new Event('input'))")
     assert " 0 of 4 defects, and 0 of 2 new good parts" in page.run(f"{body}.textContent")
