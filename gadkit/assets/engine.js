@@ -70,15 +70,16 @@ const engine = (() => {
 
   /** An array of interleaved values (h, w, stride), of which the first `channels` count, as planes (channels, H, W). */
   function resampled(data, width, height, stride, channels, W, H, mode) {
-    const half = new Float32Array(channels * height * W), out = new Float32Array(channels * H * W);
-    taps(width, W, mode).forEach(({first, weights}, x) => {
-      for (let y = 0; y < height; y++)
+    const half = new Float32Array(channels * height * W), out = new Float32Array(channels * H * W), across = taps(width, W, mode);
+    for (let y = 0; y < height; y++) // row by row, as they lie in memory
+      for (let x = 0; x < W; x++) {
+        const {first, weights} = across[x], length = weights.length;
         for (let c = 0; c < channels; c++) {
-          let sum = 0, at = (y * width + first) * stride + c;
-          for (let j = 0; j < weights.length; j++, at += stride) sum += weights[j] * data[at];
+          let sum = 0;
+          for (let j = 0, at = (y * width + first) * stride + c; j < length; j++, at += stride) sum += weights[j] * data[at];
           half[(c * height + y) * W + x] = sum;
         }
-    });
+      }
     taps(height, H, mode).forEach(({first, weights}, y) => {
       for (let c = 0; c < channels; c++)
         for (let x = 0; x < W; x++) {
