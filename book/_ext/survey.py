@@ -1,8 +1,8 @@
 """The survey's tables: data with a citation in every cell, checked when it is read, and shown on the page.
 
-A table is a file `book/survey/NAME.yml`, a list of records.  A cell is a statement, its references, and the place in them
-where it was read; older cells lack the place.  A fact that could not be found is `unknown`, with the place where it was
-looked for.  A page shows a table by a directive:
+A table is a file `book/survey/NAME.yml`, a list of records.  A cell is a statement, its references, and the place in
+them where it was read; older cells lack the place.  A fact that could not be found is `unknown`, with the place where
+it was looked for.  A page shows a table by a directive:
 
     ```{survey}
     :columns: year, venue
@@ -37,7 +37,7 @@ SUPERVISION = (
         "good parts",
         "other products",
         "made-up defects",
-    ),  # of detectors: what was shown to them before
+    ),  # of detectors: what they saw before
 )
 TABLES = {  # the files, and the families of each in their order
     "methods": (
