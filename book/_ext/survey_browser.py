@@ -32,11 +32,11 @@ RECORDS = {
 }
 PARTS = {"methods": "seeing", "words": "words", "objects": "objects", "detectors": "anomalies"}
 VIEWS = {
-    "all": RECORDS,
     "what it is": ("name", "part", "family", "year", "supervision", "gives", "builds"),
     "what it costs": ("name", "year", "backbone", "parameters", "size", "data"),
     "may I use it": ("name", "year", "code", "weights", "here"),
     "how good": ("name", "year", "supervision", "backbone", "figures"),
+    "all": RECORDS,
 }
 FIGURES = {
     "method": "Method",
@@ -81,7 +81,7 @@ def _spoken(row: Mapping[str, Any]) -> str:
 
 
 def records_table(bibliography: str = "references.html", book: Path = BOOK) -> str:
-    """All records of the survey as HTML, with controls that survey.js brings to life.  Raises what `everything` does."""
+    """All records of the survey as HTML, for survey.js to bring to life.  Raises what `everything` raises."""
     names, numbers = references(book / "references.bib"), figures(book / "survey" / NUMBERS.name)
     rows = []
     for table, records in everything(book).items():
