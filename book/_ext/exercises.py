@@ -15,7 +15,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, solution_node
 
-SENTENCE = re.compile(r"(?<=[.?!:])\s")  # the gap after a sentence
+SENTENCE = re.compile(r"(?<=[.?!])\s")  # the gap after a sentence
 
 
 class Index(nodes.General, nodes.Element):
@@ -28,6 +28,7 @@ class ExerciseIndex(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The place."""
         self.env.metadata[self.env.docname]["exercises"] = "index"
+        self.env.get_domain("math").data["has_equations"][self.env.docname] = True  # the questions' own
         return [Index()]
 
 
@@ -40,11 +41,24 @@ def order(env: BuildEnvironment) -> Iterator[str]:
         waiting = [*env.toctree_includes.get(page, []), *waiting]
 
 
-def question(exercise: nodes.Element) -> list[nodes.Node]:
-    """The first sentence of an exercise: words, code and mathematics, without links."""
-    paragraph = next(exercise.findall(nodes.paragraph), None)
+def questions(
+    env: BuildEnvironment, builder: Builder, page: str, doctree: nodes.document
+) -> dict[str, list[nodes.Node]]:
+    """The first sentence of each exercise of a page, by its label: words, code and mathematics, without links."""
+    places = {node["label"]: next(node.findall(nodes.paragraph), nodes.paragraph()) for node in _exercises(doctree)}
+    own = doctree.copy()  # without the rest of the page
+    own += [place.deepcopy() for place in places.values()]
+    env.resolve_references(own, page, builder)  # citations and numbers of equations become words
+    return {label: _sentence(place) for label, place in zip(places, own.children, strict=True)}
+
+
+def _exercises(doctree: nodes.document) -> Iterator[nodes.Element]:
+    return doctree.findall(lambda node: isinstance(node, exercise_node | exercise_enumerable_node))
+
+
+def _sentence(paragraph: nodes.Element) -> list[nodes.Node]:
     found: list[nodes.Node] = []
-    for child in paragraph.children if paragraph is not None else ():
+    for child in paragraph.children:
         if isinstance(child, nodes.math | nodes.literal):
             found.append(child.deepcopy())
             continue
@@ -60,12 +74,13 @@ def listed(env: BuildEnvironment, builder: Builder, here: str, page: str) -> lis
     doctree = env.get_doctree(page)
     solutions = {node["target_label"]: node["ids"][0] for node in doctree.findall(solution_node)}
     numbers = env.toc_fignumbers.get(page, {}).get("exercise", {})
+    asked = questions(env, builder, page, doctree)
     lines = []
-    for node in doctree.findall(lambda n: isinstance(n, exercise_node | exercise_enumerable_node)):
+    for node in _exercises(doctree):
         number = ".".join(map(str, numbers.get(node["ids"][0], ())))
         uri = builder.get_relative_uri(here, page)
         line = nodes.paragraph("", "", _link(f"Exercise {number}".strip(), f"{uri}#{node['ids'][0]}"), nodes.Text(": "))
-        line += question(node)
+        line += asked[node["label"]]
         if solution := solutions.get(node["label"]):
             line += [nodes.Text(" ("), _link("solution", f"{uri}#{solution}"), nodes.Text(")")]
         lines.append(nodes.list_item("", line))

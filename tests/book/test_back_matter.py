@@ -44,7 +44,8 @@ def test_the_index_lists_every_exercise_with_its_solution(tmp_path: Path) -> Non
         "conf.py": "extensions = ['myst_parser', 'sphinx_exercise', 'exercises']\nnumfig = True\n"
         "myst_enable_extensions = ['dollarmath', 'colon_fence']\n",
         "index.md": "# Book\n\n```{toctree}\n:numbered:\npart/second\npart/first\nback/all\n```\n",
-        "part/first.md": "# First\n\n:::{exercise}\n:label: one\n\nWhat is $x^2$? And then?\n:::\n\n"
+        "part/first.md": "# First\n\n$$x$$ (square)\n\n"
+        ":::{exercise}\n:label: one\n\nBy {eq}`square`, what is $x^2$? And then?\n:::\n\n"
         ":::{solution} one\n:class: dropdown\n\nFour.\n:::\n",
         "part/second.md": "# Second\n\n:::{exercise}\n:label: two\n\nRead `a.b` in [the first](first.md). Why?\n:::\n\n"
         ":::{solution-start} two\n:class: dropdown\n:::\n\nBecause.\n\n:::{solution-end}\n:::\n\n"
@@ -59,22 +60,20 @@ def test_the_index_lists_every_exercise_with_its_solution(tmp_path: Path) -> Non
     subprocess.run(command, env=environment, check=True)
     built = (tmp_path / "out" / "back" / "all.html").read_text(encoding="utf-8")
     words = re.sub(r"\s+", " ", re.sub("<.*?>", "", built[built.index("All") :]))
-    for line in (
-        "Exercise 1.1: Read a.b in the first. (solution)",
-        "Exercise 1.2: No solution yet",
-        "Exercise 2.1: What",
-    ):
-        assert line in words
+    assert "Exercise 1.1: Read a.b in the first. (solution)" in words
+    assert "Exercise 1.2: No solution yet" in words
+    assert re.search(r"Exercise 2\.1: By \((2\.)?1\), what is", words), words[words.index("Exercise 2.1") :][:80]
     assert "And then" not in words
     assert "Why" not in words
+    assert "MathJax" in built or "mathjax" in built
     links = [link for link in Links(built).links if link[0].startswith("../part/") and "#" in link[0]]
     assert [text for _, text in links] == ["Exercise 1.1", "solution", "Exercise 1.2", "Exercise 2.1", "solution"]
     for href, _ in links:
         page, anchor = href.removeprefix("../").split("#")
         assert anchor in Links((tmp_path / "out" / page).read_text(encoding="utf-8")).ids
-    (tmp_path / "part" / "first.md").write_text(pages["part/first.md"].replace("What is", "How large is"))
+    (tmp_path / "part" / "first.md").write_text(pages["part/first.md"].replace("what is", "how large is"))
     subprocess.run(command, env=environment, check=True)  # the index follows a change of another page
-    assert "How large is" in (tmp_path / "out" / "back" / "all.html").read_text(encoding="utf-8")
+    assert "how large is" in (tmp_path / "out" / "back" / "all.html").read_text(encoding="utf-8")
 
 
 def test_the_citation_says_the_same_in_all_places() -> None:
@@ -99,6 +98,7 @@ def test_the_citation_says_the_same_in_all_places() -> None:
 def test_the_back_matter_is_in_the_contents_and_on_the_first_page() -> None:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     back = [chapter["file"].removeprefix("book/") for chapter in toc["parts"][-1]["chapters"]]
-    assert back == ["survey/index", "back/exercises", "back/citing", "back/translating", "references"]
     first = (BOOK / "index.md").read_text(encoding="utf-8")
-    assert all(f"({page}.md)" in first for page in back if page != "references")
+    for page in ("survey/index", "back/exercises", "back/citing", "back/translating"):
+        assert page in back
+        assert f"({page}.md)" in first
