@@ -45,11 +45,12 @@ def questions(
     env: BuildEnvironment, builder: Builder, page: str, doctree: nodes.document
 ) -> dict[str, list[nodes.Node]]:
     """The first sentence of each exercise of a page, by its label: words, code and mathematics, without links."""
-    places = {node["label"]: next(node.findall(nodes.paragraph), nodes.paragraph()) for node in _exercises(doctree)}
+    found = {node["label"]: next(node.findall(nodes.paragraph), nodes.paragraph()) for node in _exercises(doctree)}
+    found = {label: paragraph.deepcopy() for label, paragraph in found.items()}
     own = doctree.copy()  # without the rest of the page
-    own += [place.deepcopy() for place in places.values()]
+    own += list(found.values())
     env.resolve_references(own, page, builder)  # citations and numbers of equations become words
-    return {label: _sentence(place) for label, place in zip(places, own.children, strict=True)}
+    return {label: _sentence(paragraph) for label, paragraph in found.items()}
 
 
 def _exercises(doctree: nodes.document) -> Iterator[nodes.Element]:
