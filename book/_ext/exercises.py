@@ -28,7 +28,6 @@ class ExerciseIndex(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The place."""
         self.env.metadata[self.env.docname]["exercises"] = "index"
-        self.env.get_domain("math").data["has_equations"][self.env.docname] = True  # the questions' own
         return [Index()]
 
 
@@ -102,6 +101,7 @@ def fill(app: Sphinx, doctree: nodes.document, here: str) -> None:
                 found.append(nodes.rubric("", "", _link(title, app.builder.get_relative_uri(here, page))))
                 found.append(nodes.bullet_list("", *lines))
         place.replace_self(found)
+        app.env.get_domain("math").data["has_equations"][here] = any(doctree.findall(nodes.math))
 
 
 def again(app: Sphinx, env: BuildEnvironment) -> list[str]:
