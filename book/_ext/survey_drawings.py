@@ -133,7 +133,10 @@ class Drawing(SphinxDirective):
         )
         parsed = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, parsed)
-        figure += nodes.caption("", "", *(child for paragraph in parsed.children for child in paragraph.children))
+        words = next(parsed.findall(nodes.paragraph))
+        caption = nodes.caption(words.rawsource, "", *words.children)
+        caption.source, caption.line = words.source, words.line  # or a translator would not find it
+        figure += caption
         self.set_source_info(figure)
         self.add_name(figure)
         return [figure]
