@@ -64,7 +64,7 @@ def _sentence(paragraph: nodes.Element) -> list[nodes.Node]:
             continue
         words, *rest = SENTENCE.split(child.astext().replace("\n", " "), maxsplit=1)
         found.append(nodes.Text(words))
-        if rest:
+        if rest or words.endswith((".", "?", "!")):  # a line may end with the sentence
             break
     return found
 

@@ -45,7 +45,7 @@ def test_the_index_lists_every_exercise_with_its_solution(tmp_path: Path) -> Non
         "myst_enable_extensions = ['dollarmath', 'colon_fence']\n",
         "index.md": "# Book\n\n```{toctree}\n:numbered:\npart/second\npart/first\nback/all\n```\n",
         "part/first.md": "# First\n\n$$x$$ (square)\n\n"
-        ":::{exercise}\n:label: one\n\nBy {eq}`square`, what is $x^2$? And then?\n:::\n\n"
+        ":::{exercise}\n:label: one\n\nBy {eq}`square`, what is $x^2$ on\none line?\nAnd then?\n:::\n\n"
         ":::{solution} one\n:class: dropdown\n\nFour.\n:::\n",
         "part/second.md": "# Second\n\n:::{exercise}\n:label: two\n\nRead `a.b` in [the first](first.md). Why?\n:::\n\n"
         ":::{solution-start} two\n:class: dropdown\n:::\n\nBecause.\n\n:::{solution-end}\n:::\n\n"
