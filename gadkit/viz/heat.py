@@ -13,8 +13,8 @@ from gadkit.checks import checked
 from gadkit.viz.plots import Numbers, _array
 from gadkit.viz.style import INK, PALETTE, WIDTH, Picture, styled
 
-ROW, BAND, HEAD = 0.235, 0.1, 0.95  # inches: a row, the space between two groups, the names of the columns
-LABEL = 1.45  # inches for the names of the rows
+ROW, BAND, LABEL = 0.235, 0.1, 1.45  # inches: a row, the space between two groups, the names of the rows
+LETTER = 0.078  # inches that a letter of a column's name takes
 PALE = 0.3  # how much of its colour the faintest filled cell has
 
 
@@ -42,7 +42,8 @@ def plot_table(
         )
     if (outside := np.abs(shade).max()) > 1:
         raise ValueError(f"better: expected numbers from -1 to 1, got {outside:g}")
-    tops, titles = _places(groups)
+    head = LETTER * max(map(len, columns)) + 0.12
+    tops, titles = _places(groups, head)
     tall = tops[-1] + ROW
     figure = Picture(figsize=(WIDTH, tall), layout="none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -51,7 +52,7 @@ def plot_table(
     width = (WIDTH - LABEL) / len(columns)
     for index, column in enumerate(columns):
         x = LABEL + (index + 0.5) * width
-        axes.text(x, HEAD - 0.06, column, rotation=90, ha="center", va="bottom", fontsize=8.5, color=INK)
+        axes.text(x, head - 0.06, column, rotation=90, ha="center", va="bottom", fontsize=8.5, color=INK)
     for title, top in titles:
         axes.text(0, top + ROW / 2, title, va="center", fontsize=8.5, color=INK, style="italic")
     for name, top, numbers, colours in zip(names, tops, table, shade, strict=True):
@@ -61,9 +62,9 @@ def plot_table(
     return figure
 
 
-def _places(groups: Mapping[str, Sequence[str]]) -> tuple[list[float], list[tuple[str, float]]]:
-    """The top of every row, and of every group's name, in inches."""
-    tops, titles, top = [], [], HEAD
+def _places(groups: Mapping[str, Sequence[str]], top: float) -> tuple[list[float], list[tuple[str, float]]]:
+    """The top of every row, and of every group's name, in inches; the first is at `top`."""
+    tops, titles = [], []
     for title, names in groups.items():
         if not names:
             continue
