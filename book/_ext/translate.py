@@ -112,7 +112,7 @@ def update(language: str, names: Sequence[str], folder: Path = LOCALE) -> None:
         catalog.update(template, update_creation_date=False)
         catalog.obsolete.clear()
         for message in catalog:
-            if message.id and message.id.startswith("\\"):
+            if message.id and message.id.startswith(("\\", "\n")):
                 message.string = message.id  # a formula is the same in every language
             message.flags -= {"python-format", "python-brace-format"}  # guessed from the braces of roles
         path.parent.mkdir(parents=True, exist_ok=True)
