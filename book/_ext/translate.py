@@ -13,6 +13,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,18 +39,20 @@ def sphinx(output: Path, builder: str, doctrees: Path, strict: bool = False, **o
     from jupyter_book.sphinx import build_sphinx
 
     options |= {"external_toc_path": str(ROOT / "_toc.yml"), "latex_individualpages": False}
-    status = build_sphinx(
-        ROOT,
-        output,
-        noconfig=True,
-        path_config=ROOT / "_config.yml",
-        confoverrides=options,
-        doctreedir=doctrees,
-        builder=builder,
-        warningiserror=strict,
-        keep_going=True,
-        really_quiet=builder == "gettext",  # a few pages alone refer to others that are not there
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # where warnings are errors, those of the libraries are not ours
+        status = build_sphinx(
+            ROOT,
+            output,
+            noconfig=True,
+            path_config=ROOT / "_config.yml",
+            confoverrides=options,
+            doctreedir=doctrees,
+            builder=builder,
+            warningiserror=strict,
+            keep_going=True,
+            really_quiet=builder == "gettext",  # a few pages alone refer to others that are not there
+        )
     if isinstance(status, BaseException):
         raise RuntimeError(f"{builder}: {status}") from status
     if status:
