@@ -40,7 +40,7 @@ def sphinx(output: Path, builder: str, doctrees: Path, strict: bool = False, **o
 
     options |= {"external_toc_path": str(ROOT / "_toc.yml"), "latex_individualpages": False}
     with warnings.catch_warnings():
-        warnings.simplefilter("default")  # where warnings are errors, those of the libraries are not ours
+        warnings.simplefilter("ignore")  # deprecations among the libraries
         status = build_sphinx(
             ROOT,
             output,
