@@ -10,6 +10,7 @@ where it doesn't look before a page is executed; they are read from there.
 """
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,11 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).parents[2]
 LOCALE = ROOT / "book" / "locale"
 TITLE = "Spot the Difference"
+# what no translator touches
+MARKED = re.compile(
+    r"^\s*\\.*|^\n.*|\{[a-z:]+\}`[^`]*`|`[^`]+`|\$[^$]+\$|\]\([^)]*\)", re.DOTALL
+)  # not for translators
+WORDS = re.compile("[A-Za-z]")
 
 
 def pages(root: Path = ROOT) -> list[str]:
@@ -115,8 +121,8 @@ def update(language: str, names: Sequence[str], folder: Path = LOCALE) -> None:
         catalog.update(template, update_creation_date=False)
         catalog.obsolete.clear()
         for message in catalog:
-            if message.id and message.id.startswith(("\\", "\n")):
-                message.string = message.id  # a formula is the same in every language
+            if message.id and not WORDS.search(MARKED.sub("", message.id)):
+                message.string = message.id  # a formula, a link or a number is the same in every language
             message.flags -= {"python-format", "python-brace-format"}  # guessed from the braces of roles
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
