@@ -26,6 +26,9 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).parents[2]
 LOCALE = ROOT / "book" / "locale"
 TITLE = "Spot the Difference"
+INTERFACE = {
+    "ko": {"nb_code_prompt_show": "코드 보기", "nb_code_prompt_hide": "코드 숨기기"}
+}  # words outside of the pages
 # what no translator touches
 MARKED = re.compile(
     r"^\s*\\.*|^\n.*|\{[a-z:]+\}`[^`]*`|`[^`]+`|\$[^$]+\$|\]\([^)]*\)", re.DOTALL
@@ -151,7 +154,12 @@ def translated(language: str, folder: Path = LOCALE) -> list[str]:
 def build(language: str) -> Path:
     """Build the edition beside the English one; pages are not executed twice, because the cache is the same."""
     output = ROOT / "_build" / "html" / language
-    options = {"language": language, "locale_dirs": [str(LOCALE)], "gettext_compact": False, "nitpicky": True}
+    options = INTERFACE.get(language, {}) | {
+        "language": language,
+        "locale_dirs": [str(LOCALE)],
+        "gettext_compact": False,
+        "nitpicky": True,
+    }
     sphinx(output, "html", ROOT / "_build" / f".doctrees-{language}", strict=True, **options)
     shutil.rmtree(output / "_sources", ignore_errors=True)  # they are English, and lie in the English edition
     return output / "index.html"
