@@ -7,15 +7,18 @@
 """
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar
 
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
 from docutils import nodes
+from sphinx.addnodes import toctree
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.search import SearchLanguage, languages
 
 NAMES = {"en": "English", "ko": "한국어"}
-MOST = 0.9  # of the messages: more is a translated page, because formulas and names stay as they are
 PARTLY = {"ko": "이 쪽은 {share:.0%}만 번역되었습니다. 나머지는 영어 원문입니다."}
 NOT_YET = {"ko": "이 쪽은 아직 번역되지 않았습니다. 아래는 영어 원문입니다."}
 
@@ -82,16 +85,36 @@ def link(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree
         context["metatags"] = context.get("metatags", "") + "\n".join(links)
 
 
+def catalogue(app: Sphinx, page: str) -> Catalog:
+    """The translation of a page; empty if there is none."""
+    for folder in app.config.locale_dirs:
+        path = Path(app.srcdir, folder, edition(app.config), "LC_MESSAGES", f"{page}.po")
+        if path.exists():
+            with path.open("rb") as file:
+                return read_po(file)
+    return Catalog()
+
+
+def translate_parts(app: Sphinx, doctree: nodes.document) -> None:
+    """Translate the captions of the contents: they are put into the page after Sphinx has translated it."""
+    if edition(app.config) != "en" and (parts := [*doctree.findall(toctree)]):
+        catalog = catalogue(app, app.env.docname)
+        for part in parts:
+            message = part.get("caption") and catalog.get(part["caption"])
+            if message and message.string:
+                part["caption"] = message.string
+
+
 def say_how_much(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a line under the title of a page that is not translated, or not all of it."""
     here = edition(app.config)
     title = next(doctree.findall(nodes.title), None)
     if here == "en" or title is None:
         return
-    progress = doctree.get("translation_progress", {"total": 0, "translated": 0})
-    share = progress["translated"] / max(1, progress["total"])
-    if share < MOST:
-        text = NOT_YET[here] if share < 0.1 else PARTLY[here].format(share=share)
+    catalog = catalogue(app, docname)
+    done = sum(bool(message.id and message.string and not message.fuzzy) for message in catalog)
+    if not done or done < len(catalog):
+        text = PARTLY[here].format(share=done / len(catalog)) if done else NOT_YET[here]
         note = nodes.note("", nodes.paragraph("", text), classes=["translation"])
         title.parent.insert(title.parent.index(title) + 1, note)
 
@@ -99,6 +122,7 @@ def say_how_much(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", choose_search)
+    app.connect("doctree-read", translate_parts, priority=900)
     app.connect("html-page-context", link)
     app.connect("doctree-resolved", say_how_much)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -106,12 +106,15 @@ def test_the_twin_of_a_page(page: str, here: str, there: str, expected: str) -> 
 
 
 def test_an_edition_is_built_with_its_search_and_says_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "index.md").write_text("# Title\n\nA defect is found.\n\n```{toctree}\nother\n```\n", encoding="utf-8")
+    (tmp_path / "index.md").write_text(
+        "# Title\n\nA defect is found.\n\n```{toctree}\n:caption: Part\n\nother\n```\n", encoding="utf-8"
+    )
     (tmp_path / "other.md").write_text("# Other\n\nNothing here is translated.\n", encoding="utf-8")
     folder = tmp_path / "locale" / "ko" / "LC_MESSAGES"
     folder.mkdir(parents=True)
     head = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
-    text = 'msgid "Title"\nmsgstr "제목"\n\nmsgid "A defect is found."\nmsgstr "결함을 찾습니다."\n'
+    said = {"Title": "제목", "Part": "부", "A defect is found.": "결함을 찾습니다."}
+    text = "\n".join(f'msgid "{english}"\nmsgstr "{korean}"\n' for english, korean in said.items())
     (folder / "index.po").write_text(head + text, encoding="utf-8")
     settings = ["extensions = ['myst_parser', 'editions']", "language = 'ko'", "locale_dirs = ['locale']"]
     (tmp_path / "conf.py").write_text("\n".join(settings), encoding="utf-8")
