@@ -13,7 +13,8 @@ import house
 
 ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
-BACK_MATTER = ("glossary", "notation", "references")
+SURVEY = ("survey/index", "back/exercises", "back/citing", "back/translating")
+BACK_MATTER = ("glossary", "notation", *SURVEY, "references")  # no code, no budget
 NO_CHAPTERS = ("index", *BACK_MATTER)
 # part -> fewest and most of a chapter
 WORDS = {"intro": (1000, 3000)} | dict.fromkeys(

@@ -678,6 +678,12 @@ CALLS: dict[str, Arguments] = {
     "show_windows": lambda: {"image": images(1, 8)[0], "grid": (2, 2), "windows": [(0, 0, 1, 1)], "titles": ["b"]},
     "plot_bars": lambda: {"values": {"a": [0.5, 0.6]}, "xlabel": "x", "start": 0.5, "highlight": "a"},
     "plot_curves": lambda: {"curves": {"a": ([0, 1], [0.5, 1])}, "xlabel": "x", "ylabel": "y", "diagonal": True},
+    "plot_table": lambda: {
+        "values": np.array([[0.5, 0.7], [0.9, 0.1]]),
+        "better": np.array([[0.0, 0.0], [1.0, -0.5]]),
+        "groups": {"": ["random"], "learnt": ["simclr"]},
+        "columns": ["k-NN", "linear"],
+    },
     "plot_roofline": lambda: {"points": {"a": ([1.0, 2.0], [3e9, 4e9])}, "bandwidth": 1e9, "peak": 9e9},
     "plot_scatter": lambda: {"points": {"a": (0.5, 0.6)}, "xlabel": "x", "ylabel": "y", "highlight": ("a",)},
     "plot_scores": lambda: {"groups": {"a": [0.1, 0.2]}, "threshold": 0.5, "xlabel": "x"},
