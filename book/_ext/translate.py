@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
+import yaml
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 
@@ -38,9 +39,8 @@ WORDS = re.compile("[A-Za-z]")
 
 def pages(root: Path = ROOT) -> list[str]:
     """The names of all pages in the order of the contents, such as "book/anomaly/winclip"."""
-    from sphinx_external_toc.parsing import parse_toc_yaml
-
-    return [*parse_toc_yaml(root / "_toc.yml")]
+    contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
 
 
 def sphinx(output: Path, builder: str, doctrees: Path, strict: bool = False, **options: Any) -> None:
@@ -96,8 +96,6 @@ def messages(names: Sequence[str], root: Path = ROOT) -> dict[str, Catalog]:
 
 def _excluded(others: Sequence[str]) -> list[str]:
     """The book's own exclusions, and some pages."""
-    import yaml
-
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     return [*config["exclude_patterns"], "**.ipynb_checkpoints", ".DS_Store", "Thumbs.db", "_build", *others]
 
