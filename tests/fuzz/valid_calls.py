@@ -457,6 +457,13 @@ CALLS: dict[str, Arguments] = {
     },
     "flow_colours": lambda: {"flow": torch.randn(2, 2, 4, 4), "fastest": 1.0},
     "sound.spectrograms": lambda: {"clips": films(), "leak": 1.0},
+    "sound.tone_of": lambda: {"clips": films()},
+    "video.read_gain": lambda: {"frames": torch.randn(2, 3, 3, 8, 8), "sounds": torch.rand(2, 1, 4, 5)},
+    "weighted_cross_entropy": lambda: {
+        "logits": torch.randn(4, 3),
+        "labels": torch.tensor([0, 1, 2, 0]),
+        "weight": torch.ones(3),
+    },
     "geometry.edges": lambda: {"height": torch.rand(2, 16, 16), "materials": torch.zeros(2, 16, 16).to(torch.uint8)},
     "geometry.normals": lambda: {"height": torch.rand(2, 16, 16)},
     "geometry.unlabelled": lambda: {"count": 2, "seed": 0, "size": 16, "defective": 0.5},
@@ -731,6 +738,7 @@ CALLS: dict[str, Arguments] = {
 
 EXCLUDED = {
     "NothingFound": "a warning",
+    "protocols.Tokens": "an answer of a backbone, read and never written by a page",
     "heirs.small_sam2": "a network of fixed sizes, drawn by a seed that torch checks",
     "heirs.small_sam3": "as small_sam2",
     "blip2.documents": "takes the texts and the reader that `write` and `load` make",
