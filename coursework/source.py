@@ -8,6 +8,7 @@ Book: coursework/teachers
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def _line(cell: NotebookNode) -> Line | None:
 def _cell(name: str, cell: NotebookNode, rubric: tuple[Line, ...]) -> NotebookNode:
     """A cell with nbgrader's metadata and an id that is the same at every build."""
     answer, line, source = cell.metadata.get("answer"), _line(cell), cell.source
+    answer = answer and f"answer-{answer}"
     if ("### BEGIN SOLUTION" in source) != bool(answer or (line and line.by_hand)):
         raise ValueError(f"{name}: expected a solution in each answer and nowhere else, got:\n{source}")
     if ("### BEGIN HIDDEN TESTS" in source) != bool(line and not line.by_hand):
@@ -127,6 +129,4 @@ def secrets(notebook: NotebookNode) -> Iterator[str]:
 
 def leaks(notebook: NotebookNode, given: str) -> list[str]:
     """The lines for teachers that stand in a text which a student gets, as they are or as JSON writes them."""
-    import json
-
     return sorted({line for line in secrets(notebook) if line in given or json.dumps(line)[1:-1] in given})
