@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from coursework import source
+
 LARGEST = 20 << 20  # bytes of a notebook; the assignments have some 20 kB
 
 
@@ -34,7 +36,8 @@ def fetch(path: Path) -> NotebookNode:
 def clean(submitted: NotebookNode, teacher: NotebookNode) -> NotebookNode:
     """A notebook of the student's answers and the teacher's everything else, in the student's order."""
     own = {cell.metadata.nbgrader.grade_id: cell for cell in teacher.cells}
-    made, seen = [], set()
+    looks = {name for name, cell in own.items() if source.LOOK in cell.metadata.get("tags", ())}
+    made, seen = [], {*looks}
     for cell in submitted.cells:
         name = _name(cell)
         if name in own and name not in seen:

@@ -1,7 +1,8 @@
 """From an assignment's page to its teacher's notebook, and what of it a student must not get.
 
 A page is MyST.  A code cell is the student's (`answer: ID`), is graded (`rubric: {id, points, text}`) or is given.  A
-text cell that is graded by hand says so (`written: {id, points, text}`).  What stands between `### BEGIN SOLUTION` and
+text cell that is graded by hand says so (`written: {id, points, text}`).  A given cell with the tag `look` shows
+something, and is left out when a submission is graded.  What stands between `### BEGIN SOLUTION` and
 `### END SOLUTION`, or between `### BEGIN HIDDEN TESTS` and `### END HIDDEN TESTS`, is for teachers.
 
 Book: coursework/teachers
@@ -24,6 +25,7 @@ RUBRIC = "<!-- rubric -->"  # where the table of the points goes
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TEACHERS = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)^\s*### END \1", re.DOTALL | re.MULTILINE)
 SHORT = 12  # characters: a line of a solution that is no longer may stand anywhere, such as `import torch`
+LOOK = "look"  # the tag of a cell that shows something and is not run when a submission is graded
 SCHEMA = 3  # of nbgrader's metadata
 
 
@@ -105,7 +107,8 @@ def _cell(name: str, cell: NotebookNode, rubric: tuple[Line, ...]) -> NotebookNo
     if line:
         metadata["points"] = line.points
     make = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
-    return make(source, id=own, metadata={"nbgrader": {**metadata, "schema_version": SCHEMA}})
+    tags = {"tags": [LOOK]} if LOOK in cell.metadata.get("tags", ()) else {}
+    return make(source, id=own, metadata={"nbgrader": {**metadata, "schema_version": SCHEMA}, **tags})
 
 
 def worth(line: Line) -> str:

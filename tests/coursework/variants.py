@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
-from coursework.source import Assignment
+from coursework.source import LOOK, Assignment
 
 Change = str | list[tuple[str, str]]  # a whole new cell, or pieces of the solution and what stands in their place
 
@@ -34,7 +34,7 @@ def lost(assignment: Assignment, changes: Mapping[str, Change]) -> dict[str, str
     """The lines of the rubric that a variant loses, each with the error that took it."""
     world, found = {"__name__": "__main__"}, {}
     for cell in changed(assignment, changes):
-        if cell["cell_type"] != "code":
+        if cell["cell_type"] != "code" or LOOK in cell["metadata"].get("tags", ()):
             continue
         try:
             exec(compile(cell["source"], f"<{cell['id']}>", "exec"), world)
