@@ -44,6 +44,9 @@ class Limits:
     disk: int = 64 << 20
 
 
+USUAL = Limits()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a cell printed, and the error it ended with: type, message, and (cell, line) of code of a cell, or None."""
@@ -69,7 +72,7 @@ def missing() -> list[str]:
     return found
 
 
-def run(cells: Sequence[str], limits: Limits = Limits(), contained: bool = True) -> list[Outcome]:  # noqa: B008
+def run(cells: Sequence[str], limits: Limits = USUAL, contained: bool = True) -> list[Outcome]:
     """An outcome a cell.  Once the process has ended, all cells from that one on have the reason as their error.
 
     `contained` off leaves network and files open, for machines without the means, and code that one has read.
