@@ -116,10 +116,19 @@ def _process(limits: Limits, contained: bool) -> Iterator[tuple[subprocess.Popen
         try:
             yield process, reads, Path(folder)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stdin.close()
+            _end(process)
             os.close(reads)
+            try:
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # a cell that nobody took
+
+
+def _end(process: subprocess.Popen) -> int:
+    """Kill a process, and whatever it started, and say how it ended; at the second call it only says so."""
+    if process.returncode is None:  # not waited for yet, so its number is still its own
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 class _Talk:
@@ -161,7 +170,7 @@ class _Talk:
 
     def farewell(self) -> str:
         """Why a process ended by itself."""
-        code = self.process.wait()
+        code = _end(self.process)
         return f"the submission's process ended by itself or by a limit (exit code {code})"
 
 

@@ -16,6 +16,7 @@ Book: coursework/teachers
 import csv
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -74,7 +75,7 @@ def _title(cell: Any) -> str:
 
 
 class Discreet(NbGraderPreprocessor):
-    """Makes of an executed notebook what its student may see: no test, and no output that a test could have filled."""
+    """Makes of an executed notebook what its student may see: no test, no output that one may have filled, no long text."""
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         """Each graded cell is its line of the rubric and what became of it; other cells lose their outputs."""
@@ -85,6 +86,8 @@ class Discreet(NbGraderPreprocessor):
                 cell = nbformat.v4.new_markdown_cell(verdict(cell), id=cell.id, metadata={"nbgrader": marks})
             elif cell.cell_type == "code":
                 cell.outputs = []
+            elif not marks.get("grade"):  # of the given text the headings are enough
+                cell.source = "\n\n".join(line for line in cell.source.splitlines() if line.startswith("#"))
             kept.append(cell)
         nb.cells = kept
         return nb, resources
@@ -111,7 +114,6 @@ def settings(out: Path) -> Config:
     folder.source_directory, folder.release_directory = "teacher", "student"
     config.Autograde.autograde_preprocessors = [Contained, SaveAutoGrades]
     config.GenerateFeedback.preprocessors = [GetGrades, Discreet, CSSHTMLHeaderPreprocessor]
-    config.HTMLExporter = Config(mathjax_url="", require_js_url="", jquery_url="")
     return config
 
 
@@ -181,6 +183,7 @@ def grade_one(
         _convert(Autograde, out, **which)
         found = _marked(out, assignment, student, judged)
         _convert(GenerateFeedback, out, **which)
+        _without_network(out / "feedback" / student / assignment.name / f"{assignment.name}.html")
     except (ValueError, NbGraderException) as error:
         found = [{"line": x.id, "points": 0, "of": x.points, "comment": str(error)} for x in assignment.rubric]
         _refuse(out / "feedback" / student / assignment.name / f"{assignment.name}.html", str(error))
@@ -203,6 +206,12 @@ def _marked(out: Path, assignment: Assignment, student: str, marks: Mapping[str,
             rows.append({"line": line.id, "points": grade.score, "of": line.points, "comment": comment})
         book.db.commit()
     return rows
+
+
+def _without_network(page: Path) -> None:
+    """Take the scripts out that a page of nbconvert's would load from elsewhere: there is no formula in it."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r'<script src="http[^>]*>\s*</script>', "", text), encoding="utf-8")
 
 
 def _refuse(page: Path, reason: str) -> None:
