@@ -49,13 +49,13 @@ categories, with 216 others to vote. The tables of the comparison chapter are th
 
 {table}
 
-Seconds are wall time on a processor that other work shared.
+Seconds are wall time on the device named, which other work shared.
 
 ## Limits
 
 They know the factory and little else: what they make of real photographs is in the comparison chapter. Order within
-a few hundredths means nothing. Methods that need long training, self-distillation above all, are shown at a length
-at which they have hardly begun.
+a few hundredths means nothing. Compare rows of equal photographs only: with 49,152, methods that need long training,
+self-distillation above all, have hardly begun.
 """
 
 
