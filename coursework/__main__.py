@@ -20,7 +20,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", nargs="+", metavar="NAME", help="of the assignments these")
     made.add_argument("--submissions", type=Path, metavar="FOLDER", help="grade FOLDER/STUDENT/NAME.ipynb")
     limits = contain.Limits()
-    made.add_argument("--cell-seconds", type=float, default=limits.cell_seconds, help="of the processor a cell (%(default)s)")
+    made.add_argument(
+        "--cell-seconds", type=float, default=limits.cell_seconds, help="of the processor a cell (%(default)s)"
+    )
     made.add_argument("--seconds", type=float, default=limits.seconds, help="of a submission (%(default)s)")
     made.add_argument(
         "--uncontained", action="store_true", help="grade where submissions can't be contained: only what you have read"

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
@@ -118,10 +118,8 @@ def _process(limits: Limits, contained: bool) -> Iterator[tuple[subprocess.Popen
         finally:
             _end(process)
             os.close(reads)
-            try:
+            with suppress(BrokenPipeError):  # a cell that nobody took
                 process.stdin.close()
-            except BrokenPipeError:
-                pass  # a cell that nobody took
 
 
 def _end(process: subprocess.Popen) -> int:

@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbgrader.api import Gradebook
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor, SaveAutoGrades
-from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
 from coursework import contain, receive, source
@@ -75,7 +74,7 @@ def _title(cell: Any) -> str:
 
 
 class Discreet(NbGraderPreprocessor):
-    """Makes of an executed notebook what its student may see: no test, no output that one may have filled, no long text."""
+    """Makes of an executed notebook what its student may see: no test, and no output that a test could have filled."""
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         """Each graded cell is its line of the rubric and what became of it; other cells lose their outputs."""
@@ -124,7 +123,7 @@ def _convert(converter: type, out: Path, **which: str) -> None:
     config[converter.__name__].force = True
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # its alembic
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own order of adding rows
+        warnings.filterwarnings("ignore", module="nbgrader")  # its own order of adding rows to the gradebook
         converter(coursedir=CourseDirectory(config=config), config=config).start()
 
 

@@ -13,7 +13,7 @@ import house
 
 ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
-NO_CHAPTERS = ("index", "references")
+NO_CHAPTERS = ("index", "coursework/teachers", "references")
 # part -> fewest and most of a chapter
 WORDS = {"intro": (1000, 3000)} | dict.fromkeys(
     ("selfsup", "pretext", "multimodal", "objects", "anomaly"), (1500, 3000)
@@ -29,7 +29,7 @@ def contents() -> list[str]:
     return [page.removeprefix("book/") for page in pages]
 
 
-PAGES = [page for page in contents() if page != "references"]
+PAGES = [page for page in contents() if page not in ("coursework/teachers", "references")]
 CHAPTERS = [page for page in PAGES if page not in NO_CHAPTERS]
 
 

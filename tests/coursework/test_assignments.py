@@ -60,6 +60,14 @@ def test_a_page_says_what_it_is_for_and_what_it_takes(assignment: source.Assignm
     assert max(map(len, lines)) <= 115
 
 
+def test_the_teachers_page_lists_what_there_is() -> None:
+    text = (source.PAGES.parent / "teachers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?): (.*?) \| \[\]\((.*?)\) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    listed = [(f"{kind}: {title}".lower(), int(minutes), int(points)) for kind, title, _, minutes, points in rows]
+    titles = [one.title.lower().removeprefix("assignment ") for one in ASSIGNMENTS.values()]
+    assert listed == [(t, one.minutes, one.points) for t, one in zip(titles, ASSIGNMENTS.values(), strict=True)]
+
+
 def test_a_page_has_the_same_ids_whenever_it_is_read(assignment: source.Assignment) -> None:
     again = source.read(assignment.name)
     assert again.notebook == assignment.notebook

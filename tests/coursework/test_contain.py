@@ -54,9 +54,14 @@ def test_one_cell_s_failure_is_its_own(hostile: dict[str, contain.Outcome]) -> N
     errors = {name: outcome.error for name, outcome in hostile.items()}
     assert errors == {
         **dict.fromkeys(("harmless", "error", "prints", "prints past python", "environment", "still there"), ""),
-        **{"called": "ZeroDivisionError", "loop": "OutOfTime", "asks": "EOFError", "memory": "MemoryError"},
+        "called": "ZeroDivisionError",
+        "loop": "OutOfTime",
+        "asks": "EOFError",
+        "memory": "MemoryError",
         **dict.fromkeys(("reads", "writes", "reads the book"), "PermissionError"),
-        **{"network": "OSError", "leaves": "SystemExit", "syntax": "SyntaxError"},
+        "network": "OSError",
+        "leaves": "SystemExit",
+        "syntax": "SyntaxError",
         **dict.fromkeys(("disk", "after the end"), "Ended"),
     }
     assert hostile["still there"].text == "1\n"

@@ -17,7 +17,9 @@ from coursework import contain, source
 
 ROOT = Path(__file__).parents[2]
 needs_fence = pytest.mark.skipif(bool(contain.missing()), reason=f"this machine lacks {contain.missing()}")
-MARKS = "line,points,comment\nquestion,2,clear\nphotographs,2.5,\nbaseline,3,\nfailures,1,one cause\nadvice,2,\nreport,2,\n"
+MARKS = (
+    "line,points,comment\nquestion,2,clear\nphotographs,2.5,\nbaseline,3,\nfailures,1,one cause\nadvice,2,\nreport,2,\n"
+)
 
 
 def python(*arguments: str | Path) -> subprocess.CompletedProcess:

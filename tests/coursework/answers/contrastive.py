@@ -25,7 +25,10 @@ def nt_xent(a, b, temperature=0.5):
     ),
     "a vector is its own candidate when all are alike": ({"stuck": [("2 * n - 1", "2 * n")]}, {"stuck"}),
     "the mean stays in": ({"rank": [("(z - z.mean(0)).double()", "z.double()")]}, {"rank-offset"}),
-    "squares of the singular values": ({"rank": [("share = spread /", "spread = spread**2\n    share = spread /")]}, {"rank-value"}),
+    "squares of the singular values": (
+        {"rank": [("share = spread /", "spread = spread**2\n    share = spread /")]},
+        {"rank-value"},
+    ),
     "the sum over photographs": ({"attract": [(".sum(1).mean()", ".sum()")]}, {"attract"}),
     "the second view has no gradient": ({"step": [("y @ free)", "(y @ free).detach())")]}, {"step"}),
     "the wrong loss is named": ({"collapses": [('return "attract"', 'return "nt_xent"')]}, {"collapse"}),

@@ -2,11 +2,15 @@
 
 WRONG = {
     "a photograph is known and tested": (
-        {"measured": [('    scores["defective"] =', '    names["good"][0] = names["known"][0]\n    scores["defective"] =')]},
+        {
+            "measured": [
+                ('    scores["defective"] =', '    names["good"][0] = names["known"][0]\n    scores["defective"] =')
+            ]
+        },
         {"apart"},
     ),
     "the highest known score, whatever was promised": (
-        {"stated": [("threshold(known, alarms=found[\"alarms\"])", "threshold(known)")]},
+        {"stated": [('threshold(known, alarms=found["alarms"])', "threshold(known)")]},
         {"line", "rate", "caught"},
     ),
     "the rate is the promised one": (

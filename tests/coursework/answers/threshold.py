@@ -11,7 +11,11 @@ WRONG = {
         {"line-rank"},
     ),
     "the highest score for want of a better": (
-        {"line": [("""        raise ValueError(f"{k} good parts can't promise a rate of {alarms}")""", "        rank = k")]},
+        {
+            "line": [
+                ("""        raise ValueError(f"{k} good parts can't promise a rate of {alarms}")""", "        rank = k")
+            ]
+        },
         {"line-refuse"},
     ),
     "one part too many": ({"parts_needed": [("9)) - 1", "9))")]}, {"parts-needed"}),
