@@ -54,9 +54,7 @@ class Contained(NbGraderPreprocessor):
         for cell, outcome in zip(code, outcomes, strict=True):
             cell.outputs = [*outputs(outcome)]
             if outcome.place and outcome.place[0] <= len(code):
-                at = code[outcome.place[0] - 1]
-                if not at.metadata.get("nbgrader", {}).get("locked"):
-                    cell.metadata.place = f"line {outcome.place[1]} of `{_title(at)}`"
+                cell.metadata.place = place(code[outcome.place[0] - 1], outcome.place[1])
         return nb, resources
 
 
@@ -69,8 +67,14 @@ def outputs(outcome: contain.Outcome) -> Iterator[Any]:
         yield nbformat.v4.new_output("error", ename=outcome.error, evalue=outcome.says, traceback=message)
 
 
-def _title(cell: Any) -> str:
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "your own cell")
+def place(cell: Any, line: int) -> str:
+    """Where an error came from: a line of the student's, a test that the student was given, or a hidden one."""
+    marks = cell.metadata.get("nbgrader", {})
+    if not marks.get("locked"):
+        name = marks.get("grade_id", "").removeprefix("answer-")
+        return f"line {line} of your answer `{name}`" if name else f"line {line} of a cell of your own"
+    given = cell.source.split("### BEGIN HIDDEN TESTS")[0].count("\n")
+    return "a test that you can see" if line <= given else "a hidden test"
 
 
 class Discreet(NbGraderPreprocessor):
@@ -101,8 +105,8 @@ def verdict(cell: Any) -> str:
         return text
     if failed.ename == "Ended":
         return f"{text}\n\nThis was not earned: {failed.evalue}."
-    where = f", in {cell.metadata.place}" if "place" in cell.metadata else ""
-    return f"{text}\n\nThis was not earned. It ended with `{failed.ename}`{where}."
+    where = f" in {cell.metadata.place}" if "place" in cell.metadata else ""
+    return f"{text}\n\nThis was not earned. It ended{where}, with `{failed.ename}`."
 
 
 def settings(out: Path) -> Config:

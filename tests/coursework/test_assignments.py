@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from variants import blank, changed, lost
 
 from coursework import source
 
+ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = {name: source.read(name) for name in source.names()}
 GOALS = ("**You will be able to**", "**Read first**", "**Time**", "**Machine**", source.RUBRIC)
 
@@ -55,6 +57,11 @@ def test_a_page_says_what_it_is_for_and_what_it_takes(assignment: source.Assignm
     text = (source.PAGES / f"{assignment.name}.md").read_text(encoding="utf-8")
     assert not [goal for goal in GOALS if goal not in text]
     assert assignment.minutes == yaml.safe_load(text.split("---\n")[1])["minutes"] >= 60
+    titles = {
+        re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.M)[1] for path in (ROOT / "book").glob("*/*.md")
+    }
+    named = re.search(r"\*\*Read first\*\*:(.*?)\*\*Time", text, re.DOTALL)[1].replace("\n", " ")
+    assert {*re.findall(r"\*(.+?)\*", named)} <= titles
     code = [cell for cell in assignment.notebook.cells if cell.cell_type == "code"]
     lines = [line for cell in code for line in cell.source.splitlines() if not line.startswith("# ")]
     assert max(map(len, lines)) <= 115

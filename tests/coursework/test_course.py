@@ -68,7 +68,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hand_in(handed / "dan", "8-threshold", {}, misbehave)
     (handed / "eva").mkdir()
     (handed / "eva" / "8-threshold.ipynb").write_text("<html>Not found</html>")
-    only = ("--only", "8-threshold", "9-project", "--cell-seconds", "5")
+    only = ("--only", "8-threshold", "9-project", "--cell-seconds", "3")
     done = python("--out", folder, *only, "--submissions", handed)
     assert done.returncode == 0, done.stderr
     return folder
@@ -101,6 +101,7 @@ def test_tests_and_a_person_s_marks_make_a_grade(course: Path) -> None:
 @needs_fence
 def test_a_blank_earns_nothing(course: Path) -> None:
     assert {*grades(course, "ben").values()} == {"0.0"}
+    assert "It ended in a test that you can see, with NameError." in words(course, "ben", "8-threshold")
 
 
 @needs_fence
@@ -113,7 +114,7 @@ def test_a_submission_that_loops_and_dies_loses_what_it_touched_and_no_one_else_
     assert grades(course, "dan") == expected("8-threshold", ("precision", "cheapest-cost", "cheapest-share"))
     text = words(course, "dan", "8-threshold")
     assert "0 of 1: the share of right alarms depends on how rare defects are" in text
-    assert "It ended with OutOfTime, in line 2 of answer-precision" in text
+    assert "It ended in line 2 of your answer precision, with OutOfTime." in text
     assert "the submission's process ended by itself" in text
 
 
