@@ -59,9 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     course.build(out, assignments)
     logging.info("for teachers: %s\nfor students: %s", out / "teacher", out / "student")
     if students:
-        course.Contained.limits = contain.Limits(arguments.cell_seconds, arguments.seconds)
-        course.Contained.contained = not arguments.uncontained
-        course.grade(out, assignments, arguments.submissions.resolve(), students)
+        limits = contain.Limits(arguments.cell_seconds, arguments.seconds)
+        config = course.settings(out, limits, not arguments.uncontained)
+        course.grade(out, assignments, arguments.submissions.resolve(), students, config)
         logging.info("feedback: %s\ngrades: %s", out / "feedback", out / "grades.csv")
 
 

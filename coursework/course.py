@@ -21,6 +21,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import GetGrades, NbGraderPreprocessor, SaveAutoGrades
+from traitlets import Bool, Instance
 from traitlets.config import Config
 
 from coursework import contain, receive, source
@@ -44,8 +46,8 @@ COLUMNS = ("student", "assignment", "line", "points", "of", "comment")
 class Contained(NbGraderPreprocessor):
     """Executes a notebook by `coursework.contain`, in the place of a kernel."""
 
-    limits = contain.Limits()
-    contained = True
+    limits = Instance(contain.Limits, ()).tag(config=True)
+    contained = Bool(True).tag(config=True)
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         """Each code cell with what it printed and the error that it ended with."""
@@ -54,7 +56,7 @@ class Contained(NbGraderPreprocessor):
         for cell, outcome in zip(code, outcomes, strict=True):
             cell.outputs = [*outputs(outcome)]
             if outcome.place and outcome.place[0] <= len(code):
-                cell.metadata.place = place(code[outcome.place[0] - 1], outcome.place[1])
+                cell.metadata.place = origin(code[outcome.place[0] - 1], outcome.place[1])
         return nb, resources
 
 
@@ -67,7 +69,7 @@ def outputs(outcome: contain.Outcome) -> Iterator[Any]:
         yield nbformat.v4.new_output("error", ename=outcome.error, evalue=outcome.says, traceback=message)
 
 
-def place(cell: Any, line: int) -> str:
+def origin(cell: Any, line: int) -> str:
     """Where an error came from: a line of the student's, a test that the student was given, or a hidden one."""
     marks = cell.metadata.get("nbgrader", {})
     if not marks.get("locked"):
@@ -109,9 +111,9 @@ def verdict(cell: Any) -> str:
     return f"{text}\n\nThis was not earned. It ended{where}, with `{failed.ename}`."
 
 
-def settings(out: Path) -> Config:
-    """Where nbgrader finds what."""
-    config = Config()
+def settings(out: Path, limits: contain.Limits = contain.USUAL, contained: bool = True) -> Config:
+    """Where nbgrader finds what, and what a submission may do."""
+    config = Config({"Contained": {"limits": limits, "contained": contained}})
     folder = config.CourseDirectory
     folder.root, folder.db_url = str(out), f"sqlite:///{out / 'gradebook.db'}"
     folder.source_directory, folder.release_directory = "teacher", "student"
@@ -120,12 +122,11 @@ def settings(out: Path) -> Config:
     return config
 
 
-def _convert(converter: type, out: Path, **which: str) -> None:
+def _convert(converter: type, config: Config, **which: str) -> None:
     """Run one of nbgrader's converters.  Raises its NbGraderException."""
-    config = settings(out)
+    config = deepcopy(config)  # a copy would share its parts
     config.CourseDirectory.update(which)
     config[converter.__name__].force = True
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # its alembic
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="nbgrader")  # its own order of adding rows to the gradebook
         converter(coursedir=CourseDirectory(config=config), config=config).start()
@@ -136,11 +137,14 @@ def build(out: Path, assignments: list[Assignment]) -> None:
     for folder in ("teacher", "student"):
         shutil.rmtree(out / folder, ignore_errors=True)
     (out / "gradebook.db").unlink(missing_ok=True)
+    config, here = settings(out), str(Path(sys.executable).parent)
+    if here not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([here, os.environ.get("PATH", "")])  # nbgrader calls alembic by its name
     for assignment in assignments:
         place = out / "teacher" / assignment.name / f"{assignment.name}.ipynb"
         place.parent.mkdir(parents=True)
         nbformat.write(assignment.notebook, place)
-        _convert(GenerateAssignment, out, assignment_id=assignment.name)
+        _convert(GenerateAssignment, config, assignment_id=assignment.name)
         check_given(assignment, out / "student")
 
 
@@ -152,7 +156,7 @@ def check_given(assignment: Assignment, folder: Path) -> None:
             raise ValueError(f"{path.name}: expected nothing of {assignment.name}'s solutions, got {found}")
 
 
-def grade(out: Path, assignments: list[Assignment], submissions: Path, roster: list[str]) -> None:
+def grade(out: Path, assignments: list[Assignment], submissions: Path, roster: list[str], config: Config) -> None:
     """Grade `submissions/STUDENT/NAME.ipynb` of the students, write feedback to each, and `grades.csv`.
 
     A submission that can't be read gets 0 and the reason.  What only a person can judge comes from a table beside the
@@ -166,7 +170,7 @@ def grade(out: Path, assignments: list[Assignment], submissions: Path, roster: l
     rows = []
     for (student, assignment, path), judged in zip(each, marks, strict=True):
         logger.info("%s, %s", student, assignment.name)
-        rows += grade_one(out, assignment, path, student, judged)
+        rows += grade_one(out, assignment, path, student, judged, config)
     with (out / "grades.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -174,7 +178,7 @@ def grade(out: Path, assignments: list[Assignment], submissions: Path, roster: l
 
 
 def grade_one(
-    out: Path, assignment: Assignment, path: Path, student: str, judged: Mapping[str, tuple[float, str]]
+    out: Path, assignment: Assignment, path: Path, student: str, judged: Mapping[str, tuple[float, str]], config: Config
 ) -> list[dict[str, Any]]:
     """The grades of one submission, a line for each line of the rubric."""
     which = {"assignment_id": assignment.name, "student_id": student}
@@ -183,9 +187,9 @@ def grade_one(
         place = out / "submitted" / student / assignment.name / path.name
         place.parent.mkdir(parents=True)
         nbformat.write(notebook, place)
-        _convert(Autograde, out, **which)
+        _convert(Autograde, config, **which)
         found = _marked(out, assignment, student, judged)
-        _convert(GenerateFeedback, out, **which)
+        _convert(GenerateFeedback, config, **which)
         _without_network(out / "feedback" / student / assignment.name / f"{assignment.name}.html")
     except (ValueError, NbGraderException) as error:
         found = [{"line": x.id, "points": 0, "of": x.points, "comment": str(error)} for x in assignment.rubric]

@@ -75,6 +75,12 @@ def test_the_teachers_page_lists_what_there_is() -> None:
     assert listed == [(t, one.minutes, one.points) for t, one in zip(titles, ASSIGNMENTS.values(), strict=True)]
 
 
+def test_no_assignment_is_a_page_of_the_book() -> None:
+    excluded = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["exclude_patterns"]
+    assert str(source.PAGES.relative_to(ROOT)) in excluded
+    assert "assignments" not in (ROOT / "_toc.yml").read_text(encoding="utf-8")
+
+
 def test_a_page_has_the_same_ids_whenever_it_is_read(assignment: source.Assignment) -> None:
     again = source.read(assignment.name)
     assert again.notebook == assignment.notebook
