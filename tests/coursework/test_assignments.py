@@ -8,7 +8,7 @@ import pytest
 import yaml
 from variants import blank, changed, lost
 
-from coursework import source
+from coursework import contain, inside, source
 
 ROOT = Path(__file__).parents[2]
 ASSIGNMENTS = {name: source.read(name) for name in source.names()}
@@ -73,6 +73,15 @@ def test_the_teachers_page_lists_what_there_is() -> None:
     listed = [(f"{kind}: {title}".lower(), int(minutes), int(points)) for kind, title, _, minutes, points in rows]
     titles = [one.title.lower().removeprefix("assignment ") for one in ASSIGNMENTS.values()]
     assert listed == [(t, one.minutes, one.points) for t, one in zip(titles, ASSIGNMENTS.values(), strict=True)]
+
+
+def test_the_teachers_page_states_the_limits() -> None:
+    text = (source.PAGES.parent / "teachers.md").read_text(encoding="utf-8")
+    usual = contain.USUAL
+    stated = f"{usual.cell_seconds:g} seconds of the processor for a cell, {usual.seconds:g} seconds in all"
+    stated += f", {usual.memory >> 30} GB of memory and {usual.disk >> 20} MB of disk"
+    assert stated in text.replace("\n", " ")
+    assert f"{inside.MOST:,} characters are kept" in text
 
 
 def test_no_assignment_is_a_page_of_the_book() -> None:
