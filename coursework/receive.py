@@ -1,8 +1,7 @@
 """What is taken from a submission: the text of its cells, and nothing else.
 
-Tests, points and locked cells are the teacher's own, whatever the submission says they are.  A student may add cells,
-move them, and lose some: a graded cell that is missing comes back at the end, and an answer that is missing earns
-nothing.
+Tests, points, locked cells and their order are the teacher's own, whatever the submission says they are.  A student may
+add cells.  A given cell that is missing comes back, and an answer that is missing earns nothing.
 
 Book: coursework/teachers
 """
@@ -34,18 +33,25 @@ def fetch(path: Path) -> NotebookNode:
 
 
 def clean(submitted: NotebookNode, teacher: NotebookNode) -> NotebookNode:
-    """A notebook of the student's answers and the teacher's everything else, in the student's order."""
+    """The teacher's notebook with the student's answers; a cell of the student's own stays behind the one it followed."""
     own = {cell.metadata.nbgrader.grade_id: cell for cell in teacher.cells}
-    looks = {name for name, cell in own.items() if source.LOOK in cell.metadata.get("tags", ())}
-    made, seen = [], {*looks}
+    answers: dict[str, str] = {}
+    extra: dict[str, list[str]] = {"": []}
+    last = ""
     for cell in submitted.cells:
-        name = _name(cell)
-        if name in own and name not in seen:
-            seen.add(name)
-            made.append(_filled(own[name], cell))
+        name, text = _name(cell), str(cell.source)
+        if name in own and name not in answers:
+            last, answers[name], extra[name] = name, text, []
         elif name not in own and cell.cell_type == "code":
-            made.append(nbformat.v4.new_code_cell(str(cell.source), id=f"extra-{len(made)}"))
-    made += [_filled(cell, None) for name, cell in own.items() if name not in seen]
+            extra[last].append(text)
+    made = [nbformat.v4.new_code_cell(text) for text in extra[""]]
+    for name, cell in own.items():
+        if source.LOOK not in cell.metadata.get("tags", ()):
+            made.append(_filled(cell, answers.get(name, "")))
+        made += [nbformat.v4.new_code_cell(text) for text in extra.get(name, ())]
+    for number, cell in enumerate(made):
+        if "nbgrader" not in cell.metadata:
+            cell.id = f"extra-{number}"
     return nbformat.v4.new_notebook(cells=made, metadata=teacher.metadata)
 
 
@@ -56,9 +62,9 @@ def _name(cell: NotebookNode) -> str:
     return str(given.get("grade_id", "") if isinstance(given, dict) else cell.get("id", ""))
 
 
-def _filled(own: NotebookNode, submitted: NotebookNode | None) -> NotebookNode:
-    """The teacher's cell; an answer has the student's text, and none if the student handed in none."""
+def _filled(own: NotebookNode, answer: str) -> NotebookNode:
+    """A cell of the teacher's; what is the student's to write has the answer in it."""
     cell = nbformat.from_dict(own)
     if own.metadata.nbgrader.solution:
-        cell.source = "" if submitted is None else str(submitted.source)
+        cell.source = answer
     return cell
