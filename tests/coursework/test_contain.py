@@ -120,3 +120,11 @@ def test_a_gigabyte_is_thrown_away() -> None:
     (bad, good) = contain.run(["print('x' * 10**9)", "print('on')"], contain.Limits(cell_seconds=60.0))
     assert len(bad.text) == 4000
     assert good.text == "on\n"
+
+
+@pytest.mark.slow
+def test_without_the_fence_cells_still_run_apart_and_within_limits() -> None:
+    cells = ["import os\nprint(os.getpid())", "while True: pass", "print('on')"]
+    first, loop, last = contain.run(cells, LIMITS, contained=False)
+    assert int(first.text) != os.getpid()
+    assert (loop.error, last.text) == ("OutOfTime", "on\n")
