@@ -33,7 +33,7 @@ def fetch(path: Path) -> NotebookNode:
 
 
 def clean(submitted: NotebookNode, teacher: NotebookNode) -> NotebookNode:
-    """The teacher's notebook with the student's answers, and the student's own cells behind those that they followed."""
+    """The teacher's notebook with the student's answers, and the student's own cells behind those they followed."""
     own = {cell.metadata.nbgrader.grade_id: cell for cell in teacher.cells}
     answers: dict[str, str] = {}
     extra: dict[str, list[str]] = {"": []}
