@@ -32,6 +32,7 @@ GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}
 MAX_FILE, MAX_FUNCTION = 300, 60
 BESIDE = ("benchmarks", "cards", "coursework", "experiments")  # outside the wheel: no module of the package imports one
 TOP = {
+    "CITATION.cff",
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt"),
     *("_config.yml", "_toc.yml", ".ci", ".gitignore", "book", "gadkit", "tests", "demo", *BESIDE),
 }

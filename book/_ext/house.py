@@ -1,6 +1,6 @@
-"""Additions of the book to Sphinx: a line of facts under each title, and images that speak.
+"""Additions of the book to Sphinx: a line of facts at the foot of each page, and images that speak.
 
-- A page's front matter says which modules it explains and what it may cost; the line under its title repeats that and
+- A page's front matter says which modules it explains and what it may cost; the line at its foot repeats that and
   adds what the last execution really took.  The role `{took}` gives that time for another page.
 - An image without a meaningful alternative text is a warning, and warnings end the build.
 - Cells with a hidden source that follow one another share one button.
@@ -48,7 +48,7 @@ def took(env: BuildEnvironment, page: str) -> str:
 
 
 def facts(metadata: dict[str, Any], seconds: str) -> Iterator[nodes.Node]:
-    """The pieces of the line under a title."""
+    """The pieces of the line at the foot of a page."""
     modules = filter(None, metadata.get("gadkit", "").split(", "))
     for index, module in enumerate(modules):
         yield nodes.Text("" if index else "Explains ")
@@ -59,12 +59,11 @@ def facts(metadata: dict[str, Any], seconds: str) -> Iterator[nodes.Node]:
 
 
 def add_facts(app: Sphinx, doctree: nodes.document) -> None:
-    """Put the line of facts under the title of every page that states its budget."""
+    """Put the line of facts at the foot of every page that states its budget: readers come for the question first."""
     metadata = app.env.metadata[app.env.docname]
     title = next(doctree.findall(nodes.title), None)
     if "budget" in metadata and title is not None:
-        line = nodes.paragraph("", "", *facts(metadata, took(app.env, app.env.docname)), classes=["facts"])
-        title.parent.insert(title.parent.index(title) + 1, line)
+        title.parent += nodes.paragraph("", "", *facts(metadata, took(app.env, app.env.docname)), classes=["facts"])
 
 
 class Took(nodes.Inline, nodes.TextElement):
@@ -111,7 +110,12 @@ class OneButton(SphinxPostTransform):
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Leave out the scripts for live cells, which the book does not have: two of them declare the same constant."""
+    """Leave out the scripts for live cells, which the book does not have, and whose constants stand in them twice.
+
+    jupyter-book always loads sphinx-thebe, which adds an inline script, `filename=None`, after the builder has begun.
+    The builder begins anew before it writes and reads the name as "", so that to Sphinx these are two scripts; a
+    browser that meets the same `const THEBE_JS_URL` twice reports an error.
+    """
     scripts = context["script_files"]
     context["script_files"] = [x for x in scripts if "thebe" not in f"{x.filename} {x.attributes.get('body')}"]
 
