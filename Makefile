@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test test-all lint format bench clean
+.PHONY: book test test-all lint format bench course clean
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -33,6 +33,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# make course SUBMISSIONS=folder also grades FOLDER/STUDENT/NAME.ipynb
+course: $(READY)
+	$(BIN)/python -m coursework $(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)")
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -34,6 +34,7 @@ KEPT = [
     "book",
     "benchmarks",
     "cards",
+    "coursework",
     "experiments",
     "pyproject.toml",
     "requirements.txt",

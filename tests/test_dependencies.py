@@ -11,7 +11,7 @@ from pathlib import Path
 import jupytext
 
 ROOT = Path(__file__).parent.parent
-OURS = ("gadkit", "tests", "benchmarks", "cards", "demo", "experiments", "book/_ext")
+OURS = ("gadkit", "tests", "benchmarks", "cards", "coursework", "demo", "experiments", "book/_ext")
 DECLARED_FOR = {
     "segment-anything": "the published masks of the `paper` preset",
     "tabulate": "what pandas writes Markdown with",

@@ -38,7 +38,7 @@ def test_the_readme_s_example_imports_what_there_is() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_scripts_that_are_named_exist(path: Path) -> None:
-    for name in re.findall(r"python -m ((?:gadkit|benchmarks|cards|experiments)[\w.]*)", code_of(path)):
+    for name in re.findall(r"python -m ((?:gadkit|benchmarks|cards|coursework|experiments)[\w.]*)", code_of(path)):
         place = ROOT / name.replace(".", "/")
         file = next(file for file in (place / "__main__.py", place.with_suffix(".py")) if file.is_file())
         assert '__name__ == "__main__"' in file.read_text(encoding="utf-8")

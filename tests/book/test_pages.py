@@ -14,7 +14,7 @@ import house
 ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
 SURVEY = ("survey/index", "back/exercises", "back/citing", "back/translating")
-BACK_MATTER = ("glossary", "notation", *SURVEY, "references")  # no code, no budget
+BACK_MATTER = ("glossary", "notation", *SURVEY, "coursework/teachers", "references")  # no code, no budget
 NO_CHAPTERS = ("index", *BACK_MATTER)
 # part -> fewest and most of a chapter
 WORDS = {"intro": (1000, 3000)} | dict.fromkeys(

@@ -1,0 +1,1 @@
+"""The course: what builds its notebooks from the book's sources, grades what comes back, and writes feedback."""
