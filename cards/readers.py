@@ -32,7 +32,7 @@ from gadkit.multimodal.training.reading import other
 
 RESULTS = Path("book/results/blip.json")
 NAMES = ("blip", "blip2")
-COUNT, KNOWN = 300, 1024  # photographs a split, and for counting answers
+COUNT, KNOWN = 200, 1024  # photographs a split, and for counting answers
 REFERENCES = 5  # captions of a photograph that another is compared with
 SPLITS = {"seen": "test", "development": "development", "held-out": "test"}  # and the seeds: no photograph of training
 KINDS = {  # of a question, by what it begins with
