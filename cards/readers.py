@@ -32,7 +32,7 @@ from gadkit.multimodal.training.reading import other
 
 RESULTS = Path("book/results/blip.json")
 NAMES = ("blip", "blip2")
-COUNT, KNOWN = 200, 1024  # photographs a split, and for counting answers
+COUNT, FEW, KNOWN = 200, 20, 1024  # photographs a split, for networks with random weights, and for counting answers
 REFERENCES = 5  # captions of a photograph that another is compared with
 SPLITS = {"seen": "test", "development": "development", "held-out": "test"}  # and the seeds: no photograph of training
 KINDS = {  # of a question, by what it begins with
@@ -178,7 +178,7 @@ def measure() -> list[dict[str, Any]]:
             rows += rows_of("none", who, reader, split, COUNT)
         for name in NAMES:
             rows += rows_of(name, "trained", once(zoo.load(name, "tiny")), split, COUNT)
-            rows += rows_of(name, "random weights", once(zoo.load(f"{name}-random", "tiny")), split, COUNT)
+            rows += rows_of(name, "random weights", once(zoo.load(f"{name}-random", "tiny")), split, FEW)
     return rows
 
 
@@ -221,6 +221,7 @@ def text(name: str) -> str:
         "targets": targets(held["rows"], name),
         "sample": held["sample"][name],
         "count": held["count"],
+        "few": held["few"],
         "measured_on": f"{held['device']}, torch {held['versions']['torch']}",
         "parameters": sum(value.numel() for value in weights.read(file).values()),
         "megabytes": file.stat().st_size / 1e6,
@@ -235,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.card:
         held = {"rows": measure(), "sample": {name: spot_check(name) for name in NAMES}}
-        held |= {"count": COUNT} | provenance(runtime.device())
+        held |= {"count": COUNT, "few": FEW} | provenance(runtime.device())
         with replacing(RESULTS) as part:
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     for name in NAMES:

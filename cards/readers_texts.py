@@ -66,7 +66,8 @@ _MEASURED = """## Measured
 each; {measured_on}. CIDEr-D with five references, times 10. "Exact state" asks for the kind of defect, "damaged or
 sound" only for that. "Match" is how often a true caption fits better than one that is false of its state, colour or
 noun; chance is .5. "Question only" is a reader that sees no image and gives the answer that was most frequent for the
-very question; "most frequent" gives that of the kind of question, and one caption for all.
+very question; "most frequent" gives that of the kind of question, and one caption for all. Networks with random
+weights were measured on {few} photographs.
 
 Seen categories, other products:
 
