@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RESAMPLING = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 CHUNK, TEXTS = 32, 64  # images and texts encoded at once
-INSTALL = "its tokenizer needs two libraries more: pip install sentencepiece protobuf"
+INSTALL = 'its tokenizer needs two libraries more: pip install "gadkit[siglip]"'
 
 
 class Texts:
