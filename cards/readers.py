@@ -161,7 +161,7 @@ def once(reader: Any) -> Any:
 
 def rows_of(model: str, who: str, reader: Any, split: str, count: int) -> list[dict[str, Any]]:
     """Everything that is measured of a reader on a split."""
-    shown = rendered(split, COUNT)[:count]
+    shown = rendered(split, max(count, COUNT))[:count]
     if isinstance(reader, tuple):
         values = captioned(reader[0], shown) | answered(reader[1], shown)
     else:

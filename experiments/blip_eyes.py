@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cards.readers import COUNT, once, rows_of
+from cards.readers import once, rows_of
 from gadkit import runtime, zoo
 from gadkit.files import provenance, replacing
 from gadkit.multimodal import blip
@@ -20,7 +20,7 @@ from gadkit.multimodal.training import blip as recipe
 
 OUT, RUNS = Path("book/results/blip_eyes.json"), Path("runs/blip-eyes")
 EYES = {"real eyes": "clip", "from scratch": ""}  # what the image tower begins as
-STEPS, BATCH, PHOTOGRAPHS = 600, 16, 1024
+STEPS, BATCH, PHOTOGRAPHS, MEASURED = 600, 16, 1024, 300
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=RUNS, help=f"for checkpoints and weights (default: {RUNS})")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each training (default: {STEPS})")
     parser.add_argument("--photographs", type=int, default=PHOTOGRAPHS, help=f"seen (default: {PHOTOGRAPHS})")
-    parser.add_argument("--measured", type=int, default=COUNT, help=f"of development (default: {COUNT})")
+    parser.add_argument("--measured", type=int, default=MEASURED, help=f"of development (default: {MEASURED})")
     given = parser.parse_args(argv)
     held = json.loads(given.out.read_text(encoding="utf-8"))["rows"] if given.out.exists() else []
     budget = {"steps": given.steps, "batch": BATCH, "trained on": given.photographs}
