@@ -2,7 +2,7 @@
 
 `python -m cards.readers` measures both anew, with random weights and three readers that need no network beside them,
 into `book/results/blip.json`, and writes their cards from that file and the weights' headers.  With `--card` only the
-cards are written; with `--scratch FILE` a BLIP that began as no CLIP is measured on development, too.
+cards are written.
 
 Book: multimodal/blip
 """
@@ -13,7 +13,6 @@ import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -28,13 +27,12 @@ from gadkit.evaluation.captions import cider, parse
 from gadkit.factory import descriptions
 from gadkit.factory.descriptions import Described, Fact
 from gadkit.files import provenance, replacing
-from gadkit.multimodal import blip
 from gadkit.multimodal.towers import Front
 from gadkit.multimodal.training.reading import other
 
 RESULTS = Path("book/results/blip.json")
 NAMES = ("blip", "blip2")
-COUNT, FEW, KNOWN = 40, 10, 1024  # photographs a split, for networks with random weights, and for counting answers
+COUNT, FEW, KNOWN = 200, 20, 1024  # photographs a split, for networks with random weights, and for counting answers
 REFERENCES = 5  # captions of a photograph that another is compared with
 SPLITS = {"seen": "test", "development": "development", "held-out": "test"}  # and the seeds: no photograph of training
 KINDS = {  # of a question, by what it begins with
@@ -47,7 +45,7 @@ KINDS = {  # of a question, by what it begins with
     "what colour are": "colour of details?",
     "how bad": "how bad?",
 }
-READERS = ("trained", "from scratch", "random weights", "question only", "most frequent")
+READERS = ("trained", "random weights", "question only", "most frequent")
 
 Captions, Answers = Callable[[Tensor], list[str]], Callable[[Tensor, list[str]], list[str]]
 
@@ -163,7 +161,7 @@ def once(reader: Any) -> Any:
 
 def rows_of(model: str, who: str, reader: Any, split: str, count: int) -> list[dict[str, Any]]:
     """Everything that is measured of a reader on a split."""
-    shown = rendered(split, COUNT)[:count]
+    shown = rendered(split, max(count, COUNT))[:count]
     if isinstance(reader, tuple):
         values = captioned(reader[0], shown) | answered(reader[1], shown)
     else:
@@ -172,7 +170,7 @@ def rows_of(model: str, who: str, reader: Any, split: str, count: int) -> list[d
     return [{"model": model, "who": who, "split": split, "photographs": count, "values": rounded}]
 
 
-def measure(scratch: Path | None) -> list[dict[str, Any]]:
+def measure() -> list[dict[str, Any]]:
     """All rows of the results."""
     rows = []
     for split in SPLITS:
@@ -181,10 +179,6 @@ def measure(scratch: Path | None) -> list[dict[str, Any]]:
         for name in NAMES:
             rows += rows_of(name, "trained", once(zoo.load(name, "tiny")), split, COUNT)
             rows += rows_of(name, "random weights", once(zoo.load(f"{name}-random", "tiny")), split, FEW)
-    if scratch is not None:
-        source = replace(zoo.find("blip-random", "tiny"), options={})
-        reader = blip.load(source, runtime.device(), scratch)
-        rows += rows_of("blip", "from scratch", reader, "development", COUNT)
     return rows
 
 
@@ -197,9 +191,7 @@ def spot_check(name: str) -> dict[str, float]:
 def table(rows: Sequence[Mapping[str, Any]], name: str, split: str) -> str:
     """Markdown: a line a measure, a column a reader."""
     held = {row["who"]: row["values"] for row in rows if row["split"] == split and row["model"] in (name, "none")}
-    columns = [
-        who for who in ("trained", "from scratch", "random weights", "question only", "most frequent") if who in held
-    ]
+    columns = [who for who in READERS if who in held]
     measures = [key for key in held["trained"] if key != "CIDEr-D"]
     lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     for key in ("CIDEr-D", *measures):
@@ -241,10 +233,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, unless only the cards are wanted, and write them."""
     parser = argparse.ArgumentParser(prog="python -m cards.readers")
     parser.add_argument("--card", action="store_true", help="write the cards from the results that are there")
-    parser.add_argument("--scratch", type=Path, help="the weights of a BLIP that began as no CLIP")
     arguments = parser.parse_args(argv)
     if not arguments.card:
-        held = {"rows": measure(arguments.scratch), "sample": {name: spot_check(name) for name in NAMES}}
+        held = {"rows": measure(), "sample": {name: spot_check(name) for name in NAMES}}
         held |= {"count": COUNT, "few": FEW} | provenance(runtime.device())
         with replacing(RESULTS) as part:
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")

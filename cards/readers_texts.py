@@ -77,7 +77,7 @@ Development:
 
 {development}
 
-Held-out, measured once:
+Held-out, measured first on 40 photographs and then once on these {count}:
 
 {held_out}
 

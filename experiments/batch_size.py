@@ -39,13 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs of a training (default: {PAIRS})")
     parser.add_argument("--photographs", type=int, default=COUNTS["seen"], help="(default: 4096)")
+    parser.add_argument("--side", type=int, default=pairs.EYED.image_size, help="of what the eyes see (default: 192)")
     parser.add_argument("--batches", type=int, nargs="+", default=[*BATCHES], help="(default: 32 128 512)")
     given = parser.parse_args(argv)
     held = json.loads(given.out.read_text(encoding="utf-8"))["rows"] if given.out.exists() else []
-    known = [{key: row[key] for key in ("loss", "batch", "eyes", "pairs", "photographs")} for row in held]
+    known = [{key: row[key] for key in ("loss", "batch", "eyes", "pairs", "photographs", "side")} for row in held]
     shown = watched = None
     for row in rows(given.batches):
-        row |= {"pairs": given.pairs, "photographs": given.photographs}
+        scratch = row["eyes"] == "scratch"
+        side = SCRATCH.image_size if scratch else given.side
+        row |= {"pairs": given.pairs, "photographs": given.photographs, "side": side}
         if row in known:
             continue
         if shown is None:
@@ -54,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps = max(1, given.pairs // row["batch"])
         plan = replace(pairs.PLAN, steps=steps, warmup=steps // 10, batch=row["batch"], average=0.98)
         recipe = pairs.Recipe(row["loss"], plan=plan)
-        if row["eyes"] == "scratch":
-            recipe = replace(recipe, model=SCRATCH)
+        recipe = replace(recipe, model=SCRATCH if scratch else replace(recipe.model, image_size=side))
         _, found = pairs.learn(recipe, shown, watched, what=str(row))
         held.append(row | {"steps": steps} | {k: round(v, 4) for k, v in found.items()})
         given.out.parent.mkdir(parents=True, exist_ok=True)

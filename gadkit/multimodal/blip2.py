@@ -8,13 +8,13 @@ Book: multimodal/blip
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -22,6 +22,7 @@ from gadkit import weights
 from gadkit.backbones.tiny import EYES
 from gadkit.checks import check_images, checked
 from gadkit.multimodal.blip2_network import Architecture, Network
+from gadkit.multimodal.reading_tasks import LONGEST, Tasked, by_length, every_pair, one_each, padded, task_of
 from gadkit.multimodal.towers import Front, check_digest, clip_digest
 from gadkit.multimodal.vocabulary import PROMPT, byte_pairs, word_pieces
 from gadkit.objects.open_vocabulary import asked, at_once, fitted, published
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
     from transformers import Blip2Processor, PreTrainedTokenizerBase
 
 START = "a photo of"  # of a caption: a language model left alone may as well begin with a question
-LONGEST = 30  # tokens of an answer or a caption
-PAIRS = 256  # of an image and a text, matched at once
 TASKS = {"generation": "Blip2ForConditionalGeneration", "matching": "Blip2ForImageTextRetrieval"}
 
 
-class BLIP2:
-    """One or both of transformers' models by task (`TASKS`), the processor, and the tokenizer of the Q-Former.
+class BLIP2(Tasked):
+    """One or both of transformers' models by task, the processor, and the tokenizer of the Q-Former.
 
     A method whose model is not there raises a ValueError that says which class it needs.
     """
+
+    TASKS = TASKS
 
     @checked
     def __init__(
@@ -48,33 +49,18 @@ class BLIP2:
         processor: "Blip2Processor",
         pieces: "PreTrainedTokenizerBase | None" = None,
     ) -> None:
-        if not models or not models.keys() <= TASKS.keys():
-            raise ValueError(f"models: expected some of {', '.join(TASKS)}, got {', '.join(models) or 'none'}")
-        self.models = {task: model.eval() for task, model in models.items()}
-        self.processor, self.pieces = processor, pieces or processor.tokenizer
-        config = next(iter(models.values())).config
-        self.image_size: int = config.vision_config.image_size
+        super().__init__(models, processor)
+        self.pieces, config = pieces or processor.tokenizer, self.config
         self.queries: int = config.num_query_tokens
         self.context_length: int = getattr(config.text_config, "max_position_embeddings", 512) - self.queries
         self.text_length: int = config.qformer_config.max_position_embeddings
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks lie."""
-        return next(iter(self.models.values())).device
-
-    def _model(self, task: str) -> nn.Module:
-        if task not in self.models:
-            held = ", ".join(TASKS[name] for name in self.models)
-            raise ValueError(f"{task}: expected a checkpoint of {TASKS[task]}, got one of {held}")
-        return self.models[task]
 
     def image_ids(self) -> list[int]:
         """The ids in whose place the projected queries come, in front of a text.
 
         Raises ValueError for a configuration without such an id.
         """
-        token = self._model("generation").config.image_token_index
+        token = self.model("generation").config.image_token_index
         if token is None:
             raise ValueError("model: expected a configuration with image_token_index, got one without")
         return [token] * self.queries
@@ -92,34 +78,27 @@ class BLIP2:
         A question beyond the context is cut, and a warning says what is not read.  Raises ValueError for an empty
         question, another number of questions than of images, and anything but RGB images.
         """
-        self._model("generation")
-        wanted, tokenizer = asked(questions), self.processor.tokenizer
-        if len(wanted) != len(check_images(images)):
-            raise ValueError(f"questions: expected one for each of {len(images)} images, got {len(wanted)}")
+        self.model("generation")
+        wanted, tokenizer = one_each(images, questions), self.processor.tokenizer
         room = self.context_length - len(tokenizer(PROMPT)["input_ids"]) - LONGEST
         return self._write(images, [PROMPT.format(fitted(question, tokenizer, room)) for question in wanted])
 
     @torch.no_grad()
     def _write(self, images: UInt8[Tensor, "b 3 h w"], prompts: list[str]) -> list[str]:
-        model, image = self._model("generation"), self.image_ids()
-        groups = defaultdict(list)  # of one length, so that nothing is padded
-        for place, row in enumerate(self.processor.tokenizer(prompts)["input_ids"]):
-            groups[len(row)].append((place, [*image, *row]))
+        model, image = self.model("generation"), self.image_ids()
         found = [""] * len(prompts)
-        for group in groups.values():
-            for start in range(0, len(group), PAIRS):
-                places, rows = zip(*group[start : start + PAIRS], strict=True)
-                ids = torch.tensor(rows, device=self.device)
-                written = model.generate(
-                    pixel_values=self.prepare(images[[*places]]),
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=LONGEST,
-                    do_sample=False,
-                )
-                texts = self.processor.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
-                for place, text in zip(places, texts, strict=True):
-                    found[place] = text.strip()
+        rows = [[*image, *row] for row in self.processor.tokenizer(prompts)["input_ids"]]
+        for places, ids in by_length(rows):
+            written = model.generate(
+                pixel_values=self.prepare(images[places]),
+                input_ids=ids.to(self.device),
+                attention_mask=torch.ones_like(ids).to(self.device),
+                max_new_tokens=LONGEST,
+                do_sample=False,
+            )
+            texts = self.processor.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+            for place, text in zip(places, texts, strict=True):
+                found[place] = text.strip()
         return found
 
     @torch.no_grad()
@@ -129,21 +108,19 @@ class BLIP2:
         A text beyond the context is cut, and a warning says what is not read.  Raises ValueError for no text or an
         empty one, and for anything but RGB images.
         """
-        model, wanted = self._model("matching"), asked(texts)
+        model, wanted = self.model("matching"), asked(texts)
         read = [fitted(text, self.pieces, self.text_length) for text in wanted]
-        rows = [torch.tensor(row) for row in self.pieces(read)["input_ids"]]
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pieces.pad_token_id).to(self.device)
-        there = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(self.device)
-        mask = torch.cat([there.new_ones(len(ids), self.queries), there], 1)
+        ids, there = padded(self.pieces(read)["input_ids"], self.pieces.pad_token_id)
+        mask = F.pad(there, (self.queries, 0), value=True).long().to(self.device)
+        ids = ids.to(self.device)
         seen = torch.cat(
             [
                 model.vision_model(pixel_values=self.prepare(some)).last_hidden_state
                 for some in at_once(images, self.image_size)
             ]
         )
-        pairs = torch.cartesian_prod(*(torch.arange(len(x), device=self.device) for x in (seen, ids)))  # (b t, 2)
         found = []
-        for image, text in (some.unbind(1) for some in pairs.split(PAIRS)):
+        for image, text in every_pair(len(seen), len(ids)):
             queries = model.query_tokens.expand(len(text), -1, -1)
             states = model.qformer(
                 query_embeds=model.embeddings(input_ids=ids[text], query_embeds=queries),
@@ -154,11 +131,6 @@ class BLIP2:
             logits = model.itm_head(states[:, : self.queries].to(model.itm_head.weight.dtype)).float().mean(1)
             found.append(logits.softmax(1)[:, 1])
         return torch.cat(found).view(len(seen), len(ids))
-
-    def prepare(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 s s"]:
-        """Resize and normalise raw images, as the weights expect them."""
-        found = self.processor.image_processor(images=list(images), return_tensors="pt", device=self.device)
-        return found["pixel_values"].to(self.device)
 
 
 def wrap(network: Network, made: Architecture, vocabulary: Sequence[str], pairs: str) -> BLIP2:
@@ -225,14 +197,7 @@ def fill(network: Network, state: Mapping[str, Tensor]) -> None:
 def _published(source: weights.Weights, where: torch.device, file: Path | None, cache_dir: str | None) -> BLIP2:
     import transformers
 
-    task = "generation"
-    if file is not None:
-        config = weights.verified(file).parent / "config.json"
-        classes = json.loads(weights.verified(config).read_text(encoding="utf-8")).get("architectures") or ["none"]
-        found = [name for name, kind in TASKS.items() if kind == classes[0]]
-        if not found:
-            raise ValueError(f"weights: expected one of {', '.join(TASKS.values())} in {config}, got {classes[0]}")
-        task = found[0]
+    task = "generation" if file is None else task_of(file, TASKS)
     kind = getattr(transformers, TASKS[task])
     model, processor = published(source, kind, transformers.Blip2Processor.from_pretrained, file, cache_dir)
     return BLIP2({task: model.requires_grad_(False).to(where)}, processor)

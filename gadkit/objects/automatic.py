@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from gadkit.checks import checked, whole
-from gadkit.objects.promptable import SAM
+from gadkit.objects.promptable import SAM, Given
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def automatic(
 
 def _kept(model: SAM, clicks: Float[Tensor, "n 2"], least_iou: float, least_stability: float, offset: float):
     """Of the masks of some clicks those that are sure and stable, with their numbers."""
-    logits, iou = (some.flatten(0, 1) for some in model.decode(clicks[:, None]))
+    logits, iou = (some.flatten(0, 1) for some in model.decode(Given(clicks[:, None])))
     points = clicks.repeat_interleave(3, 0)
     sure = iou > least_iou if least_iou > 0 else torch.ones_like(iou, dtype=torch.bool)
     large = model.enlarge(logits[sure, None])[:, 0]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.checks import check_images, checked, share
 from gadkit.objects.open_vocabulary import asked, published
-from gadkit.objects.promptable import check_prompts
-from gadkit.objects.protocols import Boxes, Masks, Segments
+from gadkit.objects.promptable import Given, OneImage
+from gadkit.objects.protocols import Boxes, Segments
 from gadkit.objects.vocabulary import byte_pairs
 
 if TYPE_CHECKING:
@@ -31,66 +31,50 @@ THRESHOLD = 0.3  # of SAM 3's processor
 WORDS = 32  # tokens that it pads a text to
 
 
-class Sam2:
+class Sam2(OneImage):
     """A SAM 2 as a `Promptable`: images are squashed to a square, and every prompt is answered on its own."""
 
     @checked
     def __init__(self, model: nn.Module, processor: "Sam2Processor") -> None:
         self.model, self.processor = model.eval().requires_grad_(False), processor
         self.image_size: int = model.config.prompt_encoder_config.image_size
-        self._embeddings: list[Tensor] | None = None
-        self.original: tuple[int, int] = (0, 0)  # height and width of the image that was set
+        self.side = model.prompt_encoder.mask_input_size[0]
 
     @property
     def device(self) -> torch.device:
         """Where the network lies."""
         return self.model.device
 
-    @checked
-    @torch.no_grad()
-    def set_image(self, image: UInt8[Tensor, "3 h w"]) -> "Sam2":
-        """Encode an image.  Raises ValueError for something else than one RGB image."""
-        check_images(image[None], "image")
-        self.original = tuple(image.shape[1:])
+    def _encode(self, image: UInt8[Tensor, "3 h w"]) -> list[Tensor]:
         pixels = self.processor.image_processor(images=[image.cpu()], return_tensors="pt")["pixel_values"]
-        self._embeddings = self.model.get_image_embeddings(pixels.to(self.device))
-        return self
+        return self.model.get_image_embeddings(pixels.to(self.device))
 
-    @checked
-    @torch.no_grad()
-    def predict(
-        self,
-        points: Float[Tensor, "p n 2"] | None = None,
-        labels: Int[Tensor, "p n"] | None = None,
-        boxes: Float[Tensor, "p 4"] | None = None,
-        logits: Float[Tensor, "p l l"] | None = None,
-        several: bool = True,
-    ) -> Masks:
-        """Masks for p prompts on the image that was set; arguments and errors are those of `promptable.SAM`."""
-        if self._embeddings is None:
-            raise RuntimeError("predict: expected an image first; set_image encodes it")
-        side = self.model.prompt_encoder.mask_input_size[0]
-        given = check_prompts(points, labels, boxes, logits, self.original, side, self.device)
+    def _answer(self, embedding: list[Tensor], given: Given, several: bool) -> tuple[Tensor, Tensor]:
         height, width = self.original
         scale = torch.tensor([self.image_size / width, self.image_size / height], device=self.device)
-        count = next(len(some) for some in given if some is not None)
-        found = [self._one([None if some is None else some[i] for some in given], scale, several) for i in range(count)]
-        masks, iou = (torch.cat(some) for some in zip(*found, strict=True))
-        large = F.interpolate(masks.float(), self.original, mode="bilinear", align_corners=False)
-        return Masks(large > 0, iou.float(), masks.float())
+        rows = [column for column in (given.points, given.boxes, given.logits) if column is not None]
+        found = [self._one(embedding, given, i, scale, several) for i in range(len(rows[0]))]
+        masks, iou = (torch.cat(some).float() for some in zip(*found, strict=True))
+        return masks, iou
 
-    def _one(self, given: Sequence[Tensor | None], scale: Tensor, several: bool) -> tuple[Tensor, Tensor]:
-        """Logits (1, m, l, l) and expected overlap (1, m) of one prompt; transformers takes one mask a call."""
-        points, labels, box, logits = given
+    def _one(
+        self, embedding: list[Tensor], given: Given, i: int, scale: Float[Tensor, "2"], several: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (1, m, l, l) and expected overlap (1, m) of prompt i; transformers takes one mask a call."""
+        points, labels, box, logits = (None if column is None else column[i] for column in vars(given).values())
         out = self.model(
-            image_embeddings=self._embeddings,
+            image_embeddings=embedding,
             input_points=None if points is None else (points * scale)[None, None],
-            input_labels=None if labels is None else labels.long()[None, None],
+            input_labels=None if labels is None else labels[None, None].long(),
             input_boxes=None if box is None else (box * scale.repeat(2))[None, None],
             input_masks=None if logits is None else logits[None, None],
             multimask_output=several,
         )
         return out.pred_masks[0], out.iou_scores[0]
+
+    def enlarge(self, masks: Float[Tensor, "p m l l"]) -> Float[Tensor, "p m h w"]:
+        """Logits at the size of the image that was set."""
+        return F.interpolate(masks, self.original, mode="bilinear", align_corners=False)
 
 
 class Sam3:

@@ -10,6 +10,7 @@ Source: Kirillov et al., Segment Anything, ICCV 2023; masks are those of its pac
 Book: objects/sam
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,30 +29,29 @@ if TYPE_CHECKING:
 PUBLISHED = ("vit_b", "vit_l", "vit_h")
 
 
-class SAM:
-    """A SAM of segment_anything, frozen, as a `Promptable`.
+@dataclass(frozen=True)
+class Given:
+    """What was given of p prompts, in the terms of `Promptable.predict`."""
 
-    Coordinates go to the network as its `SamPredictor` hands them on: scaled to the side that the network sees.
+    points: Float[Tensor, "p n 2"] | None = None
+    labels: Int[Tensor, "p n"] | None = None
+    boxes: Float[Tensor, "p 4"] | None = None
+    logits: Float[Tensor, "p l l"] | None = None
+
+
+class OneImage:
+    """The image that was set, and prompts about it: what SAM and SAM 2 do alike.
+
+    Those that inherit have `device` and `image_size`, the `side` of the logits that they take back, and say how they
+    encode an image, answer prompts, and enlarge logits.
     """
 
-    @checked
-    def __init__(self, sam: "Sam") -> None:
-        from segment_anything.utils.transforms import ResizeLongestSide
-
-        self.sam = sam.eval().requires_grad_(False)
-        self.image_size: int = sam.image_encoder.img_size
-        self._resize = ResizeLongestSide(self.image_size)
-        self._embedding: Tensor | None = None
-        self.original: tuple[int, int] = (0, 0)  # height and width of the image that was set
-        self.resized: tuple[int, int] = (0, 0)
+    side: int
+    original: tuple[int, int] = (0, 0)  # height and width of the image that was set
+    _embedding: Tensor | list[Tensor] | None = None
 
     @property
-    def device(self) -> torch.device:
-        """Where the network lies."""
-        return self.sam.device
-
-    @property
-    def embedding(self) -> Float[Tensor, "1 c g g"]:
+    def embedding(self) -> Tensor | list[Tensor]:
         """The encoded image.  Raises RuntimeError before `set_image`."""
         if self._embedding is None:
             raise RuntimeError("predict: expected an image first; set_image encodes it")
@@ -59,16 +59,13 @@ class SAM:
 
     @checked
     @torch.no_grad()
-    def set_image(self, image: UInt8[Tensor, "3 h w"]) -> "SAM":
+    def set_image(self, image: UInt8[Tensor, "3 h w"]) -> "OneImage":
         """Encode an image.  Raises ValueError for something else than one RGB image."""
         if not isinstance(image, Tensor) or image.ndim != 3:
             raise ValueError(f"image: expected a uint8 tensor of shape (3, h, w), got {describe(image)}")
         check_images(image[None], "image")
         self.original = tuple(image.shape[1:])
-        small = self._resize.apply_image(image.permute(1, 2, 0).cpu().numpy())
-        small = torch.as_tensor(small, device=self.device).permute(2, 0, 1)
-        self.resized = tuple(small.shape[1:])
-        self._embedding = self.sam.image_encoder(self.sam.preprocess(small[None].float()))
+        self._embedding = self._encode(image)
         return self
 
     @checked
@@ -89,25 +86,49 @@ class SAM:
         Raises RuntimeError before `set_image`, and ValueError for no prompt, one outside the image, a box that is
         upside down, another label than 0 or 1, or prompts that differ in number.
         """
-        masks, iou = self.decode(points, labels, boxes, logits, several)
-        return Masks(self.enlarge(masks) > self.sam.mask_threshold, iou, masks)
+        masks, iou = self.decode(Given(points, labels, boxes, logits), several)
+        return Masks(self.enlarge(masks) > 0, iou, masks)
 
-    def decode(
-        self,
-        points: Float[Tensor, "p n 2"] | None = None,
-        labels: Int[Tensor, "p n"] | None = None,
-        boxes: Float[Tensor, "p 4"] | None = None,
-        logits: Float[Tensor, "p l l"] | None = None,
-        several: bool = True,
-    ) -> tuple[Float[Tensor, "p m l l"], Float[Tensor, "p m"]]:
+    @torch.no_grad()
+    def decode(self, given: Given, several: bool = True) -> tuple[Float[Tensor, "p m l l"], Float[Tensor, "p m"]]:
         """`predict` without enlarging: the logits of the masks, and the IoU that is expected of each."""
         embedding = self.embedding
-        side = self.sam.prompt_encoder.mask_input_size[0]
-        points, labels, boxes, logits = check_prompts(points, labels, boxes, logits, self.original, side, self.device)
+        return self._answer(embedding, check_prompts(given, self.original, self.side, self.device), several)
+
+
+class SAM(OneImage):
+    """A SAM of segment_anything, frozen, as a `Promptable`.
+
+    Coordinates go to the network as its `SamPredictor` hands them on: scaled to the side that the network sees.
+    """
+
+    @checked
+    def __init__(self, sam: "Sam") -> None:
+        from segment_anything.utils.transforms import ResizeLongestSide
+
+        self.sam = sam.eval().requires_grad_(False)
+        self.image_size: int = sam.image_encoder.img_size
+        self.side = sam.prompt_encoder.mask_input_size[0]
+        self._resize = ResizeLongestSide(self.image_size)
+        self.resized: tuple[int, int] = (0, 0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.sam.device
+
+    def _encode(self, image: UInt8[Tensor, "3 h w"]) -> Float[Tensor, "1 c g g"]:
+        small = self._resize.apply_image(image.permute(1, 2, 0).cpu().numpy())
+        small = torch.as_tensor(small, device=self.device).permute(2, 0, 1)
+        self.resized = tuple(small.shape[1:])
+        return self.sam.image_encoder(self.sam.preprocess(small[None].float()))
+
+    def _answer(self, embedding: Float[Tensor, "1 c g g"], given: Given, several: bool) -> tuple[Tensor, Tensor]:
         scale = torch.tensor([n / o for n, o in zip(self.resized[::-1], self.original[::-1], strict=True)])
-        given = None if points is None else (points * scale.to(self.device), labels)
-        boxes = None if boxes is None else boxes * scale.repeat(2).to(self.device)
-        sparse, dense = self.sam.prompt_encoder(given, boxes, None if logits is None else logits[:, None])
+        scale = scale.to(self.device)
+        points = None if given.points is None else (given.points * scale, given.labels)
+        boxes = None if given.boxes is None else given.boxes * scale.repeat(2)
+        sparse, dense = self.sam.prompt_encoder(points, boxes, None if given.logits is None else given.logits[:, None])
         masks, iou = decode(self.sam, embedding, sparse, dense)
         used = slice(1, None) if several else slice(0, 1)
         return masks[:, used], iou[:, used]
@@ -117,19 +138,12 @@ class SAM:
         return self.sam.postprocess_masks(masks, self.resized, self.original)
 
 
-def check_prompts(
-    points: Tensor | None,
-    labels: Tensor | None,
-    boxes: Tensor | None,
-    logits: Tensor | None,
-    shape: tuple[int, int],
-    side: int,
-    where: torch.device,
-) -> tuple[Tensor | None, ...]:
-    """The prompts on a device, for an image of `shape` (height, width) and logits of `side`.
+def check_prompts(given: Given, shape: tuple[int, int], side: int, where: torch.device) -> Given:
+    """The prompts on a device, for an image of `shape` (height, width) and logits of `side`; labels beside all points.
 
     Raises ValueError as `SAM.predict` says.
     """
+    points, labels, boxes, logits = given.points, given.labels, given.boxes, given.logits
     if labels is not None and points is None:
         raise ValueError("labels: expected points with them, got none")
     if points is None and boxes is None:
@@ -137,7 +151,7 @@ def check_prompts(
     height, width = shape
     if points is not None:
         points = _numbers("points", points, 3, 2, where)
-        labels = torch.ones(points.shape[:2]) if labels is None else labels
+        labels = torch.ones(points.shape[:2], dtype=torch.long) if labels is None else labels
         if tuple(labels.shape) != tuple(points.shape[:2]) or not bool(((labels == 0) | (labels == 1)).all()):
             expected = f"0 or 1 for each of {tuple(points.shape[:2])} points"
             raise ValueError(f"labels: expected {expected}, got {describe(labels)} with {labels.unique().tolist()}")
@@ -153,10 +167,10 @@ def check_prompts(
         if logits.ndim != 3 or tuple(logits.shape[1:]) != (side, side):
             raise ValueError(f"logits: expected shape (p, {side}, {side}), got {tuple(logits.shape)}")
         check_finite(logits, "logits")
-    counts = {len(given) for given in (points, boxes, logits) if given is not None}
+    counts = {len(some) for some in (points, boxes, logits) if some is not None}
     if len(counts) > 1:
         raise ValueError(f"prompt: expected as many points as boxes and logits, got {sorted(counts)}")
-    return points, labels, boxes, logits
+    return Given(points, labels, boxes, logits)
 
 
 def _numbers(what: str, given: Tensor, axes: int, last: int, where: torch.device) -> Tensor:

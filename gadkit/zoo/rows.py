@@ -36,11 +36,10 @@ def _timm(
     return Weights("timm", id, licence, size, card or HUB + id, trained_on, "timm", options)
 
 
-def _siglip(id: str, size: float | None) -> Weights:
-    """A published SigLIP of one image size."""
-    return Weights(
-        "transformers", id, "Apache-2.0", size, HUB + id, "WebLI: pictures with texts from the web", "siglip"
-    )
+def _siglip(id: str, size: float | None = None, **options: bool) -> Weights:
+    """A published SigLIP."""
+    seen = "WebLI: pictures with texts from the web"
+    return Weights("transformers", id, "Apache-2.0", size, HUB + id, seen, "siglip", options)
 
 
 OLD = "what its authors published, if anything, is for networks and libraries of their day"
@@ -95,7 +94,13 @@ ROWS: tuple[Row, ...] = (
         "siglip2",
         (IMAGE, TEXT),
         "its recipe adds captions, masked patches and a teacher to siglip's, and was not built small",
-        _siglip("google/siglip2-base-patch16-224", None),
+        _siglip("google/siglip2-base-patch16-224"),
+    ),
+    Row(  # sees as well, but on a grid that follows the image: no image encoder of the contract
+        "siglip2-naflex",
+        (TEXT,),
+        "the factory's photographs are square, so there is no aspect ratio to keep",
+        _siglip("google/siglip2-base-patch16-naflex", naflex=True),
     ),
     Row(
         "inctrl",

@@ -4,16 +4,29 @@ import json
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from tokenizers import Tokenizer, models, normalizers, trainers
 from torch import Tensor
-from transformers import Siglip2Tokenizer, SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipProcessor
+from transformers import (
+    Siglip2Config,
+    Siglip2ImageProcessor,
+    Siglip2Model,
+    Siglip2Processor,
+    Siglip2Tokenizer,
+    SiglipConfig,
+    SiglipImageProcessor,
+    SiglipModel,
+    SiglipProcessor,
+    SiglipTokenizer,
+)
 
 from gadkit import weights, zoo
 from gadkit.backbones import siglip
 
 CPU = torch.device("cpu")
 TEXTS = ["a red gear", "a bolt"]
+SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 LAYOUTS = ("processor_config.json", "preprocessor_config.json")
 
 
@@ -31,13 +44,27 @@ def words() -> Siglip2Tokenizer:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small checkpoint of the published class in the library's own format."""
     folder, tokenizer = tmp_path_factory.mktemp("siglip"), words()
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = size | {"vocab_size": len(tokenizer), "max_position_embeddings": 12}
+    text = SIZE | {"vocab_size": len(tokenizer), "max_position_embeddings": 12}
     ends = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
     torch.manual_seed(0)
-    config = SiglipConfig(text_config=text | ends, vision_config=size | {"image_size": 32, "patch_size": 8})
+    config = SiglipConfig(text_config=text | ends, vision_config=SIZE | {"image_size": 32, "patch_size": 8})
     SiglipModel(config).save_pretrained(folder)
     SiglipProcessor(SiglipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return folder / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def naflex(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint that keeps the aspect ratio: patches of 4 pixels, at most 16, positions for 4 x 4."""
+    folder, tokenizer = tmp_path_factory.mktemp("naflex"), words()
+    torch.manual_seed(0)
+    text = SIZE | {"vocab_size": len(tokenizer), "max_position_embeddings": 12}
+    ends = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+    config = Siglip2Config(text_config=text | ends, vision_config=SIZE | {"patch_size": 4, "num_patches": 16})
+    model = Siglip2Model(config)
+    torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight)
+    model.save_pretrained(folder)
+    Siglip2Processor(Siglip2ImageProcessor(patch_size=4, max_num_patches=16), tokenizer).save_pretrained(folder)
     return folder / "model.safetensors"
 
 
@@ -95,7 +122,109 @@ def test_another_network_is_refused(checkpoint: Path, tmp_path: Path) -> None:
         siglip.load(zoo.find("siglip2", "paper"), CPU, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["siglip", "siglip2"])
+def test_every_image_keeps_its_aspect_ratio_in_one_batch(naflex: Path) -> None:
+    found = zoo.load("siglip2-naflex", "paper", "cpu", file=naflex)
+    assert isinstance(found, siglip.NaFlex)
+    assert (found.patch_size, found.most, found.embed_dim, found.context_length) == (4, 16, 32, 12)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(32, 32), (8, 32), (64, 16), (16, 40), (3, 90)]
+    images = [torch.randint(256, (3, *shape), generator=generator, dtype=torch.uint8) for shape in shapes]
+    patches = found.preprocess(images)
+    assert patches.grids.tolist() == [[4, 4], [2, 8], [8, 2], [2, 5], [1, 16]]
+    assert patches.pixels.shape == (5, 16, 3 * 4 * 4)
+    assert patches.there.sum(1).tolist() == [16, 16, 16, 10, 16]
+    assert patches.there[3].tolist() == [True] * 10 + [False] * 6
+    vectors = found.encode_image(patches, chunk=2)
+    model = Siglip2Model.from_pretrained(naflex.parent).eval()
+    record = Siglip2ImageProcessor.from_pretrained(naflex.parent)
+    ids = found.tokenizer(TEXTS, padding="max_length", max_length=12, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        out = model(input_ids=ids, **record(images=images, return_tensors="pt"))
+    unit = [torch.nn.functional.normalize(x, dim=1) for x in (vectors, found.encode_text(TEXTS))]
+    assert torch.allclose(unit[0], out.image_embeds, atol=1e-6)
+    assert torch.allclose(unit[1], out.text_embeds, atol=1e-6)
+
+
+def test_padding_is_not_seen_and_the_shape_is(naflex: Path) -> None:
+    found = zoo.load("siglip2-naflex", "paper", "cpu", file=naflex)
+    image = torch.randint(256, (3, 16, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    patches = found.preprocess([image])
+    vector, there = found.encode_image(patches), patches.there[..., None]
+    loud = siglip.Patches(patches.pixels.masked_fill(~there, 9.0), patches.there, patches.grids)
+    assert torch.allclose(found.encode_image(loud), vector, atol=1e-6)
+    unmasked = siglip.Patches(loud.pixels, torch.ones_like(loud.there), loud.grids)
+    assert not torch.allclose(found.encode_image(unmasked), vector, atol=1e-3)
+    turned = siglip.Patches(patches.pixels, patches.there, patches.grids.flip(1))
+    assert not torch.allclose(found.encode_image(turned), vector, atol=1e-3)
+    batch = found.preprocess(image[None].repeat(2, 1, 1, 1))  # a batch of one size is a sequence of images
+    assert torch.allclose(found.encode_image(batch), vector.repeat(2, 1), atol=1e-6)
+
+
+def test_more_patches_are_seen_where_more_are_asked_for(naflex: Path) -> None:
+    held = zoo.load("siglip2-naflex", "paper", "cpu", file=naflex)
+    finer = siglip.NaFlex(held.model, held.tokenizer, held.processor, most=64)
+    image = torch.randint(256, (3, 16, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert held.preprocess([image]).grids.tolist() == [[2, 8]]
+    assert finer.preprocess([image]).grids.tolist() == [[4, 16]]
+    assert finer.encode_image(finer.preprocess([image])).shape == (1, 32)
+    with pytest.raises(ValueError, match="most: expected a whole number from 1, got int 0"):
+        siglip.NaFlex(held.model, held.tokenizer, held.processor, most=0)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_what_is_no_image_is_refused(naflex: Path) -> None:
+    found = zoo.load("siglip2-naflex", "paper", "cpu", file=naflex)
+    with pytest.raises(ValueError, match="images: expected at least one, got none"):
+        found.preprocess([])
+    with pytest.raises(ValueError, match="images: expected dtype uint8"):
+        found.preprocess([torch.zeros(3, 8, 8)])
+
+
+def test_each_kind_is_refused_where_the_other_is_asked_for(checkpoint: Path, naflex: Path) -> None:
+    with pytest.raises(ValueError, match="expected those of a siglip, got those of a siglip2"):
+        zoo.load("siglip2", "paper", "cpu", file=naflex)
+    with pytest.raises(ValueError, match="expected those of a siglip2, got those of a siglip"):
+        zoo.load("siglip2-naflex", "paper", "cpu", file=checkpoint)
+
+
+def test_the_first_ones_tokenizer_is_sentencepieces(checkpoint: Path, tmp_path: Path) -> None:
+    """The published files of the first SigLIP: spiece.model, and no tokenizer.json."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("a red gear\na bolt\na photo of a broken plate\na flawless blue nut without damage\n" * 8)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    folder = tmp_path / "siglip"
+    tokenizer = SiglipTokenizer(str(tmp_path / "spiece.model"))
+    for path in checkpoint.parent.iterdir():
+        if not path.name.startswith("tokenizer"):
+            folder.mkdir(exist_ok=True)
+            (folder / path.name).write_bytes(path.read_bytes())
+    tokenizer.save_pretrained(folder)
+    assert (folder / "spiece.model").is_file()
+    assert not (folder / "tokenizer.json").exists()
+    found = zoo.load("siglip", "paper", "cpu", file=folder)
+    assert isinstance(found.tokenizer, SiglipTokenizer)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    ids = found.tokenizer("A red, gear!", padding="max_length", max_length=12)["input_ids"]
+    own = pieces.encode("a red gear")  # lower case and without punctuation, as it was trained
+    assert ids == own + [1] * (12 - len(own))  # ends and is filled up by the same token
+    assert found.encode_text(["a red gear", "a bolt"]).shape == (2, 32)
+    assert torch.allclose(*found.encode_text(["A red, gear!", "a red gear"]), atol=1e-6)
+    assert not torch.allclose(*found.encode_text(["a blue nut", "a red gear"]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["siglip", "siglip2", "siglip2-naflex"])
 def test_what_is_not_cached_is_said_to_be_so(name: str, tmp_path: Path) -> None:
-    with pytest.raises(weights.WeightsUnavailable, match=r"google/siglip.*-base-patch16-224 .* are not cached here"):
+    with pytest.raises(
+        weights.WeightsUnavailable, match=r"google/siglip.*-base-patch16-(224|naflex) .* are not cached here"
+    ):
         siglip.load(zoo.find(name, "paper"), CPU, None, str(tmp_path))
