@@ -200,7 +200,7 @@ def find_results(name: str) -> Path:
 
     Raises ValueError for a name with a folder, FileNotFoundError for a file that is in none of these places.
     """
-    if not name or name != Path(name).name:
+    if not isinstance(name, str) or name in ("", "..") or name != Path(name).name or "\0" in name:
         raise ValueError(f"expected the name of a results file without a folder, got {name!r}")
     for place in RESULTS:
         if (path := Path(place) / name).is_file():
