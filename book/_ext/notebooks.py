@@ -34,7 +34,7 @@ import importlib.util
 if importlib.util.find_spec("{module}") is None:
     {remedy}"""
 ADVICE = (
-    'raise ModuleNotFoundError("This notebook runs in a clone of the book: pip install -e . there, then start Jupyter")'
+    'raise ModuleNotFoundError("First run `pip install -e .` in a clone of the book, then start Jupyter from there")'
 )
 ANSWER = "# Your answer"
 
@@ -74,7 +74,7 @@ def pieces(book: Book, page: str) -> Iterator[Piece]:
 
 
 def install(book: Book, code: str) -> str:
-    """The cell that installs the package where it is missing, and fetches the rest of the clone where a page needs it."""
+    """The cell that installs the package where it is missing, and fetches the clone where a page needs more of it."""
     beside = BESIDE.search(code)
     extras = ",".join(name for name, sign in EXTRAS.items() if re.search(sign, code))
     package = f"gadkit[{extras}]" if extras else "gadkit"
@@ -168,7 +168,7 @@ def main() -> None:
     book = Book(ROOT, asked.repository, asked.site)
     for edition in EDITIONS:
         written = write(book, asked.out / edition, edition)
-        print(f"{len(written)} notebooks in {asked.out / edition}")  # noqa: T201
+        print(f"{len(written)} notebooks in {asked.out / edition}")
 
 
 if __name__ == "__main__":

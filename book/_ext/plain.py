@@ -1,6 +1,6 @@
 """The book's Markdown as any Jupyter reads it: directives and roles become headings, pictures, numbers and links.
 
-`Plain` turns the text of one page, piece by piece.  What it knows of the other pages, it asks a `Book` (book/_ext/shelf.py).
+`Plain` turns the text of one page, piece by piece.  Of the other pages it asks a `Book` (book/_ext/shelf.py).
 """
 
 import re
@@ -40,7 +40,7 @@ class Plain:
         self.cited: list[str] = []
 
     def text(self, source: str) -> str:
-        """Markdown without MyST's own marks.  Raises ValueError for a directive or role that this class does not know."""
+        """Markdown without MyST's own marks.  Raises ValueError for a directive or role that is not known here."""
         out, end = [], 0
         for block in blocks(source):
             out += [self._prose(source[end : block.start()]), self._block(block)]
