@@ -14,7 +14,7 @@ OPTION = re.compile(r":([\w-]+):[ ]*(.*)\n?")
 LITERAL = re.compile(r"^(`{3,}|~{3,})[^{`\n]*\n.*?^\1[ ]*$", re.M | re.S)
 TOKEN = re.compile(
     r"\{(?P<role>[\w:-]+)\}`(?P<body>[^`]+)`"
-    r"|(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)"
+    r"|(?P<ticks>`+)(?!`)(?:(?!\n\n).)+?(?<!`)(?P=ticks)(?!`)"
     r"|\$\$(?P<display>.+?)\$\$(?:[ ]*\((?P<label>[\w:-]+)\))?"
     r"|!\[(?P<alt>[^\]]*)\]\((?P<picture>[^)\s]+)\)"
     r"|\[(?P<text>[^\]]*)\]\((?P<target>(?!https?:|mailto:|attachment:)[^)\s]+)\)",

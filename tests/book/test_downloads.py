@@ -22,6 +22,7 @@ jupytext:
 kernelspec:
   name: python3
   display_name: Python 3
+  language: python
 ---
 """
 CHAPTER = """
