@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hatchling.builders.wheel import WheelBuilder
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -188,6 +189,13 @@ def test_results_are_found_in_the_clone_and_beside_the_notebook_first(
     for place in (tmp_path / "results", tmp_path / "part"):
         (place / "scores.json").write_text("{}")
         assert find_results("scores.json").resolve() == place / "scores.json"
+
+
+def test_the_wheel_carries_every_results_file() -> None:
+    root = Path(__file__).parents[1]
+    carried = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
+    files = [*(root / "book" / "results").iterdir(), *(root / "book" / "survey").glob("*.json")]
+    assert {f"gadkit/results/{path.name}" for path in files} <= carried
 
 
 def test_a_results_file_that_is_missing_is_named_with_the_places(

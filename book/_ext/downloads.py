@@ -10,10 +10,12 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 
 from notebooks import write
 from shelf import Book
 
+logger = logging.getLogger(__name__)
 FOLDER = "notebooks"
 COLAB = "https://colab.research.google.com/github/"
 GITHUB = "https://github.com/"
@@ -58,7 +60,10 @@ class Downloads:
     def write(self, app: Sphinx, error: Exception | None) -> None:
         """Write the notebooks: all of them, since each has titles and numbers of other pages in it."""
         if error is None and app.builder.format == "html":
-            write(self.book, Path(app.outdir) / FOLDER, "reader")
+            try:
+                write(self.book, Path(app.outdir) / FOLDER, "reader")
+            except ValueError as unknown:  # also where only a part of the book is built
+                logger.warning("notebooks are missing: %s", unknown)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

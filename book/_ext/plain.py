@@ -155,6 +155,8 @@ class Plain:
 
     def _page(self, page: str, text: str = "", published: bool = False) -> str:
         """A link to a page: the published one where its address is known, else its notebook beside this one."""
+        if page not in self.book.titles:
+            raise ValueError(f"{self.page}: a link to {page!r}, which is not in the table of contents")
         words = text or self.book.titles[page]
         address = self.book.address(page, self.page, published)
         return f"[{words}]({address})" if address else f"*{words}*"

@@ -181,7 +181,14 @@ def test_text_is_turned_word_by_word(book: Book) -> None:
     assert Plain(Book(ROOT, site="https://a.b/"), "book/anomaly/saa", "reader").text("[x](field.md)") == (
         "[x](https://a.b/book/anomaly/field.html)"
     )
-    for bad in ("{nonsense}`x`", "```{nonsense}\nx\n```", "{eq}`nowhere`", "![x](nowhere.png)", "{cite}`nobody1900`"):
+    for bad in (
+        "{nonsense}`x`",
+        "```{nonsense}\nx\n```",
+        "{eq}`nowhere`",
+        "![x](nowhere.png)",
+        "[x](nowhere.md)",
+        "{cite}`nobody1900`",
+    ):
         with pytest.raises(ValueError, match=r"nonsense|nowhere|nobody"):
             plain.text(bad)
 
