@@ -1,5 +1,6 @@
 """Pictures reach the pages as WebP where that is smaller, transparent where they were, and are converted once."""
 
+import base64
 import io
 import os
 import re
@@ -7,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 import webp
 
+PYTHON = {"language_info": {"name": "python"}}
 EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 DEEP = Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64))  # 16 bits a pixel
@@ -72,26 +76,32 @@ def test_what_would_not_gain_stays_as_it_is() -> None:
 
 
 def test_a_build_converts_each_picture_once(tmp_path: Path) -> None:
+    shown = {"mystnb": {"image": {"alt": "A cell's picture"}, "figure": {"caption": "A caption."}}}
+    stored = new_output("display_data", data={"image/png": base64.b64encode(png(photograph(4))).decode()})
+    cells = [new_markdown_cell("# Cells"), new_code_cell("draw()", metadata=shown, outputs=[stored])]
+    nbformat.write(new_notebook(cells=cells, metadata=PYTHON), tmp_path / "cells.ipynb")
     photograph().save(tmp_path / "photo.png")
     DEEP.save(tmp_path / "deep.png")
     (tmp_path / "drawing.svg").write_text(SVG)
     text = "# Page\n\n![A photograph](photo.png)\n\n![A depth](deep.png)\n\n![A drawing](drawing.svg)\n"
+    text += "\n```{toctree}\ncells\n```\n"
     (tmp_path / "index.md").write_text(text)
-    (tmp_path / "conf.py").write_text("extensions = ['myst_parser', 'webp']\nexclude_patterns = ['_build']\n")
+    settings = ("extensions = ['myst_nb', 'webp']", "nb_execution_mode = 'off'", "exclude_patterns = ['_build']")
+    (tmp_path / "conf.py").write_text("\n".join(settings))
     paths = os.pathsep.join([str(EXTENSIONS), str(EXTENSIONS.parents[1])])
     out = tmp_path / "_build" / "html"
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "-d", f"{tmp_path}/_build/.doctrees"]
 
     def pictures() -> dict[str, tuple[str, int]]:
         subprocess.run([*command, str(tmp_path), str(out)], env=os.environ | {"PYTHONPATH": paths}, check=True)
-        page = (out / "index.html").read_text(encoding="utf-8")
+        page = "".join((out / f"{name}.html").read_text(encoding="utf-8") for name in ("index", "cells"))
         kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "_build" / ".pictures").iterdir()}
-        shown = re.findall(r'<img alt="A (\w+)" src="(_images/[^"]+)"', page)
+        shown = re.findall(r'<img alt="A (\w+)[^"]*" src="(_images/[^"]+)"', page)
         assert all((out / source).is_file() for _, source in shown)
         return {name: (source.rpartition(".")[2], kept.get(Path(source).name, 0)) for name, source in shown}
 
     first = pictures()
     kinds = {name: kind for name, (kind, _) in first.items()}
-    assert kinds == {"photograph": "webp", "depth": "png", "drawing": "svg"}
+    assert kinds == {"photograph": "webp", "depth": "png", "drawing": "svg", "cell": "webp"}
     (tmp_path / "index.md").write_text(text + "\nMore prose.\n")
     assert pictures() == first  # the file of the first build, not a new one
