@@ -196,6 +196,13 @@ def test_numbers_are_those_of_the_published_pages(book: Book) -> None:
         assert own == published, page
 
 
+def test_no_cell_reaches_for_files_of_the_clone(book: Book) -> None:
+    for page in book.notebooks:
+        for cell in (cell for cell in book.read(page).cells if cell.cell_type == "code"):
+            reached = re.findall(r"""["'](?:\.\./|book/)[^"']*["']|ASSETS\.parents?""", cell.source)
+            assert not reached, f"{page}: a notebook does not lie in the clone; gadkit.files.find_results finds results"
+
+
 def run(book: Book, page: str, folder: Path) -> NotebookNode:
     """Run a reader's notebook in an empty folder, with a kernel of its own."""
     cells = notebook(book, page, "reader")

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 import webp
 
 PYTHON = {"language_info": {"name": "python"}}
-EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
+ROOT = Path(__file__).parents[2]
+EXTENSIONS, BUILT = ROOT / "book" / "_ext", ROOT / "_build" / "html"
+HEAVIEST = 2_000_000  # bytes of pictures on a page
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
 DEEP = Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64))  # 16 bits a pixel
 
@@ -105,3 +108,10 @@ def test_a_build_converts_each_picture_once(tmp_path: Path) -> None:
     assert kinds == {"photograph": "webp", "depth": "png", "drawing": "svg", "cell": "webp"}
     (tmp_path / "index.md").write_text(text + "\nMore prose.\n")
     assert pictures() == first  # the file of the first build, not a new one
+
+
+@pytest.mark.skipif(not BUILT.exists(), reason="the book is not built")
+def test_no_page_is_heavy() -> None:
+    for page in sorted((BUILT / "book").rglob("*.html")):
+        sources = set(re.findall(r'<img [^>]*?src="((?!data:|https?:)[^"]+)"', page.read_text(encoding="utf-8")))
+        assert sum((page.parent / source).stat().st_size for source in sources) < HEAVIEST, page
