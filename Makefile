@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 
 book: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/jupyter-book build . -W -n --keep-going
+	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/python book/_ext/translate.py build ko
 	@echo
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
 

@@ -91,7 +91,7 @@ class Report:
         data = {"scores": [row[0] for row in rows], "normal": list(facts.normal), "threshold": facts.threshold}
         yield from _template().generate(
             facts=facts,
-            ramp=_ramp(),
+            ramp=ramp(),
             scale=self.scale,
             on_normal=self.on_normal,
             cards=(self._card(*row, facts.threshold) for row in rows[:LIMIT]),
@@ -119,7 +119,7 @@ def _template() -> Template:
     return folder.get_template("report.html")
 
 
-def _ramp() -> Markup:
+def ramp() -> Markup:
     """The colours as a CSS gradient: 13 stops, as they look on the grey of a photograph."""
     colours = viz.ANOMALY(np.linspace(0, 1, 13))  # (13, 4)
     stops = (255 * (0.4 + (colours[:, :3] - 0.4) * colours[:, 3:])).round().astype(int)

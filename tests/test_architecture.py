@@ -25,15 +25,16 @@ FLOORS = """
 3  backbones zoo methods recipes objects multimodal
 4  evaluation curation
 5  anomaly
-6  viz report cli __main__
+6  viz report inspector cli __main__
 """
 FLOOR = {name: int(line.split()[0]) for line in FLOORS.strip().splitlines() for name in line.split()[1:]}
 GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}
 MAX_FILE, MAX_FUNCTION = 300, 60
-BESIDE = ("benchmarks", "cards", "experiments")  # outside the wheel: no module of the package imports one
+BESIDE = ("benchmarks", "cards", "demo", "experiments")  # outside the wheel: no module of the package imports one
 TOP = {
+    "CITATION.cff",
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt"),
-    *("_config.yml", "_toc.yml", ".ci", ".gitignore", "book", "gadkit", "tests", "demo", *BESIDE),
+    *("_config.yml", "_toc.yml", ".ci", ".gitignore", "book", "gadkit", "tests", *BESIDE),
 }
 SOURCES = Sources(ROOT, ("gadkit", *BESIDE))
 FILES, TREES = SOURCES.files, SOURCES.trees

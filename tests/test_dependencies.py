@@ -11,15 +11,15 @@ from pathlib import Path
 import jupytext
 
 ROOT = Path(__file__).parent.parent
-OURS = ("gadkit", "tests", "benchmarks", "cards", "experiments", "book/_ext")
+OURS = ("gadkit", "tests", "benchmarks", "cards", "demo", "experiments", "book/_ext")
 DECLARED_FOR = {
     "segment-anything": "the published masks of the `paper` preset",
     "tabulate": "what pandas writes Markdown with",
 }
 # rivals in the benchmarks, where they are installed; and torch brings its own Triton, where it has kernels for a GPU
 OPTIONAL = {"adeval", "anomalib", "triton"}
-BY_NAME = """jupyter-book ipywidgets jupyter-cache matplotlib-inline myst-parser
-    pydata-sphinx-theme sphinx-book-theme sphinx-copybutton sphinx-design sphinx-exercise sphinx-external-toc
+BY_NAME = """ipywidgets jupyter-cache matplotlib-inline myst-parser
+    pydata-sphinx-theme sphinx-book-theme sphinx-copybutton sphinx-design sphinx-external-toc
     sphinx-proof sphinx-togglebutton sphinxcontrib-bibtex"""
 PINNED_FOR = {
     **dict.fromkeys(BY_NAME.split(), "what builds the book, by name: its extensions, theme and kernel"),

@@ -232,6 +232,25 @@ def test_a_roofline_is_the_lower_of_bandwidth_and_peak() -> None:
     assert drawn(figure).any()
 
 
+def test_a_table_marks_what_is_clear() -> None:
+    values = [[0.5, 0.25], [0.75, float("nan")], [0.5, 1.0]]
+    better = [[0, 0], [1, 0], [-0.5, 0]]
+    groups = {"": ["random"], "none": [], "learnt": ["simclr", "mae"]}
+    figure = viz.plot_table(values, better, groups, ["k-NN", "linear"])
+    axes = figure.axes[0]
+    above, below = (np.array(patch.get_facecolor()) for patch in axes.patches)  # the two clear cells, and no other
+    assert np.allclose(above[:3], [0, 114 / 255, 178 / 255])
+    assert below[0] > below[2]
+    assert above[3] == below[3] == 1  # opaque, so a dark page shows the same
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == [
+        *("k-NN", "linear", "learnt", "random", ".50", ".25"),
+        *("simclr", ".75", "–", "mae", ".50", "1.00"),
+    ]
+    tops = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert tops["random"] < tops["learnt"] < tops["simclr"] < tops["mae"]
+
+
 def bad_calls() -> dict[str, tuple]:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     maps, scale = torch.rand(2, 8, 8), viz.Scale(0, 1)
@@ -263,6 +282,8 @@ def bad_calls() -> dict[str, tuple]:
         "highlight": (viz.plot_bars, ({"a": 1.0}, "x"), {"highlight": "b"}, "got 'b'"),
         "roofline": (viz.plot_roofline, ({"a": (0, 1)}, 1, 1), {}, "above 0"),
         "peak": (viz.plot_roofline, ({"a": (1, 1)}, 1, 0), {}, "peak: expected"),
+        "table": (viz.plot_table, ([[1.0]], [[0.0]], {"": ["a"]}, ["x", "y"]), {}, r"expected shape \(1, 2\)"),
+        "colour": (viz.plot_table, ([[1.0]], [[2.0]], {"": ["a"]}, ["x"]), {}, "from -1 to 1, got 2"),
         "curve": (viz.plot_curves, ({"a": ([0, 1], [0])}, "x", "y"), {}, "one shape"),
     }
 

@@ -1,6 +1,6 @@
-"""Additions of the book to Sphinx: a line of facts under each title, and images that speak.
+"""Additions of the book to Sphinx: a line of facts at the foot of each page, and images that speak.
 
-- A page's front matter says which modules it explains and what it may cost; the line under its title repeats that and
+- A page's front matter says which modules it explains and what it may cost; the line at its foot repeats that and
   adds what the last execution really took.  The role `{took}` gives that time for another page.
 - An image without a meaningful alternative text is a warning, and warnings end the build.
 - Cells with a hidden source that follow one another share one button.
@@ -21,19 +21,31 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 NAMELESS = re.compile(r"[\w./-]*\.(png|svg|jpe?g)|[0-9a-f]{8,}|\S*", re.IGNORECASE)
-SHORTEST_ALT = 25
+SHORTEST_ALT = {"en": 25, "ko": 12}  # letters; a syllable of Hangul is one
+FACTS = {  # of a page: what it explains, its times, and what stands for a time that is not known
+    "en": (
+        "Explains ",
+        "budget on two CPU cores: {budget} · took {seconds} when this page was made · on a GPU: {gpu}",
+        "not measured",
+    ),
+    "ko": (
+        "설명하는 모듈: ",
+        "CPU 코어 두 개의 예산: {budget} · 이 쪽을 만들 때 걸린 시간: {seconds} · GPU: {gpu}",
+        "측정하지 않음",
+    ),
+}
 PAIR = re.compile(r"(?<=\d) ([±/]) (?=\d)")
 
 
-def speaks(alt: str) -> bool:
+def speaks(alt: str, language: str = "en") -> bool:
     """Whether an alternative text says something: a phrase, not a file's name or a hash."""
-    return len(alt) >= SHORTEST_ALT and not NAMELESS.fullmatch(alt.strip())
+    return len(alt) >= SHORTEST_ALT.get(language, 25) and not NAMELESS.fullmatch(alt.strip())
 
 
 def demand_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Warn about every image that a blind reader would miss."""
     for image in doctree.findall(nodes.image):
-        if not speaks(alt := image.get("alt", "")):
+        if not speaks(alt := image.get("alt", ""), app.config.language):
             where = (docname, image.line)
             logger.warning("image %s: no meaningful alt text, got %r", image["uri"], alt, location=where)
 
@@ -47,24 +59,24 @@ def took(env: BuildEnvironment, page: str) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
-def facts(metadata: dict[str, Any], seconds: str) -> Iterator[nodes.Node]:
-    """The pieces of the line under a title."""
+def facts(metadata: dict[str, Any], seconds: str, language: str = "en") -> Iterator[nodes.Node]:
+    """The pieces of the line at the foot of a page."""
+    explains, line, unmeasured = FACTS.get(language, FACTS["en"])
     modules = filter(None, metadata.get("gadkit", "").split(", "))
     for index, module in enumerate(modules):
-        yield nodes.Text("" if index else "Explains ")
+        yield nodes.Text("" if index else explains)
         yield nodes.literal("", module)
         yield nodes.Text(" · ")
-    yield nodes.Text(f"budget on two CPU cores: {metadata['budget']} · took {seconds} when this page was made")
-    yield nodes.Text(f" · on a GPU: {metadata.get('gpu', 'not measured')}")
+    yield nodes.Text(line.format(budget=metadata["budget"], seconds=seconds, gpu=metadata.get("gpu", unmeasured)))
 
 
 def add_facts(app: Sphinx, doctree: nodes.document) -> None:
-    """Put the line of facts under the title of every page that states its budget."""
+    """Put the line of facts at the foot of every page that states its budget: readers come for the question first."""
     metadata = app.env.metadata[app.env.docname]
     title = next(doctree.findall(nodes.title), None)
     if "budget" in metadata and title is not None:
-        line = nodes.paragraph("", "", *facts(metadata, took(app.env, app.env.docname)), classes=["facts"])
-        title.parent.insert(title.parent.index(title) + 1, line)
+        pieces = facts(metadata, took(app.env, app.env.docname), app.config.language)
+        title.parent += nodes.paragraph("", "", *pieces, classes=["facts"])
 
 
 class Took(nodes.Inline, nodes.TextElement):
@@ -111,7 +123,12 @@ class OneButton(SphinxPostTransform):
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Leave out the scripts for live cells, which the book does not have: two of them declare the same constant."""
+    """Leave out the scripts for live cells, which the book does not have, and whose constants stand in them twice.
+
+    jupyter-book always loads sphinx-thebe, which adds an inline script, `filename=None`, after the builder has begun.
+    The builder begins anew before it writes and reads the name as "", so that to Sphinx these are two scripts; a
+    browser that meets the same `const THEBE_JS_URL` twice reports an error.
+    """
     scripts = context["script_files"]
     context["script_files"] = [x for x in scripts if "thebe" not in f"{x.filename} {x.attributes.get('body')}"]
 

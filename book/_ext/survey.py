@@ -1,7 +1,8 @@
 """The survey's tables: data with a citation in every cell, checked when it is read, and shown on the page.
 
-A table is a file `book/survey/NAME.yml`, a list of records; a cell is a pair of a statement and its references.  A fact
-that could not be found is `unknown`, with the place where it was looked for.  A page shows a table by a directive:
+A table is a file `book/survey/NAME.yml`, a list of records.  A cell is a statement, its references, and the place in
+them where it was read; older cells lack the place.  A fact that could not be found is `unknown`, with the place where
+it was looked for.  A page shows a table by a directive:
 
     ```{survey}
     :columns: year, venue
@@ -10,6 +11,7 @@ that could not be found is `unknown`, with the place where it was looked for.  A
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,45 +29,75 @@ BOOK = Path(__file__).parent.parent
 TEMPLATE = Path(__file__).with_name("survey.html")
 BIBLIOGRAPHY = "book/references"  # the page that lists the references
 UNKNOWN = "unknown"
-SUPERVISION = ("self", "cross-modal", "synthetic", "labels", "text")
-FAMILIES = (
-    *("generation", "context", "free labels", "cross-modal"),  # the pretext tasks, by Jing and Tian's four families
-    *("contrastive", "self-distillation", "clustering", "masked images"),
-    *("supervised", "curation"),
+NOTHING = "none found"  # in the column `builds`
+SUPERVISION = (
+    *("self", "cross-modal", "synthetic", "labels", "text", "teachers"),
+    *(
+        "training-free",
+        "good parts",
+        "other products",
+        "made-up defects",
+    ),  # of detectors: what they saw before
 )
+TABLES = {  # the files, and the families of each in their order
+    "methods": (
+        *("generation", "context", "free labels", "cross-modal"),  # the pretext tasks, by Jing and Tian's four families
+        *("contrastive", "self-distillation", "clustering", "redundancy reduction", "masked images"),
+        *("supervised", "several teachers", "curation"),
+    ),
+    "words": ("words for pictures", "pairs of pictures and texts", "answers in words"),
+    "objects": ("boxes", "masks of everything", "masks on demand"),
+    "detectors": ("good parts compared", "words", "defects of other parts", "the batch", "all good parts"),
+}
+FAMILIES = tuple(family for families in TABLES.values() for family in families)
 COLUMNS = {  # field: heading
     "year": "Year",
     "venue": "Venue",
     "supervision": "Supervision",
     "backbone": "Backbone",
     "parameters": "Parameters, M",
-    "data": "Pretraining data",
+    "data": "Learnt from",
+    "size": "Input, pixels",
     "code": "Licence of the code",
     "weights": "Licence of the weights",
     "gives": "What it gives",
+    "builds": "Builds on",
 }
-NUMBERS = {"year": (1950, 2100), "parameters": (0.1, 1e6)}  # and the range they are meant to be in
+NUMBERS = {"year": (1950, 2100), "parameters": (0, 1e6), "size": (16, 4096)}  # and the range they are meant to be in
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A statement, and the keys of the references that support it."""
+    """A statement, the keys of the references that support it, and the place in them, "" where it was not noted."""
 
     value: str | int | float
     cite: tuple[str, ...]
+    where: str = ""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One method: its name, its family, and a cell for every column."""
+    """One method: its name, its family, a cell for every column, and the names in `gadkit` that it has or lent to."""
 
     name: str
     family: str
     cells: Mapping[str, Cell]
+    here: tuple[str, ...] = ()
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The names of the records that it builds on, the nearest first."""
+        value = str(self.cells["builds"].value)
+        return () if value in (NOTHING, UNKNOWN) else tuple(value.split("; "))
 
 
 def references(path: Path = BOOK / "references.bib") -> dict[str, str]:
     """The keys of the bibliography, each with a short name such as "Chen et al. 2020"."""
+    return _references(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _references(path: Path, changed: int) -> dict[str, str]:
     return {key: f"{_authors(entry)} {entry.fields['year']}" for key, entry in parse_file(path).entries.items()}
 
 
@@ -97,35 +129,75 @@ def load(name: str = "methods", book: Path = BOOK) -> list[Record]:
     return records
 
 
+def everything(book: Path = BOOK) -> dict[str, list[Record]]:
+    """The records of all tables, by table.
+
+    Raises what `load` raises, and ValueError for a name that stands in two tables, for a record that builds on one
+    which the survey does not have, for one that builds on a later one, and for a circle.
+    """
+    tables = {name: load(name, book) for name in TABLES}
+    records: dict[str, Record] = {}
+    for record in (record for table in tables.values() for record in table):
+        if record.name in records:
+            raise ValueError(f"survey: expected every name once, got {record.name} again")
+        records[record.name] = record
+    for record in records.values():
+        for parent in record.parents:
+            if parent not in records:
+                raise ValueError(f"survey: {record.name}: builds: expected names of records, got {parent!r}")
+            if records[parent].cells["year"].value > record.cells["year"].value + 1:  # a preprint comes a year before
+                raise ValueError(f"survey: {record.name}: builds: expected earlier ones, got {parent}")
+        if record.name in ancestors(record.name, records):
+            raise ValueError(f"survey: {record.name}: builds: expected no circle")
+    return tables
+
+
+def ancestors(name: str, records: Mapping[str, Record]) -> set[str]:
+    """The names of all records that one builds on, at once or through others."""
+    found, waiting = set(), [*records[name].parents]
+    while waiting:
+        parent = waiting.pop()
+        if parent in records and parent not in found:
+            found.add(parent)
+            waiting += records[parent].parents
+    return found
+
+
 def _record(raw: Any, known: Mapping[str, str]) -> Record:
     name = raw.get("name") if isinstance(raw, dict) else None
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"survey: expected records with a name, got {raw!r}")
-    if wrong := {"family", *COLUMNS} ^ (raw.keys() - {"name"}):
-        raise ValueError(f"survey: {name}: expected the fields family, {', '.join(COLUMNS)}; wrong: {sorted(wrong)}")
+    if wrong := {"family", "here", *COLUMNS} ^ (raw.keys() - {"name"}):
+        expected = ", ".join(["family", *COLUMNS, "here"])
+        raise ValueError(f"survey: {name}: expected the fields {expected}; wrong: {sorted(wrong)}")
     one_of(f"survey: {name}: family", raw["family"], FAMILIES)
-    return Record(name, raw["family"], {field: _cell(raw[field], field, name, known) for field in COLUMNS})
+    if not isinstance(raw["here"], list) or not all(isinstance(other, str) for other in raw["here"]):
+        raise ValueError(f"survey: {name}: here: expected a list of names, got {raw['here']!r}")
+    cells = {field: _cell(raw[field], field, name, known) for field in COLUMNS}
+    return Record(name, raw["family"], cells, tuple(raw["here"]))
 
 
 def _cell(raw: Any, field: str, name: str, known: Mapping[str, str]) -> Cell:
     where = f"survey: {name}: {field}"
-    if not isinstance(raw, list) or len(raw) != 2:  # YAML splits at every comma: what has one stands in quotes
-        raise ValueError(f"{where}: expected [what, keys of the references], got {raw!r}")
-    value, cite = raw[0], tuple(str(raw[1] or "").split())
+    if not isinstance(raw, list) or len(raw) not in (2, 3):  # YAML splits at every comma: what has one is in quotes
+        raise ValueError(f"{where}: expected [what, keys of the references, place], got {raw!r}")
+    value, cite, place = raw[0], tuple(str(raw[1] or "").split()), raw[2] if len(raw) == 3 else ""
+    if not isinstance(place, str) or (len(raw) == 3 and not place.strip()):
+        raise ValueError(f"{where}: expected a place in words, got {place!r}")
     if not cite or (missing := [key for key in cite if key not in known]):
         raise ValueError(f"{where}: expected keys of the bibliography, got {missing if cite else 'none'}")
     if value == UNKNOWN and field not in ("year", "venue", "supervision", "gives"):
-        return Cell(UNKNOWN, cite)
+        return Cell(UNKNOWN, cite, place)
     if field in NUMBERS:
         low, high = NUMBERS[field]
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"{where}: expected a number from {low} to {high}, got {value!r}")
-        return Cell(value, cite)
+        return Cell(value, cite, place)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{where}: expected words, got {value!r}")
     if field == "supervision":
         one_of(where, value, SUPERVISION)
-    return Cell(value, cite)
+    return Cell(value, cite, place)
 
 
 def table(

@@ -85,8 +85,12 @@ class Timm:
         finite floats, b > 0.
         """
         wanted, x = check_layers(layers, self.depth), check_prepared(images, self.image_size)
+        return self.tokens(x.to(self.device, memory_format=torch.channels_last), wanted)
+
+    def tokens(self, x: Float[Tensor, "b 3 s s"], wanted: Sequence[int]) -> Tokens:
+        """`encode_image` without its checks, for layers counted from 0: torch can export what happens here."""
         final, maps = self.model.forward_intermediates(
-            x.to(self.device, memory_format=torch.channels_last),
+            x,
             indices=sorted({*wanted}) or [self.depth - 1],
             output_fmt="NCHW",
         )

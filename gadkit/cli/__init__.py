@@ -20,6 +20,7 @@ from gadkit.cli import streams
 COMMANDS = (
     "detect",
     "fit",
+    "export",
     "prompts",
     "curate",
     "search",
@@ -42,6 +43,7 @@ EXAMPLES = f"""examples:
   gadkit detect parts/ --object "metal nut"                    which parts look defective, without any example
   gadkit detect parts/ --object "metal nut" --normal good/     the same with good parts to compare with, and a threshold
   gadkit fit --normal good/ --object bolt --out bolt.gad       keep a detector: gadkit detect new/ --fitted bolt.gad
+  gadkit export bolt.gad --out inspector.html                  the same detector as one page that needs no Python
   gadkit prompts --object bolt --defect "bent thread"          what is known of a part, for gadkit detect --prompts
   gadkit curate photos/ --keep 500                             a balanced choice, without near-duplicates
   gadkit search photos/ "a pet animal"                         the photographs that a text describes

@@ -1,7 +1,7 @@
 """timm's own networks at the size of the book's transformer: the supervised baselines.
 
 Source: Dosovitskiy et al. 2021; Liu et al. 2021; Liu et al. 2022.
-Book: selfsup/supervised
+Book: selfsup/attention, selfsup/supervised
 """
 
 from torch import nn

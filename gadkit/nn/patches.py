@@ -1,6 +1,6 @@
 """Images as sequences of patches, and back.
 
-Book: selfsup/mae
+Book: selfsup/attention, selfsup/mae
 """
 
 from jaxtyping import Float

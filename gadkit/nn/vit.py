@@ -1,7 +1,7 @@
 """A vision transformer to read: patches in, a class token and patch tokens out.
 
 Source: Dosovitskiy et al. 2021; registers: Darcet et al. 2024; positions: He et al. 2022, appendix A.
-Book: selfsup/representations, selfsup/mae
+Book: selfsup/attention, selfsup/mae
 """
 
 from collections.abc import Sequence

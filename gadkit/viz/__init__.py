@@ -14,6 +14,7 @@ _ROOMS = {
     "gadkit.viz.clusters": ("plot_points", "show_clusters", "show_tree"),
     "gadkit.viz.contour": ("outlined",),
     "gadkit.viz.features": ("as_images", "colour_fields", "show_fields", "show_rows"),
+    "gadkit.viz.heat": ("plot_table",),
     "gadkit.viz.pictures": (
         "contact_sheet",
         "overlay",

@@ -1,4 +1,4 @@
-"""Hidden sources that follow one another share one button; a number and its deviation share one line."""
+"""Hidden sources share one button, numbers keep their deviations, facts stand at the foot, no script comes twice."""
 
 import os
 import re
@@ -17,11 +17,13 @@ def cell(name: str, tag: str | None = "hide-input", prints: bool = False) -> nbf
     return new_code_cell(f"source_{name}", metadata={"tags": [tag] if tag else []}, outputs=outputs)
 
 
-def build(folder: Path, cells: list[nbformat.NotebookNode]) -> str:
+def build(folder: Path, cells: list[nbformat.NotebookNode], *extensions: str, **head: str) -> str:
     """The HTML of a page of these cells, by a real build without execution."""
-    notebook = new_notebook(cells=[new_markdown_cell("# Page"), *cells], metadata={"language_info": {"name": "python"}})
+    metadata = {"language_info": {"name": "python"}} | head
+    notebook = new_notebook(cells=[new_markdown_cell("# Page"), *cells], metadata=metadata)
     nbformat.write(notebook, folder / "index.ipynb")
-    settings = ["extensions = ['myst_nb', 'house']", "nb_execution_mode = 'off'", "nb_render_markdown_format = 'myst'"]
+    loaded = ["myst_nb", *extensions]
+    settings = [f"extensions = {loaded}", "nb_execution_mode = 'off'", "nb_render_markdown_format = 'myst'"]
     (folder / "conf.py").write_text("\n".join(settings))
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(folder), str(folder / "out")]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": str(EXTENSIONS)}, check=True)
@@ -37,7 +39,7 @@ def test_hidden_sources_that_follow_one_another_have_one_button(tmp_path: Path) 
         *(cell("x", tag=None), cell("i")),  # so does a source that is shown
         *(cell("y", tag="hide-output"), cell("k", prints=True)),
     ]
-    page = build(tmp_path, cells)
+    page = build(tmp_path, cells, "house")
     folds = re.findall(r"<details.*?</details>", page, re.S)
     assert [" ".join(re.findall(r"source_(.)", fold)) for fold in folds] == runs
     assert re.findall(r"(?:source|print)_(.)", page) == list("abccddefghxiykk")  # nothing is lost or moved
@@ -49,7 +51,23 @@ def test_a_number_and_its_deviation_share_one_line(tmp_path: Path) -> None:
     lines = ["0.93 ± 0.12 are | x", "--- | ---", "0.9 ± 0.1 | -0.1 ± 0.2, 3 / 4 of a / b"]
     stored = new_output("display_data", data={"text/markdown": "| 1 ± 2 | y |\n| --- | --- |\n| 0.95 ± 0.03 | z |"})
     printing = new_code_cell("source", outputs=[stored])
-    page = build(tmp_path, [new_markdown_cell("\n".join(f"| {line} |" for line in lines)), printing])
+    page = build(tmp_path, [new_markdown_cell("\n".join(f"| {line} |" for line in lines)), printing], "house")
     cells = [re.sub("<.*?>", "", text) for text in re.findall(r"<t[hd][ >].*?</t[hd]>", page)]
     expected = ["0.93_±_0.12 are", "x", "0.9_±_0.1", "-0.1_±_0.2, 3_/_4 of a / b", "1_±_2", "y", "0.95_±_0.03", "z"]
     assert cells == [text.replace("_", "\N{NO-BREAK SPACE}") for text in expected]
+
+
+def test_no_script_of_live_cells_reaches_a_page(tmp_path: Path) -> None:
+    for name in ("without", "with"):
+        (tmp_path / name).mkdir()
+    assert build(tmp_path / "without", [], "sphinx_thebe").count("const THEBE_JS_URL") == 2  # what is mended
+    assert "THEBE" not in (page := build(tmp_path / "with", [], "sphinx_thebe", "house"))
+    assert "sphinx-thebe.js" not in page
+
+
+def test_the_facts_of_a_page_stand_at_its_foot(tmp_path: Path) -> None:
+    head = {"gadkit": "gadkit.nn, gadkit.viz", "budget": "1 minute, 2 GB"}
+    page = re.sub("<.*?>", "", build(tmp_path, [new_markdown_cell("The last words.")], "house", **head))
+    assert page.index("The last words.") < page.index(
+        "Explains gadkit.nn · gadkit.viz · budget on two CPU cores: 1 min"
+    )

@@ -13,7 +13,9 @@ import house
 
 ROOT = Path(__file__).parents[2]
 BOOK, BUILT = ROOT / "book", ROOT / "_build" / "html"
-NO_CHAPTERS = ("index", "references")
+SURVEY = ("survey/index", "back/exercises", "back/citing", "back/translating")
+BACK_MATTER = ("glossary", "notation", *SURVEY, "references")  # no code, no budget
+NO_CHAPTERS = ("index", *BACK_MATTER)
 # part -> fewest and most of a chapter
 WORDS = {"intro": (1000, 3000)} | dict.fromkeys(
     ("selfsup", "pretext", "multimodal", "objects", "anomaly"), (1500, 3000)
@@ -29,7 +31,7 @@ def contents() -> list[str]:
     return [page.removeprefix("book/") for page in pages]
 
 
-PAGES = [page for page in contents() if page != "references"]
+PAGES = [page for page in contents() if page not in BACK_MATTER]
 CHAPTERS = [page for page in PAGES if page not in NO_CHAPTERS]
 
 

@@ -14,9 +14,13 @@ import yaml
 from pybtex.database import parse_file
 
 import survey
+from gadkit.anomaly.detectors import DETECTORS
+from gadkit.weights import Weights
+from gadkit.zoo.rows import ROWS
 from survey import BOOK, COLUMNS, FAMILIES, UNKNOWN
 
 TABLES = sorted(path.stem for path in (BOOK / "survey").glob("*.yml"))
+RECORDS = {record.name: record for table in survey.everything().values() for record in table}
 NAMED_BY_THE_BOOK = """Context encoder, Colourisation, Jigsaw, Relative position, Rotation, DeepCluster,
 Shuffle and learn, Audio-visual correspondence, CMC, SimCLR, MoCo, MoCo v3, BYOL, SwAV, DINO, iBOT, DINOv2, MAE, BEiT,
 SimMIM, I-JEPA, ViT, ConvNeXt, Swin, Hierarchical k-means"""
@@ -64,11 +68,11 @@ def test_every_method_that_the_first_half_names_is_there() -> None:
 
 def test_the_facts_agree_with_the_bibliography() -> None:
     entries = parse_file(BOOK / "references.bib").entries
-    for record in survey.load():
+    for record in RECORDS.values():
         year, venue = record.cells["year"], record.cells["venue"]
         entry = entries[year.cite[0]]
-        assert str(year.value) == entry.fields["year"]
-        full = entry.fields.get("booktitle") or entry.fields["journal"]
+        assert str(year.value) == entry.fields["year"], record.name
+        full = next(entry.fields[x] for x in ("booktitle", "journal", "howpublished") if x in entry.fields)
         initials = {
             "CVPR": "Computer Vision and Pattern Recognition",
             "ICCV": "International Conference on Computer Vision",
@@ -77,8 +81,11 @@ def test_the_facts_agree_with_the_bibliography() -> None:
             "ICML": "International Conference on Machine Learning",
             "NeurIPS": "Advances in Neural Information Processing Systems",
             "TMLR": "Transactions on Machine Learning Research",
+            "EMNLP": "Empirical Methods in Natural Language Processing",
+            "WACV": "Winter Conference on Applications of Computer Vision",
         }
-        assert initials.get(venue.value, venue.value) in full
+        full = full.replace("{", "").replace("}", "").replace("European Conference on Computer Vision", "ECCV")
+        assert venue.value in full or initials[venue.value] in full, record.name
 
 
 def test_references_have_short_names() -> None:
@@ -91,16 +98,47 @@ def test_references_have_short_names() -> None:
     assert names["code-simclr"] == "Google Research 2023"
 
 
+def test_every_published_network_of_the_zoo_and_every_detector_has_a_record() -> None:
+    published = {row.name for row in ROWS if isinstance(row.paper, Weights) and not row.paper.options.get("random")}
+    named = {name for record in RECORDS.values() for name in record.here}
+    assert published | set(DETECTORS) <= named
+    assert named <= {row.name for row in ROWS} | set(DETECTORS)
+
+
+def test_no_record_stands_twice_and_every_parent_has_a_record() -> None:
+    tables = survey.everything()
+    assert tables.keys() == set(TABLES) == survey.TABLES.keys()
+    assert len(RECORDS) == sum(map(len, tables.values()))
+    assert all({record.family for record in table} == set(survey.TABLES[name]) for name, table in tables.items())
+    assert all(parent in RECORDS for record in RECORDS.values() for parent in record.parents)
+    assert survey.ancestors("INP-Former", RECORDS) >= {"Dinomaly", "DINOv2", "DINO", "iBOT"}
+
+
+def test_new_records_say_where_each_fact_was_read() -> None:
+    newer = [record for name in ("words", "objects", "detectors") for record in survey.load(name)]
+    for record in newer:
+        for field, cell in record.cells.items():
+            assert cell.where, f"{record.name}: {field}"
+
+
+def test_a_licence_is_never_guessed() -> None:
+    known = ("Apache-2.0", "MIT", "BSD", "GPL", "CC BY", "DINOv3 License", "NVIDIA", "none stated", "none published")
+    other = ("UC Berkeley's", "none needed", survey.UNKNOWN)
+    for record in RECORDS.values():
+        for field in ("code", "weights"):
+            assert str(record.cells[field].value).startswith((*known, *other)), f"{record.name}: {field}"
+
+
 @pytest.fixture
 def spoil(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the book's data in which one field of the first record, or the whole list, is changed."""
+    """A copy of the book's data in which one field of a table's first record, or the whole list, is changed."""
 
-    def spoilt(change: Callable[[list[dict]], object]) -> Path:
+    def spoilt(change: Callable[[list[dict]], object], name: str = "methods") -> Path:
         shutil.copy(BOOK / "references.bib", tmp_path)
-        (tmp_path / "survey").mkdir()
-        records = yaml.safe_load((BOOK / "survey" / "methods.yml").read_text(encoding="utf-8"))
+        shutil.copytree(BOOK / "survey", tmp_path / "survey")
+        records = yaml.safe_load((BOOK / "survey" / f"{name}.yml").read_text(encoding="utf-8"))
         change(records)
-        (tmp_path / "survey" / "methods.yml").write_text(yaml.safe_dump(records), encoding="utf-8")
+        (tmp_path / "survey" / f"{name}.yml").write_text(yaml.safe_dump(records), encoding="utf-8")
         return tmp_path
 
     return spoilt
@@ -116,15 +154,19 @@ def spoil(tmp_path: Path) -> Callable[..., Path]:
         (lambda r: r[0].update(family="magic"), "family: expected one of generation"),
         (lambda r: r[0].update(venue=["", "he2022mae"]), "venue: expected words, got ''"),
         (lambda r: r[0].update(venue=[None, "he2022mae"]), "venue: expected words, got None"),
-        (lambda r: r[0].update(venue="CVPR"), r"venue: expected \[what, keys of the references\], got 'CVPR'"),
-        (lambda r: r[0].update(gives=["one", "two", "he2022mae"]), "gives: expected .what, keys"),
+        (lambda r: r[0].update(venue="CVPR"), r"venue: expected \[what, keys of the references, place\], got 'CVPR'"),
+        (lambda r: r[0].update(gives=["one", "two", "three", "he2022mae"]), "gives: expected .what, keys"),
+        (lambda r: r[0].update(gives=["one", "he2022mae", " "]), "gives: expected a place in words, got ' '"),
+        (lambda r: r[0].update(gives=["one", "he2022mae", 3]), "gives: expected a place in words, got 3"),
+        (lambda r: r[0].update(here="mae"), "here: expected a list of names, got 'mae'"),
         (lambda r: r[0].update(venue=["CVPR", "he2022mea"]), r"venue: expected keys .* got \['he2022mea'\]"),
         (lambda r: r[0].update(venue=["CVPR", None]), "venue: expected keys of the bibliography, got none"),
         (lambda r: r[0].update(year=["2006", "he2022mae"]), "year: expected a number from 1950 to 2100, got '2006'"),
         (lambda r: r[0].update(year=[206, "he2022mae"]), "year: expected a number .* got 206"),
         (lambda r: r[0].update(year=["unknown", "he2022mae"]), "year: expected a number .* got 'unknown'"),
         (lambda r: r[0].update(parameters=[True, "he2022mae"]), "parameters: expected a number .* got True"),
-        (lambda r: r[0].update(parameters=[0, "he2022mae"]), "parameters: expected a number from 0.1"),
+        (lambda r: r[0].update(parameters=[-1, "he2022mae"]), "parameters: expected a number from 0 to"),
+        (lambda r: r[0].update(size=["224", "he2022mae"]), "size: expected a number from 16 to 4096, got '224'"),
         (lambda r: r[0].update(supervision=["magic", "he2022mae"]), "supervision: expected one of self"),
         (lambda r: r.append(r[-1]), "every name once, got Hierarchical k-means again"),
         (lambda r: r.insert(0, r.pop()), "Autoencoder: expected families in their order"),
@@ -136,10 +178,24 @@ def test_data_that_break_a_rule_are_named(spoil: Callable, change: Callable, rea
         survey.load(book=spoil(change))
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: r[0].update(name="MAE"), "every name once, got MAE again"),
+        (lambda r: r[0].update(builds=["Mirrors", "he2022mae"]), "DeViSE: builds: expected names of records, got 'M"),
+        (lambda r: r[0].update(builds=["DINOv3", "he2022mae"]), "DeViSE: builds: expected earlier ones, got DINOv3"),
+        (lambda r: r[3].update(builds=["OpenCLIP", "he2022mae"]), "builds: expected no circle"),
+    ],
+)
+def test_tables_that_contradict_one_another_are_named(spoil: Callable, change: Callable, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        survey.everything(spoil(change, "words"))
+
+
 def test_data_that_keep_the_rules_pass(spoil: Callable) -> None:
     assert survey.load(book=spoil(lambda records: records[0].update(code=[UNKNOWN, "he2022mae"])))
-    with pytest.raises(FileNotFoundError, match="no table 'objects'"):
-        survey.load("objects")
+    with pytest.raises(FileNotFoundError, match="no table 'sounds'"):
+        survey.load("sounds")
 
 
 def test_every_entry_of_the_page_links_to_its_reference() -> None:
@@ -151,13 +207,14 @@ def test_every_entry_of_the_page_links_to_its_reference() -> None:
     for link, cell in zip(page.links, cells, strict=True):
         assert link["href"] == f"references.html#ref-{cell.cite[0]}"
         assert link["text"] == str(cell.value)
-        assert link["title"].count(";") == len(cell.cite) - 1
+        assert link["title"].partition(": ")[0].count(";") == len(cell.cite) - 1
+        assert link["title"].endswith(f": {cell.where}" if cell.where else link["title"][-1])
         assert (link.get("class") == "unknown") == (cell.value == UNKNOWN)
 
 
 def test_families_and_columns_are_chosen() -> None:
     page = survey.table(("contrastive", "clustering"), ("year", "gives"), bibliography="../references.html")
-    assert Reader(page).rows == 1 + 2 + 4
+    assert Reader(page).rows == 1 + 2 + 5
     assert "SwAV" in page
     assert "DINO" not in page.replace("DINO's", "")
     assert COLUMNS["gives"] in page

@@ -15,9 +15,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 def trees(page: Path) -> Iterator[ast.Module]:
     """The code of a page, cell by cell, without its options and its notebook magic."""
     for match in (BLOCK if page.name == "README.md" else CELL).finditer(page.read_text(encoding="utf-8")):
-        code = re.sub(r"\A---\n.*?^---\n", "", match[1], flags=re.M | re.S)
-        lines = (line for line in code.splitlines() if not line.startswith(":"))  # further in, it is part of a slice
-        yield ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!"))))
+        code = re.sub(r"\A(---\n.*?^---\n|(:[^\n]*\n)+)", "", match[1], flags=re.M | re.S)
+        yield ast.parse("\n".join(line for line in code.splitlines() if not line.lstrip().startswith(("%", "!"))))
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, object]]:

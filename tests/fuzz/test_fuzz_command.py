@@ -36,6 +36,7 @@ QUICK = ["--detector", "knn", "--backbone", "random", "--device", "cpu"]
 COMMANDS = {
     "detect": ["photographs", "--normal", "good", *QUICK],
     "fit": ["--normal", "good", *QUICK, "--out", "kept.gad"],
+    "export": ["kept.gad", "--out", "kept.html"],  # which is not there: what is exported takes seconds
     "prompts": ["--object", "nut"],
     "curate": ["photographs", "--keep", "1", "--duplicates", "0.9", "--device", "cpu", "--out", "chosen"],
     "search": ["photographs", "a cat", "--device", "cpu"],

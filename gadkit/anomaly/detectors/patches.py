@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gadkit.anomaly.detectors.base import Base, check_backbone
 from gadkit.checks import one_of, share, whole
-from gadkit.protocols import Backbone
+from gadkit.protocols import Backbone, Tokens
 
 CHUNK = 16  # images encoded at once
 FINER = ("join", "average")
@@ -68,8 +68,11 @@ class Patches(Base):
     def _features(self, x: Tensor) -> tuple[Float[Tensor, "b r c e"], Float[Tensor, "b d"]]:
         """Unit vectors of prepared images' patches, whose cosine is the layers' mean cosine, and of the images."""
         tokens = self.backbone.encode_image(x, self.layers)
-        vectors = patch_vectors(tokens.patches, self._averaged())
-        return vectors.unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
+        return self.described(tokens).unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
+
+    def described(self, tokens: Tokens) -> Float[Tensor, "b n e"]:
+        """The vectors of patches, from the tokens of `layers`."""
+        return patch_vectors(tokens.patches, self._averaged())
 
     def _averaged(self) -> list[int]:
         """Of how many by how many vectors, in each layer, a patch is the mean."""

@@ -10,7 +10,6 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from gadkit.anomaly.detectors.parts import good, needed, shares, without
 from gadkit.anomaly.detectors.patches import CHUNK, Patches, patch_means, top_mean
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import one_of, share
-from gadkit.protocols import AnomalyResult, Backbone
+from gadkit.protocols import AnomalyResult, Backbone, Tokens
 
 MERGES = ("join", "mean")
 ROUNDING = 1e-12  # of a sum of shares
@@ -183,12 +182,15 @@ class SubspaceAD(Patches):
             score = score + self.extent * distances(features["vectors"], self.vectors_)
         return AnomalyResult(upsample(energy, size), score)
 
-    def _features(self, x: Tensor) -> tuple[Float[Tensor, "b r c e"], Float[Tensor, "b d"]]:
+    def described(self, tokens: Tokens) -> Float[Tensor, "b n e"]:
+        """As the base class has it, or with `merge` the mean of the layers.
+
+        Raises ValueError for layers of several widths that have to be one.
+        """
         if self.merge == "join":
-            return super()._features(x)
-        tokens = self.backbone.encode_image(x, self.layers)
+            return super().described(tokens)
         means = patch_means(tokens.patches, self._averaged())
         if len({x.shape[-1] for x in means}) > 1:
             widths = ", ".join(str(x.shape[-1]) for x in means)
             raise ValueError(f'merge: "mean" expects layers of one width, got {widths}; "join" takes any')
-        return torch.stack(means).mean(0).unflatten(1, tokens.grid), F.normalize(tokens.pooled.float(), dim=-1)
+        return torch.stack(means).mean(0)
