@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test test-all lint format bench course clean
+.PHONY: book editions test test-all lint format bench course clean
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -13,6 +13,10 @@ book: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/python book/_ext/translate.py build ko
 	@echo
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+# notebooks for readers, students and teachers; they install from a public repository with: make editions REPOSITORY=URL
+editions: $(READY)
+	$(BIN)/python book/_ext/notebooks.py _build/editions $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 # a worker a core, each with one thread of torch's (tests/conftest.py); a file stays with one worker, for its fixtures
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile

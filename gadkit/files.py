@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders that one run has to itself, and the facts that every result carries.
+"""Files that are whole or not there, folders that one run has to itself, the facts of a result, and where results lie.
 
 Book: intro/run-it
 """
@@ -23,6 +23,12 @@ PART, OLD = (
     ".*.????????.part",
     3600,
 )  # what a kill leaves of a file, and seconds after which no run writes to it
+PACKAGE = Path(__file__).parent
+RESULTS = (  # where the book's figures lie: first what was measured anew, beside the notebook
+    *("results", ".", "../results"),
+    *(PACKAGE.parent / "book" / "results", PACKAGE.parent / "book" / "survey"),  # in a clone
+    PACKAGE / "results",  # in an installed package
+)
 WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the user's share of the disk is full",
@@ -187,3 +193,18 @@ def provenance(device: torch.device | str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def find_results(name: str) -> Path:
+    """The file of figures that a command has measured: beside the notebook, in a clone, or installed with the package.
+
+    Raises ValueError for a name with a folder, FileNotFoundError for a file that is in none of these places.
+    """
+    if not isinstance(name, str) or name in ("", "..") or name != Path(name).name or "\0" in name:
+        raise ValueError(f"expected the name of a results file without a folder, got {name!r}")
+    for place in RESULTS:
+        if (path := Path(place) / name).is_file():
+            return path
+    places = ", ".join(dict.fromkeys(str(Path(place).resolve()) for place in RESULTS))
+    advice = "It comes with the book's repository (book/results), and with the installed package."
+    raise FileNotFoundError(f"{name}: this results file is not here. {advice} Looked in {places}")

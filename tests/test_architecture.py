@@ -32,12 +32,6 @@ GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}
 MAX_FILE, MAX_FUNCTION = 300, 60
 # outside the wheel: no module of the package imports one
 BESIDE = ("benchmarks", "cards", "coursework", "demo", "experiments")
-    "benchmarks",
-    "cards",
-    "coursework",
-    "demo",
-    "experiments",
-)  # outside the wheel: no module of the package imports one
 TOP = {
     "CITATION.cff",
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", "requirements.txt"),

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hatchling.builders.wheel import WheelBuilder
 from PIL import Image
 from safetensors.torch import save_file
 
-from gadkit.files import LOCK, OLD, claimed, explain, provenance, replacing, writable
+from gadkit.files import LOCK, OLD, claimed, explain, find_results, provenance, replacing, writable
 
 
 def test_a_file_appears_whole_and_an_error_leaves_the_old_one(tmp_path: Path) -> None:
@@ -174,3 +175,36 @@ def test_provenance_is_json_and_names_what_computed() -> None:
     assert facts["device"] == "cpu"
     assert facts["threads"] >= 1
     assert {*facts["versions"]} == {"torch", "python"}
+
+
+def test_results_are_found_in_the_clone_and_beside_the_notebook_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part").mkdir()
+    monkeypatch.chdir(tmp_path / "part")
+    shipped = Path(__file__).parents[1] / "book"
+    assert find_results("scores.json") == shipped / "results" / "scores.json"
+    assert find_results("parity.json") == shipped / "survey" / "parity.json"
+    (tmp_path / "results").mkdir()
+    for place in (tmp_path / "results", tmp_path / "part"):
+        (place / "scores.json").write_text("{}")
+        assert find_results("scores.json").resolve() == place / "scores.json"
+
+
+def test_the_wheel_carries_every_results_file() -> None:
+    root = Path(__file__).parents[1]
+    carried = {file.distribution_path for file in WheelBuilder(str(root)).recurse_included_files()}
+    files = [*(root / "book" / "results").iterdir(), *(root / "book" / "survey").glob("*.json")]
+    assert {f"gadkit/results/{path.name}" for path in files} <= carried
+
+
+def test_a_results_file_that_is_missing_is_named_with_the_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=re.escape("nothing.json: this results file is not here")) as caught:
+        find_results("nothing.json")
+    assert str(tmp_path / "results") in str(caught.value)
+    for bad in ("", "../results/scores.json", "results/scores.json", ".."):
+        with pytest.raises(ValueError, match="without a folder"):
+            find_results(bad)

@@ -131,7 +131,8 @@ class Fingerprints:
         """The data files that code reads itself or through modules: weights all or none, results by their names."""
         texts = [code, *(path.read_text(encoding="utf-8") for path in modules)]
         weights = self.root.glob(f"{PACKAGE}/assets/**/*") if any(re.search("(?i)assets", t) for t in texts) else ()
-        results = [path for path in self.root.glob("book/results/**/*") if path.is_file()]
+        folders = ("results", "survey")
+        results = [path for name in folders for path in self.root.glob(f"book/{name}/**/*") if path.is_file()]
         named = [path for path in results if any(path.name in text for text in texts)]
         if re.search(r"""["'/]results["'/]""", code) and not any(path.name in code for path in results):
             named = results

@@ -53,6 +53,7 @@ def world(tmp_path: Path) -> Path:
             "gadkit/assets/net.safetensors": "weights",
             "book/results/a.json": "1",
             "book/results/b.json": "2",
+            "book/survey/papers.json": "3",
             "requirements.txt": "torch==2.0",
         },
     )
@@ -96,7 +97,10 @@ def test_data_are_followed(world: Path) -> None:
     assert "gadkit/assets/net.safetensors" in depends(world, "import gadkit.loads")
     assert "gadkit/assets/net.safetensors" not in depends(world, "import gadkit.two")
     assert depends(world, "open('../results/a.json')") == {"book/results/a.json"}
-    assert depends(world, "folder = Path('../results')") == {"book/results/a.json", "book/results/b.json"}
+    assert depends(world, "find_results('papers.json')") == {"book/survey/papers.json"}
+    assert depends(world, "folder = Path('../results')") == {
+        *("book/results/a.json", "book/results/b.json", "book/survey/papers.json")
+    }
 
 
 def test_the_hash_follows_contents_libraries_and_preset(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

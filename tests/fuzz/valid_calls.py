@@ -401,6 +401,7 @@ CALLS: dict[str, Arguments] = {
     "kernels": lambda: {"network": nn.Sequential(nn.Conv2d(3, 4, 3))},
     "pca_colours": lambda: {"patches": torch.randn(2, 6, 5), "grid": (2, 3)},
     "uniformity": lambda: {"x": torch.randn(6, 3), "t": 2.0},
+    "find_results": lambda: {"name": "scores.json"},
     "results.read": lambda: {"path": Path("nowhere")},
     "results.summary": lambda: {"values": [0.5, 0.6, 0.7]},
     "sets.defects": lambda: {"seed": 0, "split": "train", "per_category": 1, "size": 16},
