@@ -232,7 +232,8 @@ def test_the_controls_are_the_same_whatever_was_drawn_before(images: Tensor) -> 
 
 def test_how_a_method_was_made_is_known() -> None:
     assert zoo.facts("dinov2")["options"] == {"ibot": 1.0, "koleo": 0.1, "registers": 4, "balance": "sinkhorn"}
-    assert all(zoo.facts(name)["photographs"] == methods.PHOTOGRAPHS for name in zoo.list(METHOD))
+    # the recipe's length, or the long one of those that were trained again
+    assert {zoo.facts(name)["photographs"] for name in zoo.list(METHOD)} <= {methods.PHOTOGRAPHS, 400_000}
     with pytest.raises(ValueError, match=r"method: expected one of simclr, .*, got 'clip'"):
         zoo.facts("clip")
 

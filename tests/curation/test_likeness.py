@@ -35,7 +35,7 @@ def test_photographs_in_one_fixture_are_not_one_photograph(eyes: Encoder, fixtur
     assert line.retaken < 0.5 < line.cosine
     x = prepare(encode(eyes, fixture).pooled)
     assert len(twins(x, line.retaken).unique()) < 5, "the line of images taken again would leave next to nothing"
-    assert len(rows) >= 36
+    assert len(rows) >= 30, "of forty photographs of one gear most are kept"
 
 
 def test_copies_and_what_was_saved_again_go_from_a_fixture_too(eyes: Encoder, fixture: torch.Tensor) -> None:

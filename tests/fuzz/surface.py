@@ -46,9 +46,12 @@ def resolve(node: ast.expr, names: dict[str, object]) -> object:
 
 
 def pages() -> list[Path]:
-    """The README and every page of the book."""
+    """The README and every page of the book; assignments are solved, and not read."""
     written = sorted((ROOT / "book").rglob("*.md"))
-    return [ROOT / "README.md", *(p for p in written if not {"notebooks", "_build"} & {*p.relative_to(ROOT).parts})]
+    return [
+        ROOT / "README.md",
+        *(p for p in written if not {"notebooks", "_build", "assignments"} & {*p.relative_to(ROOT).parts}),
+    ]
 
 
 def shown() -> dict[str, Callable]:
