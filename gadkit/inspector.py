@@ -11,12 +11,12 @@ import gzip
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gadkit import viz, weights
 from gadkit.anomaly.export import facts_of
 from gadkit.report import ramp
+from gadkit.templates import template
 
 ASSETS = weights.ASSETS
 RUNTIME = {"module": "onnxruntime-web.mjs.gz", "wasm": "onnxruntime-web.wasm.gz"}
@@ -30,8 +30,7 @@ def page(graph: bytes) -> str:
     """
     facts = facts_of(graph)
     heading = facts["object"] or "parts"
-    folder = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
-    return folder.get_template("inspector.html").render(
+    return template("inspector.html").render(
         generator=GENERATOR,
         heading=heading[:1].upper() + heading[1:],
         facts=facts,

@@ -12,21 +12,19 @@ import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
 from gadkit import viz  # whose rooms that draw are loaded when they are needed
+from gadkit.templates import template
 
 SIDE, LIMIT = 384, 1000
-TEMPLATES = Path(__file__).parent / "assets"
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Report:
         """The text of the page, in pieces that never hold more than one image."""
         rows = sorted(self._rows, key=lambda row: (-row[0], row[1]))
         data = {"scores": [row[0] for row in rows], "normal": list(facts.normal), "threshold": facts.threshold}
-        yield from _template().generate(
+        yield from template("report.html").generate(
             facts=facts,
             ramp=ramp(),
             scale=self.scale,
@@ -110,13 +108,6 @@ class Report:
 def colours_of(usual: tuple[float, float] | None, fixed: viz.Scale) -> viz.Scale:
     """The scale of all pictures of a run: by what is usual in good parts, where that is known and varies."""
     return fixed if usual is None or usual[0] == usual[1] else viz.scale_beyond(*usual, fixed.high)
-
-
-def _template() -> Template:
-    """The page; whatever is filled in is escaped, unless it is marked as safe there."""
-    folder = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    folder.filters["breakable"] = lambda path: escape(path).replace("/", Markup("/<wbr>"))
-    return folder.get_template("report.html")
 
 
 def ramp() -> Markup:

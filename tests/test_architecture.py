@@ -25,7 +25,7 @@ FLOORS = """
 3  backbones zoo methods recipes objects multimodal
 4  evaluation curation
 5  anomaly
-6  viz report inspector cli __main__
+6  viz templates report inspector cli __main__
 """
 FLOOR = {name: int(line.split()[0]) for line in FLOORS.strip().splitlines() for name in line.split()[1:]}
 GROUND_IMPORTS = {*sys.stdlib_module_names, "torch", "jaxtyping", "gadkit"}

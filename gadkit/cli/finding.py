@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from gadkit.cli import gallery, outputs, sources, spaces, together
 from gadkit.cli.outputs import count
 from gadkit.cli.streams import printable, remark
 from gadkit.data.folders import BrokenImage, FileRun, read_image, resize
-from gadkit.weights import ASSETS
+from gadkit.templates import template
 
 TABLE, SHEET, UNFINISHED = "search.csv", "sheet.html", "search.unfinished.csv"
 HEADER = ("query", "rank", "path", "similarity")
@@ -146,8 +145,7 @@ class Finding:
 
     def write_sheet(self, hits: Sequence[Hit]) -> None:
         """The page that shows them: one file, which opens without a network."""
-        page = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
-        pieces = page.get_template(SHEET).generate(
+        pieces = template(SHEET).generate(
             folder=str(self.folder),
             about=f"{count(len(self.gallery), 'photograph')} compared by gadkit {gadkit.__version__} ({self.model})",
             groups=((query, self._cards(found)) for query, found in groups(hits)),
