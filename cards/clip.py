@@ -1,15 +1,18 @@
 """The figures on the cards of the small CLIPs: one protocol for a trained model and for the same network untrained.
 
 `python -m cards.clip NAME RESULTS.json` measures what the file does not hold yet, a regime at a time, and prints the
-card's table; a test repeats the small fixed sample and holds the card to it.
+card's table; a test repeats the small fixed sample and holds the card to it.  `--blind DIR` adds the network with real
+eyes trained on random ones: the recipe of `clip` and nothing else changed, trained in DIR, or resumed there.
 
 Book: anomaly/winclip
 """
 
+import argparse
 import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -19,7 +22,9 @@ from gadkit import factory, runtime, weights, zoo
 from gadkit.anomaly.benchmark import Result, factory_cases, run, summarise, table
 from gadkit.anomaly.detectors import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
+from gadkit.backbones.tiny import EYES
 from gadkit.files import provenance, replacing
+from gadkit.multimodal.contrastive import RECIPES, train
 
 MEASURES = ("image_auroc", "pixel_auroc", "aupro")
 
@@ -53,16 +58,28 @@ def control(name: str) -> OpenCLIP:
     return zoo.load("clip-random", file=weights.ASSETS / f"{name}.safetensors")
 
 
-def main(name: str, path: Path) -> None:
-    """Measure trained and random weights on the held-out split in both regimes; add to `path`, print the table."""
+def blind(folder: Path) -> OpenCLIP:
+    """The network of `clip`, trained by its recipe on random eyes: what the eyes bring is what it lacks."""
+    recipe = RECIPES["clip"]
+    path = folder / "clip.safetensors"
+    if not path.exists():
+        train(replace(recipe, model=replace(recipe.model, stem=EYES[1]), out=folder))
+    return zoo.load("clip", file=path)
+
+
+def main(name: str, path: Path, folder: Path | None = None) -> None:
+    """Measure each kind of weights on the held-out split in both regimes; add to `path`, print the table."""
+    kinds = {"trained": lambda: zoo.load(name), "random": lambda: control(name)}
+    if folder is not None:
+        kinds["trained, random eyes"] = lambda: blind(folder)
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": [], "seconds": 0}
     record["what"] = f"WinCLIP on {name}, held-out split, 5 products a category, 3 data seeds: mean, deviation"
     done = {(row["weights"], row["regime"]) for row in record["rows"]}
-    for which, regime in product(("trained", "random"), factory.NUISANCE):
+    for which, regime in product(kinds, factory.NUISANCE):
         if (which, regime) in done:
             continue
         began = time.monotonic()
-        results = measure(zoo.load(name) if which == "trained" else control(name), factory.split("held-out"), regime)
+        results = measure(kinds[which](), factory.split("held-out"), regime)
         for k in (0, 4):
             some = [r for r in results if r.shots == k]
             key = {"weights": which, "regime": regime, "shots": k}
@@ -86,4 +103,9 @@ def by_category(results: list[Result]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(prog="cards.clip", description="Measure the figures of a CLIP's card.")
+    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--blind", type=Path, help="of clip: train on random eyes in this folder, and measure that too")
+    asked = parser.parse_args()
+    main(asked.name, asked.results, asked.blind)
