@@ -18,7 +18,7 @@ DECLARED_FOR = {
 }
 # rivals in the benchmarks, where they are installed; and torch brings its own Triton, where it has kernels for a GPU
 OPTIONAL = {"adeval", "anomalib", "triton"}
-BY_NAME = """ipywidgets jupyter-cache matplotlib-inline myst-parser
+BY_NAME = """ipywidgets matplotlib-inline myst-parser
     pydata-sphinx-theme sphinx-book-theme sphinx-copybutton sphinx-design sphinx-external-toc
     sphinx-proof sphinx-togglebutton sphinxcontrib-bibtex"""
 PINNED_FOR = {

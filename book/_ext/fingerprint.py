@@ -18,6 +18,8 @@ import jupytext
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+import ahead
+
 PACKAGE = "gadkit"
 DOTTED = re.compile(rf"{PACKAGE}(\.\w+)+([:.]\w+)?")  # a module, or something in it, named in a string
 STARTS_PROCESSES = re.compile(r"^\s*[!%]|\bsubprocess\b|\bos\.system\b|\brunpy\b", re.MULTILINE)
@@ -162,9 +164,16 @@ class PageCache:
 
     def choose_folder(self, app: Sphinx, page: str, source: list[str]) -> None:
         """Give a page that is about to be read its own cache folder."""
-        fingerprint = app.env.metadata[page]["fingerprint"] = self.of(app.env, page)
-        folder = Path(app.srcdir) / "_build" / ".jupyter_cache" / page / fingerprint
-        app.env.mystnb_config = app.env.mystnb_config.copy(execution_cache_path=str(folder))
+        app.env.metadata[page]["fingerprint"] = self.of(app.env, page)
+        app.env.mystnb_config = app.env.mystnb_config.copy(execution_cache_path=str(self.folder(app.env, page)))
+
+    def execute(self, app: Sphinx, env: BuildEnvironment, pages: list[str]) -> None:
+        """Execute the pages that are about to be read and are not cached, side by side."""
+        ahead.execute(env, {page: self.folder(env, page) for page in pages})
+
+    def folder(self, env: BuildEnvironment, page: str) -> Path:
+        """The cache folder of a page as it stands."""
+        return Path(env.srcdir) / "_build" / ".jupyter_cache" / page / self.of(env, page)
 
     def of(self, env: BuildEnvironment, page: str) -> str:
         """The fingerprint of a page."""
@@ -176,5 +185,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     cache = PageCache()
     app.connect("builder-inited", cache.start)
     app.connect("env-get-outdated", cache.find_outdated)
+    app.connect("env-before-read-docs", cache.execute)
     app.connect("source-read", cache.choose_folder)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
