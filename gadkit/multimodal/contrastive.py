@@ -88,7 +88,8 @@ class Contrast(nn.Module):
     def __init__(self, clip: nn.Module, config: Config) -> None:
         super().__init__()
         self.clip, self.config, self.grid = clip, config, clip.visual.grid_size[0]
-        self.encode_text = OpenCLIP(clip, tokenizer()).encode_token_ids
+        self.tokenize = tokenizer()
+        self.encode_text = OpenCLIP(clip, self.tokenize).encode_token_ids
 
     def tower(self, tokens: Float[Tensor, "b t w"]) -> Float[Tensor, "b t d"]:
         """The image tower from ln_pre's output on, every token projected, as unit vectors."""
@@ -156,7 +157,7 @@ def _mean(logits: Float[Tensor, "n t"], where: Bool[Tensor, "n t"]) -> Float[Ten
 
 def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
     """The loss of a step, all randomness keyed by the step's number."""
-    config, tokenize = method.config, tokenizer()
+    config = method.config
     where = next(method.parameters()).device
 
     def loss(step: int) -> Float[Tensor, ""]:
@@ -166,7 +167,7 @@ def objective(method: Contrast, pool: PairPool) -> Callable[[int], Tensor]:
         whole = not late or rng.random() < 0.5
         pairs = pool.draw(step, config.pairs if not late else config.pairs * 3 // 4 if whole else config.pairs * 5 // 4)
         batch = make_batch(pairs, config.model, rng, generator)
-        captions = make_captions(pairs, config.captions, rng, tokenize)
+        captions = make_captions(pairs, config.captions, rng, method.tokenize)
         shapes = [rng.choice(((2, 6), (3, 4), (3, 4), (5, 2)))]
         if late:  # half the steps leave the whole image out for a large window: a third of the cost, more parts seen
             shapes = [rng.choice(((2, 3), (3, 2)))] + [(rng.choice((7, 8)), 1)] * (not whole)
@@ -192,10 +193,10 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     runtime.seed_everything(config.seed)
     clip, pool = build_tiny_clip(config.model), PairPool(config.seed, config.chunks)
     if config.text:
-        _take_text(clip, config.text)
+        take_text(clip, config.text)
     method = Contrast(clip, config).to(where)
     if config.model.stem in EYES:
-        _standardise(clip, pool, config)
+        standardise(clip, pool, config)
     plan = Plan(steps=config.steps, lr=config.lr, collapse=math.log(2))
     loss, what = objective(method, pool), f"{config.name}, {replace(config, out=Path())}"
     average, seconds = fit(method, loss, plan, out, _watch, watch_every, what=what)
@@ -207,7 +208,7 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     return path
 
 
-def _take_text(clip: nn.Module, name: str) -> None:
+def take_text(clip: nn.Module, name: str) -> None:
     """Begin with the text tower of shipped weights; only its projection goes on learning."""
     held = weights.read(weights.ASSETS / f"{name}.safetensors")
     text = {
@@ -219,7 +220,7 @@ def _take_text(clip: nn.Module, name: str) -> None:
             parameter.requires_grad_(False)
 
 
-def _standardise(clip: nn.Module, pool: PairPool, config: Config) -> None:
+def standardise(clip: nn.Module, pool: PairPool, config: Config) -> None:
     """Give the stem the statistics of a few batches of the pool."""
     stem, where = clip.visual.conv1, clip.logit_scale.device
     batches = [pool.draw(step, 16) for step in range(4)]
