@@ -1,9 +1,9 @@
 """Detection as `gadkit detect` does it: images a second, seconds to the first score, and the search beside anomalib's.
 
-The search is PatchKNN's against that of anomalib's PatchCore and AnomalyDINO, where anomalib is installed, on the same
-features: those of the default backbone.  anomalib's parts are used as they are, but for what is not search: its feature
-extractor gives our features, and its map is neither enlarged nor blurred.  PatchCore's Euclidean distance d of unit
-vectors is turned into our 1 - cos, d * d / 2.
+The whole is measured with the detector that is taken where nobody chose one.  The search is PatchKNN's against that of
+anomalib's PatchCore and AnomalyDINO, where anomalib is installed, on the same features: those of the default backbone.
+anomalib's parts are used as they are, but for what is not search: its feature extractor gives our features, and its map
+is neither enlarged nor blurred.  PatchCore's Euclidean distance d of unit vectors is turned into our 1 - cos, d * d / 2.
 
 Book: anomaly/measuring
 """
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from benchmarks import Timing, best
 from gadkit import runtime, zoo
-from gadkit.anomaly.detectors import DETECTORS, PatchKNN
+from gadkit.anomaly.detectors import DETECTORS, PatchKNN, build, default
 from gadkit.protocols import AnomalyResult, Backbone, Encoded
 
-NAME = "patch-knn"
+NAME = default(normal=True)
 Score = Callable[[], AnomalyResult]
 
 
@@ -36,11 +36,11 @@ def rows(shots: int = 16, count: int = 16, size: int = 224, rounds: int = 3, sta
     where, eyes = runtime.device(), DETECTORS[NAME].backbone
     backbone = zoo.load(eyes)
     normal, images = pictures(shots, size).to(where), pictures(count, size, 1).to(where)
-    detector = PatchKNN(backbone).fit(normal)
+    detector = build(NAME, backbone).fit(normal)
     seconds = best({"score": lambda: detector.score(images)}, rounds)["score"]
     setting = f"{shots} good parts, {size} px, {eyes}, {where}, {torch.get_num_threads()} threads"
     yield f"{NAME}, scored", count / seconds, f"images/s, {setting}"
-    yield from _search(backbone, detector, normal, images, rounds)
+    yield from _search(backbone, PatchKNN(backbone).fit(normal), normal, images, rounds)
     if start:
         yield from _starts(shots, size)
 
@@ -136,12 +136,12 @@ def _starts(shots: int, size: int) -> Iterator[Timing]:
                 Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / where / f"{i}.png")
         fitted = folder / "part.gad"
         subprocess.run(
-            [*_command("fit"), "--normal", folder / "good", "--detector", NAME, "--out", fitted],
+            [*_command("fit"), "--normal", folder / "good", "--out", fitted],
             check=True,
             stderr=subprocess.DEVNULL,
         )
         for what, options in {
-            f"with {shots} good parts": ["--detector", NAME, "--normal", folder / "good"],
+            f"with {shots} good parts": ["--normal", folder / "good"],
             "with a fitted detector": ["--fitted", fitted],
         }.items():
             took = min(_first_line([*_command("detect"), folder / "new", "--json", *options]) for _ in range(2))
