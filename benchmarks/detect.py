@@ -3,7 +3,7 @@
 The whole is measured with the detector that is taken where nobody chose one.  The search is PatchKNN's against that of
 anomalib's PatchCore and AnomalyDINO, where anomalib is installed, on the same features: those of the default backbone.
 anomalib's parts are used as they are, but for what is not search: its feature extractor gives our features, and its map
-is neither enlarged nor blurred.  PatchCore's Euclidean distance d of unit vectors is turned into our 1 - cos, d * d / 2.
+is neither enlarged nor blurred.  PatchCore's Euclidean distance d of unit vectors becomes our 1 - cos, d * d / 2.
 
 Book: anomaly/measuring
 """
