@@ -25,6 +25,7 @@ from cards.florence2_texts import TEXT
 from gadkit import runtime, weights, zoo
 from gadkit.evaluation.boxes import average_precisions, blobs
 from gadkit.evaluation.captions import parse
+from gadkit.evaluation.results import markdown
 from gadkit.factory import descriptions, scenes
 from gadkit.factory.catalogue import lookup
 from gadkit.files import provenance, replacing
@@ -200,10 +201,8 @@ def rounded(values: Mapping[str, float]) -> dict[str, float]:
 def table(rows: Sequence[Mapping[str, Any]], case: str) -> str:
     """Markdown: a line a measure, a column a contestant."""
     mine = {row["who"]: row["values"] for row in rows if row["case"] == case}
-    lines = [f"| {case} | {' | '.join(mine)} |", f"|---|{'---|' * len(mine)}"]
-    for name in next(iter(mine.values())):
-        lines.append(f"| {name} | {' | '.join(f'{values[name]:.3f}' for values in mine.values())} |")
-    return "\n".join(lines)
+    names = next(iter(mine.values()))
+    return markdown([case, *mine], [[name, *(f"{values[name]:.3f}" for values in mine.values())] for name in names])
 
 
 def text(results: Path = RESULTS) -> str:

@@ -74,7 +74,7 @@ def _alike(
 
 
 @dataclass(frozen=True)
-class Said:
+class Claim:
     """What a caption claims: the categories that its noun may mean, its first colour word, and its state.
 
     `state` is "" for a sound part, `DAMAGED` without a kind of defect, the kind's name, or None if it names no state.
@@ -86,7 +86,7 @@ class Said:
 
 
 @checked
-def parse(caption: str) -> Said:
+def parse(caption: str) -> Claim:
     """Read a caption in the factory's words.  Its noun is the longest that stands in it."""
     held = words(caption)
     text = f" {' '.join(held)} ".replace("missing part ", " ").replace("misplaced part ", " ")  # no nouns of a thing
@@ -101,7 +101,7 @@ def parse(caption: str) -> Said:
     else:
         vague = any(_states().get(word) == DAMAGED for word in held)
         state = DAMAGED if vague else "" if {*held} & _sound() else None
-    return Said(_nouns().get(longest, ()), colour, state)
+    return Claim(_nouns().get(longest, ()), colour, state)
 
 
 @cache
