@@ -31,10 +31,10 @@ def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[
     How rare an n-gram is, is counted over all images' references here, so a caption's value depends on the others.
     Raises ValueError for no captions, another number of references, or an image without one.
     """
-    check_texts(captions, "captions")
+    check_texts(captions, "captions", empty=True)
     if len(references) != len(captions):
         raise ValueError(f"references: expected {len(captions)} lists, one a caption, got {len(references)}")
-    theirs = [[_counts(text) for text in check_texts(texts, "references")] for texts in references]
+    theirs = [[_counts(text) for text in check_texts(texts, "references", empty=True)] for texts in references]
     seen = Counter(gram for texts in theirs for gram in {gram for counts in texts for gram in counts})
     rarity = {gram: math.log(len(captions)) - math.log(count) for gram, count in seen.items()}
     most = math.log(len(captions))  # of an n-gram that no reference has
