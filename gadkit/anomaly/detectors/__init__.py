@@ -103,13 +103,6 @@ DETECTORS = {
         backbone="random",
         pixels=True,
     ),
-    "brightness": DetectorSpec(
-        *("brightness", "Brightness"),
-        "compares the brightness of each spot with that of the good parts: a toy",
-        few_shot="Brightness",
-        backbone="random",
-        pixels=True,
-    ),
     "inctrl": DetectorSpec(
         *("inctrl", "InCTRL"),
         "compares with good parts and with words, weighed by heads that learnt from other products",
