@@ -11,9 +11,10 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from torch import Tensor
 from cards.contrastive_texts import TEXTS
 from gadkit import factory, runtime, weights, zoo
 from gadkit.evaluation.probes import fit_linear
+from gadkit.evaluation.results import markdown
 from gadkit.evaluation.retrieval import modality_gap, recalls
 from gadkit.evaluation.sceptic import Sceptic, histograms
 from gadkit.evaluation.wording import KINDS, Choices, choices, preference
@@ -34,7 +36,8 @@ from gadkit.files import provenance, replacing
 
 RESULTS = Path("book/results/contrastive.json")
 NAMES = ("clip-pairs", "siglip", "clip", "clip-scratch", "clip-random")
-SCEPTIC = "colours and a bag of words"
+SCEPTIC, UNTRAINED = "colours and a bag of words", "clip-random"
+TIMES = 5  # chance: what recall@1 was to reach
 SPLITS = {"seen": "test", "development": "development", "held-out": "test"}  # and the range of seeds
 GALLERY, CHOICES, KNOWN = 300, 150, 2000
 
@@ -146,17 +149,46 @@ def encoders(name: str) -> Encoders:
     return Encoders(name)
 
 
+def table(rows: Sequence[Mapping[str, Any]], name: str, split: str) -> str:
+    """Markdown: a line a measure; the model, the same untrained, the sceptic, and what an answer by lot has."""
+    held = [row["values"] for who in (name, UNTRAINED, SCEPTIC) for row in rows if _is(row, who, split)]
+    lines = []
+    for key in held[0]:
+        if "chance" not in key:
+            cells = [*(values.get(key) for values in held), by_lot(held[0], key)]
+            lines.append([key, *("–" if cell is None else f"{cell:.3f}" for cell in cells)])
+    return markdown([split, name, "random weights", "sceptic", "chance"], lines)
+
+
+def by_lot(values: Mapping[str, float], key: str) -> float | None:
+    """What answers by lot would have in a measure."""
+    room, _, name = key.partition("/")
+    rates = {"retrieval": values.get(f"retrieval/chance/{name}"), "choices": 0.5, "gap": None}
+    return rates.get(room, values["classes/chance"])
+
+
+def target(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """What was aimed at on held-out categories, recall@1 of five times chance, and whether it was reached."""
+    (held,) = [row["values"] for row in rows if _is(row, name, "held-out")]
+    found = []
+    for way in ("text_to_image", "image_to_text"):
+        mine, chance = held[f"retrieval/{way}@1"], held[f"retrieval/chance/{way}@1"]
+        times = mine / chance
+        found.append(f"{way}@1 {mine:.3f}, {times:.0f} x chance ({'reached' if times >= TIMES else 'not reached'})")
+    return "; ".join(found)
+
+
+def _is(row: Mapping[str, Any], who: str, split: str) -> bool:
+    return (row["who"], row["split"]) == (who, split)
+
+
 def text(name: str, results: Path = RESULTS) -> str:
     """The whole card of a model."""
     rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
-    held = {row["split"]: row["values"] for row in rows if row["who"] == name}
-    lines = ["| | " + " | ".join(held) + " |", "|---|" + "---|" * len(held)]
-    for key in next(iter(held.values())):
-        if not key.startswith("retrieval/chance"):
-            lines.append(f"| {key} | " + " | ".join(f"{values[key]:.3f}" for values in held.values()) + " |")
     file = weights.ASSETS / f"{name}.safetensors"
     facts = {
-        "table": "\n".join(lines),
+        "tables": "\n\n".join(table(rows, name, split) for split in SPLITS),
+        "target": target(rows, name),
         "parameters": sum(value.numel() for value in weights.read(file).values()),
         "megabytes": file.stat().st_size / 1e6,
     }

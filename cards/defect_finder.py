@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gadkit import factory, runtime, weights, zoo
 from gadkit.anomaly.metrics import auroc
+from gadkit.evaluation.results import markdown
 from gadkit.objects import owl_vit
 from gadkit.objects.protocols import Boxes, OpenVocabulary
 from gadkit.objects.training.defect_finder import pieces
@@ -98,14 +99,11 @@ def main(split: str) -> None:
     finders = {"the shipped weights": zoo.load("defect-finder", "tiny", str(where))}
     finders["random weights"] = owl_vit.load(untrained, where, file)
     rows: Mapping[str, Find] = {label: by_text(finder) for label, finder in finders.items()}
-    lines = [
-        "| best box for “defect on NOUN” | IoU 0.5 | IoU 0.1 | middle on it | image AUROC |",
-        "|:--|:--|:--|:--|:--|",
-    ]
-    for label, find in (rows | {"a box in the middle": in_the_middle}).items():
-        lines.append(f"| {label} | " + " | ".join(f"{value:.3f}" for value in measure(find, sets).values()) + " |")
-    lines.append("\nThe small sample: " + ", ".join(f"{name} {value}" for name, value in spot_check().items()))
-    sys.stdout.write("\n".join(lines) + "\n")
+    rows = {label: measure(find, sets) for label, find in (rows | {"a box in the middle": in_the_middle}).items()}
+    columns = ["best box for “defect on NOUN”", *next(iter(rows.values()))]
+    table = markdown(columns, [[label, *(f"{value:.3f}" for value in found.values())] for label, found in rows.items()])
+    sample = ", ".join(f"{name} {value}" for name, value in spot_check().items())
+    sys.stdout.write(f"{table}\n\nThe small sample: {sample}\n")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ the most frequent words.
 
 {tables}
 
+Target: AP50 of 0.40 on held-out categories, by name: {held_out:.3f}, {verdict}.  On categories of the training it is
+{seen:.3f}.  What was tried: parts that do not exist, in endless shapes, which are all called "part".  Boxes alone, with
+no name, reach {alone:.3f} on held-out categories.
+
 Over a small sample of new scenes with categories of the training, which a test computes again: {sample}.
 
 ## What to keep in mind

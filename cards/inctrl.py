@@ -18,6 +18,7 @@ import torch
 from gadkit import factory, weights, zoo
 from gadkit.anomaly.detectors import InCTRL
 from gadkit.anomaly.metrics import auroc
+from gadkit.evaluation.results import markdown
 from gadkit.files import replacing
 
 CARD, RESULTS = weights.ASSETS / "inctrl.md", Path("book/results/inctrl.json")
@@ -79,12 +80,12 @@ def spot_check() -> float:
 def table(rows: Sequence[Mapping[str, Any]], split: str = "held-out", clip: str = "clip") -> str:
     """Markdown: a line a step, a column a number of shots."""
     held = [row["values"]["image_auroc"] for row in rows if (row["clip"], row["split"]) == (clip, split)]
-    lines = ["| | 2 shots | 4 shots | 8 shots |", "|---|---|---|---|"]
+    lines = []
     for step in ROWS:
         means = [[mean(v) for v in zip(*(r[f"{step}, {k}"] for r in held), strict=True)] for k in (2, 4, 8)]
         name = step.rsplit(": ", maxsplit=1)[-1]
-        lines.append(f"| {name} | " + " | ".join(f"{mean(v):.3f} ± {stdev(v):.3f}" for v in means) + " |")
-    return "\n".join(lines)
+        lines.append([name, *(f"{mean(v):.3f} ± {stdev(v):.3f}" for v in means)])
+    return markdown(["", "2 shots", "4 shots", "8 shots"], lines)
 
 
 def text(sample: float, results: Path = RESULTS) -> str:

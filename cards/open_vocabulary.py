@@ -21,6 +21,7 @@ import torch
 from cards.open_vocabulary_texts import TEXTS
 from gadkit import runtime, weights, zoo
 from gadkit.evaluation.boxes import average_precisions, blobs
+from gadkit.evaluation.results import markdown
 from gadkit.factory import scenes
 from gadkit.files import provenance, replacing
 from gadkit.objects import grounding_dino, owl_vit
@@ -94,15 +95,15 @@ def spot_check(name: str) -> float:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a line a contestant, a column a case, mean AP50 over words and, behind it, of boxes alone."""
-    lines = [f"| | {' | '.join(CASES)} |", f"|---|{'---|' * len(CASES)}"]
+    lines = []
     for who in dict.fromkeys(row["who"] for row in rows):
-        cells = []
+        cells = [who]
         for case in CASES:
             (held,) = [row["values"] for row in rows if (row["who"], row["case"]) == (who, case)]
             words = mean(area for key, area in held.items() if key != "boxes alone")
             cells.append(f"{words:.3f} ({held['boxes alone']:.3f})")
-        lines.append(f"| {who} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(["", *CASES], lines)
 
 
 def by_word(rows: Sequence[Mapping[str, Any]], case: str) -> str:

@@ -24,6 +24,7 @@ from torch import Tensor
 from cards.readers_texts import TEXTS
 from gadkit import runtime, weights, zoo
 from gadkit.evaluation.captions import cider, parse
+from gadkit.evaluation.results import markdown
 from gadkit.factory import descriptions
 from gadkit.factory.descriptions import Described, Fact
 from gadkit.files import provenance, replacing
@@ -193,12 +194,12 @@ def table(rows: Sequence[Mapping[str, Any]], name: str, split: str) -> str:
     held = {row["who"]: row["values"] for row in rows if row["split"] == split and row["model"] in (name, "none")}
     columns = [who for who in READERS if who in held]
     measures = [key for key in held["trained"] if key != "CIDEr-D"]
-    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    lines = []
     for key in ("CIDEr-D", *measures):
         form = ".1f" if key == "CIDEr-D" else ".2f"
         cells = [format(held[who][key], form) if key in held[who] else "–" for who in columns]
-        lines.append(f"| {key} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([key, *cells])
+    return markdown(["", *columns], lines)
 
 
 def targets(rows: Sequence[Mapping[str, Any]], name: str) -> str:

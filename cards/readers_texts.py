@@ -50,7 +50,7 @@ _RECIPE = """## Recipe
 `gadkit train blip`: image-text contrast, image-text matching with hard negatives and with false captions, captions, and
 answers, all in every step, their sum; AdamW, learning rate 1e-3 with a warm-up and a cosine, weight decay 0.05,
 dropout 0.1, label smoothing 0.1, {steps:,} steps of {batch} photographs. One run, seed {seed}, {seconds:,.0f}
-seconds of steps on {device}. The paper's filter for captions from the web is left out, for the factory's are true."""
+seconds of steps on {device}. The paper's filter for captions from the web is left out: the factory's are true."""
 
 _STAGES = """## Recipe
 

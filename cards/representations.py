@@ -8,12 +8,12 @@ Book: selfsup/comparison
 import sys
 from collections.abc import Iterable, Mapping
 
-import pandas
 import torch
 
 from gadkit import methods, weights, zoo
 from gadkit.evaluation.features import encode
 from gadkit.evaluation.probes import knn_accuracy
+from gadkit.evaluation.results import markdown
 from gadkit.evaluation.sets import parts
 from gadkit.files import replacing
 
@@ -90,8 +90,8 @@ def row(name: str) -> dict[str, str]:
 def table(rows: Iterable[Mapping[str, str]]) -> str:
     """Lines of checkpoints, and one of random weights, as Markdown."""
     control = {"name": "*random*", "photographs": "0", "steps": "0", "sample": f"{spot_check('random'):.3f}"}
-    frame = pandas.DataFrame([*rows, control]).fillna("")
-    return frame.to_markdown(index=False, disable_numparse=True)
+    held = [*rows, control]
+    return markdown([*held[0]], [[row.get(name, "") for name in held[0]] for row in held])
 
 
 def text() -> str:

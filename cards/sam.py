@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from gadkit import factory, runtime, weights, zoo
+from gadkit.evaluation.results import markdown
 from gadkit.factory import scenes
 from gadkit.factory.seeds import FIRST_SCENES
 from gadkit.files import provenance, replacing
@@ -100,18 +101,19 @@ def spot_check() -> float:
 def table(found: dict[str, Any]) -> str:
     """Markdown: a row a way to segment, parts and defects side by side."""
     columns = ("1 click", "1 click, best of 3", "2", "5", "9", "box")
-    lines = []
+    tables = []
     for what in ("parts", "defects"):
-        lines += [f"| {what}, {found[what]['masks']} masks | " + " | ".join(columns) + " |", "|---" * 7 + "|"]
+        lines = []
         for name, label in (("sam", "trained"), ("sam-random", "untrained")):
             row = found[what][name]
             curve = row["clicks"]
             values = (curve[0], row["best of three"], curve[1], curve[4], curve[8], row["box"])
-            lines.append(f"| {label} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+            lines.append([label, *(f"{value:.3f}" for value in values)])
         rivals = found[what]["sceptics"]
-        lines += [f"| Otsu's threshold | {rivals['Otsu']:.3f} | - | - | - | - | - |"]
-        lines += [f"| filled box | - | - | - | - | - | {rivals['filled box']:.3f} |", ""]
-    return "\n".join(lines)
+        lines.append(["Otsu's threshold", f"{rivals['Otsu']:.3f}", *"-----"])
+        lines.append(["filled box", *"-----", f"{rivals['filled box']:.3f}"])
+        tables.append(markdown([f"{what}, {found[what]['masks']} masks", *columns], lines) + "\n")
+    return "\n".join(tables)
 
 
 OLDER = """This was an earlier recipe. `gadkit train sam` today trains a larger network for 6,000 steps on up to eight

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     students = roster(arguments.submissions) if arguments.submissions else []
     if students and not arguments.uncontained and (lacks := contain.missing()):
         raise ValueError(
-            f"this machine can't contain a submission, for it lacks {' and '.join(lacks)}; grade on one that can, "
+            f"this machine can't contain a submission: it lacks {' and '.join(lacks)}; grade on one that can, "
             "or read the submissions and give --uncontained"
         )
     from coursework import course  # imported late: nbgrader takes a second, and --help has none to lose

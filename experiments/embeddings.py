@@ -24,7 +24,7 @@ from torchvision.ops import masks_to_boxes
 
 from benchmarks.neighbors import peak
 from experiments import gallery
-from experiments.gallery import CONSE, HISTOGRAM, Gallery, Network
+from experiments.gallery import Gallery, Network
 from gadkit import factory, runtime, zoo
 from gadkit.anomaly.detectors import PatchKNN
 from gadkit.anomaly.metrics import auroc
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--textiles", type=Path, metavar="PATH", help="wheel or folder (default: the installed package)"
     )
     given = parser.parse_args(argv)
-    names = given.names or [HISTOGRAM, *zoo.list(zoo.IMAGE, "tiny"), CONSE]
+    names = given.names or gallery.every()
     runtime.seed_everything(0)
     try:
         gallery.check(names)

@@ -1,16 +1,18 @@
-"""The gallery of the experiment on embeddings, and the networks that look at it.
+"""The gallery of the experiment on embeddings, and the networks that encode it.
 
 Book: multimodal/embeddings
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from experiments.sides import SIDES
 from gadkit import factory, weights, zoo
 from gadkit.checks import one_of
 from gadkit.cli import spaces
@@ -119,10 +121,15 @@ class Network:
     megabytes: float
 
 
+def every() -> tuple[str, ...]:
+    """All that can be measured, in the table's order."""
+    return HISTOGRAM, *zoo.list(zoo.IMAGE, "tiny"), *SIDES, CONSE
+
+
 def check(names: Sequence[str]) -> None:
     """Raise ValueError for a name that is no network of the experiment."""
     for name in names:
-        one_of("names", name, (HISTOGRAM, *zoo.list(zoo.IMAGE, "tiny"), CONSE))
+        one_of("names", name, every())
 
 
 def weights_of(name: str) -> str:
@@ -132,21 +139,29 @@ def weights_of(name: str) -> str:
 
 def load(name: str) -> Network:
     """A network on the CPU, under `tiny`."""
-    if name == HISTOGRAM:
-        eyes = Histogram()
-        return Network(name, lambda x: encode(eyes, x).pooled, None, eyes, 0.0)
     if name == CONSE:
         conse = ConSE(*(zoo.load(one, "tiny", "cpu") for one in (spaces.EYES, spaces.READER)))
         size = sum(zoo.find(one, "tiny").size for one in (spaces.EYES, spaces.READER))
         return Network(
             name, lambda x: torch.cat([conse.encode_image(p) for p in x.split(8)]), conse.encode_text, None, size
         )
-    eyes = zoo.load(name, "tiny", "cpu")
-    reads = zoo.TEXT in zoo.row(name).gives
-    return Network(name, lambda x: encode(eyes, x).pooled, eyes.encode_text if reads else None, eyes, _megabytes(name))
+    if name == HISTOGRAM:
+        eyes, read = Histogram(), None
+    elif name in SIDES:
+        eyes = SIDES[name]()
+        read = eyes.encode_text
+    else:
+        eyes = zoo.load(name, "tiny", "cpu")
+        read = eyes.encode_text if zoo.TEXT in zoo.row(name).gives else None
+    return Network(name, lambda x: encode(eyes, x).pooled, read, eyes, sum(f.stat().st_size for f in files(name)) / 1e6)
 
 
-def _megabytes(name: str) -> float:
-    """The size of the files that a network is read from: its own, and that of the frozen eyes of `clip`."""
-    files = [weights.ASSETS / f"{one}.safetensors" for one in (name, *([zoo.REAL] if name == "clip" else []))]
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+def files(name: str) -> list[Path]:
+    """The shipped files that a network is read from: its own, and those that its header says it stands on."""
+    own = weights.ASSETS / f"{name}.safetensors"
+    if not own.is_file():
+        return []
+    held = weights.header(own)
+    below = ["clip"] if held.keys() & {"clip", "start"} else []
+    below += [zoo.REAL] if f'"{zoo.REAL}"' in " ".join(held.values()) else []
+    return [own, *(weights.ASSETS / f"{one}.safetensors" for one in below)]

@@ -6,6 +6,7 @@ Book: anomaly/measuring
 import inspect
 import math
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
@@ -49,11 +50,25 @@ def check_images(images: Any, what: str = "images") -> Tensor:
     return images
 
 
-def check_texts(texts: Any, what: str = "texts") -> list[str]:
-    """Return `texts` as a list if they are a list of at least one text.  Raises ValueError otherwise."""
+def check_texts(texts: Any, what: str = "texts", empty: bool = False) -> list[str]:
+    """Return `texts` as a list if they are a list of at least one text, none of them empty unless `empty`.
+
+    Raises ValueError otherwise.
+    """
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{what}: expected a list of at least one text, got {describe(texts)}")
+    blank = [place for place, text in enumerate(texts) if not text.strip()]
+    if blank and not empty:
+        raise ValueError(f"{what}: expected some words in each, got an empty text at place {blank[0]}")
     return [*texts]
+
+
+def warn_cut(rests: Sequence[str], most: int) -> None:
+    """One warning that names what is left of texts beyond a context of `most` tokens, as their encoder says it."""
+    if rests:
+        others = f", nor are the ends of {len(rests) - 1} others" if len(rests) > 1 else ""
+        message = f"texts: cut to {most} tokens: {rests[0].strip()!r} is not read{others}"
+        warnings.warn(message, stacklevel=4)  # over its encoder, and the decorator of that
 
 
 def check_finite(values: Tensor, what: str) -> Tensor:

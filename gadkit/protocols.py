@@ -70,7 +70,10 @@ class TextEncoder(Protocol):
         """Where the network lies, and the text vectors with it."""
 
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Encode a list of texts.  Raises ValueError for no text, or anything but texts."""
+        """Encode a list of texts; a warning says what of them is too long to be read.
+
+        Raises ValueError for no text, an empty one, or anything but texts.
+        """
 
     def full(self, texts: Sequence[str]) -> int:
         """How many of the texts fill the encoder's context to its end, so that their last words are not read."""

@@ -68,8 +68,11 @@ def hushed() -> Iterator[None]:
 def verified(path: Path) -> Path:
     """Return `path` if there is such a file and, where a list of checksums lies beside it, if it is as it was shipped.
 
-    Raises FileNotFoundError for a missing file and ValueError for a damaged one; both say what to do.
+    Raises FileNotFoundError for a missing file and ValueError for a damaged one; both say what to do.  Anything but a
+    path is a ValueError, too.
     """
+    if not isinstance(path, Path):
+        raise ValueError(f"weights: expected the path of a file, got {path!r}")
     sums = path.parent / SUMS
     remedy = f"; {AGAIN}" if sums.is_file() else ""
     if not path.is_file():

@@ -22,7 +22,7 @@ FLOORS = """
 0  protocols checks runtime distributed files weights
 1  nn losses search factory data
 2  train runs method selfsup pretext supervised
-3  backbones zoo methods recipes objects multimodal
+3  backbones zoo methods objects multimodal
 4  evaluation curation
 5  anomaly
 6  viz templates report inspector cli __main__

@@ -33,6 +33,10 @@ def test_every_shipped_file_has_its_checksum() -> None:
         assert weights.verified(ASSETS / name) == ASSETS / name
 
 
+def test_all_that_is_shipped_stays_small() -> None:
+    assert sum((ASSETS / name).stat().st_size for name in SHIPPED) < 120e6
+
+
 def test_the_error_for_missing_weights_names_the_file_the_size_and_two_ways_on() -> None:
     source = zoo.find("dino", "paper")
     error = weights.unavailable(source, "model.safetensors of timm/vit_base_patch16_224.dino")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
 from gadkit.backbones.tower import Tower, check_visual
-from gadkit.checks import check_texts, checked, describe, whole
+from gadkit.checks import check_texts, checked, describe, warn_cut, whole
 from gadkit.nn import private
 from gadkit.protocols import Tokens
 
@@ -190,9 +190,11 @@ class OpenCLIP:
 
         Texts are cut after the longest one's end token instead of being padded to the context length: the causal mask
         lets nothing behind that token reach it, so the result is the same and takes a fraction of the time.
-        Raises ValueError for no text, or anything but texts.
+        A text beyond the context is cut, and a warning says what is not read.  Raises ValueError for no text, an empty
+        one, or anything but texts.
         """
         tokens = self.tokenizer(check_texts(texts)).to(self.device)
+        warn_cut(self._rests(texts, tokens), self.context_length)
         return torch.cat([self.encode_token_ids(t) for t in tokens.split(TEXTS)]).float()
 
     def full(self, texts: Sequence[str]) -> int:
@@ -202,6 +204,13 @@ class OpenCLIP:
         """
         end = getattr(self.tokenizer, "eot_token_id", None)
         return 0 if end is None else int((self.tokenizer(list(texts))[:, -1] == end).sum())
+
+    def _rests(self, texts: Sequence[str], tokens: Int[Tensor, "n t"]) -> list[str]:
+        """What is cut off, of texts that are cut."""
+        end, most = getattr(self.tokenizer, "eot_token_id", None), self.context_length - 2  # start and end have a place
+        long = [] if end is None else (tokens[:, -1] == end).nonzero()[:, 0].tolist()
+        found = [self.tokenizer.decode(self.tokenizer.encode(texts[i])[most:]) for i in long]
+        return [rest for rest in found if rest]
 
     def encode_token_ids(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """`encode_text` from token ids on, open to gradients: what training calls."""

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gadkit import weights
-from gadkit.checks import check_texts, checked
+from gadkit.checks import check_texts, checked, warn_cut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,21 +44,21 @@ class Sentences:
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Unit vectors of texts.  Raises ValueError for no text, or anything but texts.
+        """Unit vectors of texts; those of one length go together, so that little is computed for padding.
 
-        Texts of one length go together, so that little is computed for padding.
+        A text beyond the context is cut, and a warning says what is not read.  Raises ValueError for no text, an empty
+        one, or anything but texts.
         """
-        lengths = torch.tensor([len(ids) for ids in self._tokens(check_texts(texts))])  # (n,)
+        rows, most = self.tokenizer(check_texts(texts))["input_ids"], self.context_length
+        warn_cut([self.tokenizer.decode(ids[most - 1 : -1]) for ids in rows if len(ids) > most], most)
+        lengths = torch.tensor([min(len(ids), most) for ids in rows])  # (n,)
         order = lengths.argsort(stable=True)
         found = torch.cat([self._encode([texts[i] for i in some]) for some in order.split(TEXTS)])
         return found[order.argsort()]
 
     def full(self, texts: Sequence[str]) -> int:
         """How many of the texts fill the context to its end, so that their last words are probably cut off."""
-        return sum(len(ids) >= self.context_length for ids in self._tokens(texts))
-
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.tokenizer(list(texts), truncation=True, max_length=self.context_length)["input_ids"]
+        return sum(len(ids) >= self.context_length for ids in self.tokenizer(list(texts))["input_ids"])
 
     def _encode(self, texts: list[str]) -> Float[Tensor, "n d"]:
         tokens = self.tokenizer(

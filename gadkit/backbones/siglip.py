@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gadkit import weights
 from gadkit.backbones.preprocess import Preprocess, check_layers, check_prepared
-from gadkit.checks import check_images, check_texts, checked, whole
+from gadkit.checks import check_images, check_texts, checked, warn_cut, whole
 from gadkit.protocols import Tokens
 
 if TYPE_CHECKING:
@@ -45,8 +45,14 @@ class Texts:
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Text vectors, not normalised.  Raises ValueError for no text, or anything but texts."""
+        """Text vectors, not normalised.
+
+        A text beyond the context is cut, and a warning says what is not read.  Raises ValueError for no text, an empty
+        one, or anything but texts.
+        """
         texts, found = check_texts(texts), []
+        rows, most = self.tokenizer(texts)["input_ids"], self.context_length
+        warn_cut([self.tokenizer.decode(ids[most - 1 : -1]) for ids in rows if len(ids) > most], most)
         for start in range(0, len(texts), TEXTS):
             ids = self.tokenizer(
                 texts[start : start + TEXTS],

@@ -6,6 +6,7 @@ Book: multimodal/words
 import base64
 import io
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -84,7 +85,8 @@ class Finding:
             raise ValueError(f"FOLDER: none of the {len(self.files)} files could be read")
 
     def _ask(self, space: spaces.Space) -> Float[Tensor, "q d"] | None:
-        found = [space.encode_text(self.queries).cpu()] if self.queries else []
+        with warnings.catch_warnings(action="ignore"):  # `encode` has said what is too long
+            found = [space.encode_text(self.queries).cpu()] if self.queries else []
         for path in self.like:
             image = read_image(path, self.run.depth)
             image = image if space.image_size is None else resize(image, space.image_size)

@@ -167,7 +167,7 @@ def planned(arguments: argparse.Namespace) -> Inspection:
 def _fitted(arguments: argparse.Namespace) -> tuple[Question, DetectorState, Fitting]:
     """What was fitted before, and the question that it answers."""
     if given := [f"--{name}" for name in EXCLUDED if getattr(arguments, name) is not None]:
-        raise ValueError(f"--fitted: expected it without {given[0]}, for the file says that already")
+        raise ValueError(f"--fitted: expected it without {given[0]}: the file says that already")
     kept, fitting = fitted.read(arguments.fitted)
     good_parts.check_weights(arguments.weights)
     if fitting.weights is not None and arguments.weights is None:

@@ -32,7 +32,7 @@ def points(count: int = 9000, generator: torch.Generator | None = None) -> Float
 def divergence(x: Float[Tensor, "n 2"], bandwidth: float = 0.5, cells: int = 120) -> float:
     """How far points are from uniform: KL(p || uniform) on the square, p a Gaussian kernel density of the points.
 
-    Zero is uniform; even uniform points give a little more, for a kernel density sinks towards the border.  Raises
+    Zero is uniform; even uniform points give a little more, as a kernel density sinks towards the border.  Raises
     ValueError for anything but points in a plane, of which some lie on the square or near it.
     """
     if x.ndim != 2 or x.shape[1] != 2 or not len(x):

@@ -31,10 +31,10 @@ def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[
     How rare an n-gram is, is counted over all images' references here, so a caption's value depends on the others.
     Raises ValueError for no captions, another number of references, or an image without one.
     """
-    check_texts(captions, "captions")
+    check_texts(captions, "captions", empty=True)
     if len(references) != len(captions):
         raise ValueError(f"references: expected {len(captions)} lists, one a caption, got {len(references)}")
-    theirs = [[_counts(text) for text in check_texts(texts, "references")] for texts in references]
+    theirs = [[_counts(text) for text in check_texts(texts, "references", empty=True)] for texts in references]
     seen = Counter(gram for texts in theirs for gram in {gram for counts in texts for gram in counts})
     rarity = {gram: math.log(len(captions)) - math.log(count) for gram, count in seen.items()}
     most = math.log(len(captions))  # of an n-gram that no reference has
@@ -74,7 +74,7 @@ def _alike(
 
 
 @dataclass(frozen=True)
-class Said:
+class Claim:
     """What a caption claims: the categories that its noun may mean, its first colour word, and its state.
 
     `state` is "" for a sound part, `DAMAGED` without a kind of defect, the kind's name, or None if it names no state.
@@ -86,7 +86,7 @@ class Said:
 
 
 @checked
-def parse(caption: str) -> Said:
+def parse(caption: str) -> Claim:
     """Read a caption in the factory's words.  Its noun is the longest that stands in it."""
     held = words(caption)
     text = f" {' '.join(held)} ".replace("missing part ", " ").replace("misplaced part ", " ")  # no nouns of a thing
@@ -101,7 +101,7 @@ def parse(caption: str) -> Said:
     else:
         vague = any(_states().get(word) == DAMAGED for word in held)
         state = DAMAGED if vague else "" if {*held} & _sound() else None
-    return Said(_nouns().get(longest, ()), colour, state)
+    return Claim(_nouns().get(longest, ()), colour, state)
 
 
 @cache

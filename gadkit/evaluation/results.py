@@ -127,6 +127,14 @@ def table(rows: Sequence[Measured]) -> str:
 
 
 @checked
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, its cells as they are.  Raises ValueError for a row of another length than `columns`."""
+    import pandas
+
+    return pandas.DataFrame([*rows], columns=[*columns]).to_markdown(index=False, disable_numparse=True)
+
+
+@checked
 def run(
     names: Sequence[str],
     protocol: str,

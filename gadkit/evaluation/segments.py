@@ -71,7 +71,7 @@ def mean_iou(found: Sequence[Segments], scenes: Scenes) -> float:
 
 
 @checked
-def average_precision(found: Sequence[Segments], scenes: Scenes) -> dict[str, float]:
+def mask_precision(found: Sequence[Segments], scenes: Scenes) -> dict[str, float]:
     """COCO's AP of the parts' masks: over IoUs from .50 to .95, and at .50.  Raises ValueError as `quality` does."""
     from torchmetrics.detection import MeanAveragePrecision
 
@@ -91,7 +91,7 @@ def measure(model: Universal, scenes: Scenes) -> dict[str, float]:
     """All measures of a model on scenes, each by its own task."""
     answers = {task: model.segment(scenes.images, task) for task in ("panoptic", "semantic", "instance")}
     table = quality(answers["panoptic"], scenes) | {"mIoU": mean_iou(answers["semantic"], scenes)}
-    return table | average_precision(answers["instance"], scenes)
+    return table | mask_precision(answers["instance"], scenes)
 
 
 @checked

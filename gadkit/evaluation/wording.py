@@ -70,7 +70,7 @@ def choices(
     return Choices(images[use], *zip(*(asked[i] for i in use), strict=True))
 
 
-def _said(fact: Fact, state: str = "{}", colour: str | None = None, accent: str = "", noun: str = "") -> str:
+def _caption(fact: Fact, state: str = "{}", colour: str | None = None, accent: str = "", noun: str = "") -> str:
     colour = fact.colour if colour is None else colour
     words = phrase(state, f"{colour} {noun or fact.noun}".strip(), accent)
     return words if fact.kind == "texture" else f"{article(words)} {words}"
@@ -82,16 +82,16 @@ Texts = tuple[str, str] | None
 def _noun(fact: Fact, split: str, rng: random.Random) -> Texts:
     others = [factory.CATEGORIES[name] for name in factory.split(split) if name != fact.category]
     nouns = [c.nouns[0] for c in others if c.kind == fact.kind]
-    return (_said(fact), _said(fact, noun=rng.choice(nouns))) if nouns else None
+    return (_caption(fact), _caption(fact, noun=rng.choice(nouns))) if nouns else None
 
 
 def _colour(fact: Fact, split: str, rng: random.Random) -> Texts:
     others = [c for c in COLOURS if c not in (fact.colour, fact.accent)]
-    return (_said(fact), _said(fact, colour=rng.choice(others))) if fact.colour else None
+    return (_caption(fact), _caption(fact, colour=rng.choice(others))) if fact.colour else None
 
 
 def _state(fact: Fact, split: str, rng: random.Random) -> Texts:
-    texts = _said(fact, "flawless {}"), _said(fact, "damaged {}")
+    texts = _caption(fact, "flawless {}"), _caption(fact, "damaged {}")
     return texts[::-1] if fact.defect else texts
 
 
@@ -99,22 +99,22 @@ def _defect(fact: Fact, split: str, rng: random.Random) -> Texts:
     if not fact.defect:
         return None
     others = [d for d in factory.CATEGORIES[fact.category].defects if d != fact.defect]
-    return _said(fact, BY_DEFECT[fact.defect][0]), _said(fact, BY_DEFECT[rng.choice(others)][0])
+    return _caption(fact, BY_DEFECT[fact.defect][0]), _caption(fact, BY_DEFECT[rng.choice(others)][0])
 
 
 def _negation(fact: Fact, split: str, rng: random.Random) -> Texts:
-    texts = _said(fact, "{} with damage"), _said(fact, "{} without damage")
+    texts = _caption(fact, "{} with damage"), _caption(fact, "{} without damage")
     return texts if fact.defect else texts[::-1]
 
 
 def _accent(fact: Fact, split: str, rng: random.Random) -> Texts:
     if not fact.accent:
         return None
-    return _said(fact, accent=fact.accent), _said(fact, colour=fact.accent, accent=fact.colour)
+    return _caption(fact, accent=fact.accent), _caption(fact, colour=fact.accent, accent=fact.colour)
 
 
 def _shuffled(fact: Fact, split: str, rng: random.Random) -> Texts:
-    true = _said(fact, rng.choice(BY_DEFECT[fact.defect]) if fact.defect else "{} without flaw", accent=fact.accent)
+    true = _caption(fact, rng.choice(BY_DEFECT[fact.defect]) if fact.defect else "{} without flaw", accent=fact.accent)
     words = true.split()
     while len({*words}) > 1 and " ".join(words) == true:
         rng.shuffle(words)

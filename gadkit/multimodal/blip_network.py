@@ -31,7 +31,7 @@ class Architecture:
 
     image_size: int = 224
     patch_size: int = 16
-    width: int = 160  # of image and text tokens alike, for an answer attends to a question as a caption to an image
+    width: int = 160  # of image and text tokens: an answer attends to a question as a caption to an image
     frozen: int = 2  # blocks of the CLIP's tower that stay as they are, with the stem
     blocks: int = 2  # and those after them, which learn on
     head_width: int = 32

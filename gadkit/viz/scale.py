@@ -1,6 +1,6 @@
 """The scale of anomaly maps' colours.
 
-A map is never scaled by itself, for then every good image would glow: its scale is measured once, on maps of normal
+A map is never scaled by itself, or every good image would glow: its scale is measured once, on maps of normal
 images, and every figure that it is compared with uses the same one.
 
 Book: intro/run-it

@@ -182,7 +182,7 @@ def load(
 
 
 def _adapter(name: str) -> "Callable[..., gadkit.protocols.Backbone | gadkit.protocols.TextEncoder]":
-    """The function that builds a network; its module is imported now, for the libraries behind some take long."""
+    """The function that builds a network; its module is imported only now: some libraries take long."""
     import importlib
 
     place, function = ADAPTERS[name]

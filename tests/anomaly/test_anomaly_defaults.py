@@ -138,16 +138,23 @@ def test_the_defaults_are_what_is_written(call: Callable, expected: dict, defaul
 
 
 def test_what_the_table_says() -> None:
-    reads = {name: row.object_name for name, row in DETECTORS.items()}
-    assert [name for name, reader in reads.items() if reader] == ["winclip", "inctrl", "saa", "saa+"]
-    others = {name: row.backbone for name, row in DETECTORS.items() if not reads[name]}
-    assert {name for name, backbone in others.items() if backbone != "efficientnet-lite0"} == {"colour", "anomalyclip"}
-    assert {name: dict(row.parameters) for name, row in DETECTORS.items() if row.parameters} == {
+    """What was settled for each of these; a new detector has its say in its own row."""
+    reading, sighted = (
+        ("winclip", "inctrl", "saa", "saa+"),
+        ("patch-knn", "subspace", "musc", "made-up", "knn", "uniadet"),
+    )
+    backbones = {"winclip": "clip", "inctrl": "clip", "anomalyclip": "clip", "colour": "random"}
+    parameters = {
         "patch-knn": {"extent": 1.0},  # settled on development: experiments.scores
         "anomalyclip": {"blocks": 1},  # likewise: its card
         "saa": {"use": ()},  # what makes it SAA
         "subspace": {"explained": 0.9, "turns": 8},  # likewise: experiments.planes
     }
+    for name in {*reading, *sighted, *backbones}:
+        row = DETECTORS[name]
+        assert row.object_name is (name in reading)
+        assert row.backbone == backbones.get(name, "efficientnet-lite0")
+        assert dict(row.parameters) == parameters.get(name, {})
     assert (default(normal=True), default(normal=False)) == ("subspace", "winclip")
     assert default(normal=False, named=False) == "anomalyclip"
 

@@ -144,6 +144,19 @@ def test_texts_that_fill_the_context_are_counted(tiny: OpenCLIP) -> None:
     assert mute.full([long]) == 0
 
 
+def test_a_warning_says_what_of_texts_is_cut(tiny: OpenCLIP) -> None:
+    fits = "gear " * (tiny.context_length - 2)
+    tiny.encode_text([fits])  # warnings are errors here
+    with pytest.warns(UserWarning, match=r"cut to \d+ tokens: 'nut' is not read$") as told:
+        cut = tiny.encode_text(["gear", fits + "nut"])
+    assert len(told) == 1
+    assert torch.allclose(cut[1], tiny.encode_text([fits])[0], atol=1e-5)
+    with pytest.warns(UserWarning, match="'nut' is not read, nor are the ends of 2 others"):
+        tiny.encode_text([fits + "nut", fits + "nut", fits + "gear"])
+    mute = OpenCLIP(tiny.model, lambda texts: tiny.tokenizer(texts))  # does not tell its end token
+    assert torch.equal(mute.encode_text([fits + "nut"])[0], mute.encode_text([fits])[0])
+
+
 @torch.no_grad()
 def test_many_texts_are_encoded_as_one_by_one(tiny: OpenCLIP) -> None:
     texts = [f"gear {i}" for i in range(260)]  # more than are encoded at once

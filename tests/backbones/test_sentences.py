@@ -55,7 +55,10 @@ def test_meaning_is_near_and_order_is_kept(minilm: Sentences) -> None:
 def test_what_does_not_fit_is_cut_and_counted(minilm: Sentences) -> None:
     long = "word " * 300
     assert minilm.full(["a cat", long]) == 1
-    assert torch.equal(minilm.encode_text([long]), minilm.encode_text([long + "and much more"]))
+    fits = "word " * (minilm.context_length - 2)
+    whole = minilm.encode_text([fits])  # warnings are errors here
+    with pytest.warns(UserWarning, match=r"cut to \d+ tokens: 'and much more' is not read$"):
+        assert torch.equal(minilm.encode_text([fits + "and much more"]), whole)
 
 
 @pytest.mark.parametrize("name", zoo.list(gives=zoo.TEXT, preset="tiny"))
@@ -76,6 +79,12 @@ def test_every_text_encoder_keeps_the_contract(name: str) -> None:
 def test_no_text_is_an_error(name: str, texts: object) -> None:
     with pytest.raises(ValueError, match="texts: expected a list of at least one text, got"):
         zoo.load(name, gives=zoo.TEXT).encode_text(texts)
+
+
+@pytest.mark.parametrize("name", ["minilm", "clip-random"])
+def test_an_empty_text_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match="texts: expected some words in each, got an empty text at place 1"):
+        zoo.load(name, gives=zoo.TEXT).encode_text(["a nut", " "])
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

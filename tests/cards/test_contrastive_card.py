@@ -29,6 +29,32 @@ def test_a_small_sample_is_read_as_well_as_the_card_says(name: str) -> None:
     assert found == pytest.approx(held["choices/noun"], abs=0.12)
 
 
+def test_beside_a_model_stand_random_weights_the_sceptic_and_chance() -> None:
+    rows = [
+        {"who": who, "split": "held-out", "values": dict.fromkeys(("retrieval/text_to_image@1", "probe"), value)}
+        for who, value in (("siglip", 0.25), (card.UNTRAINED, 0.125), (card.SCEPTIC, 0.5))
+    ]
+    rows[0]["values"] |= {"retrieval/chance/text_to_image@1": 0.04, "classes/chance": 0.1, "gap/gap": 1.0}
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in card.table(rows, "siglip", "held-out").split("\n")
+    ]
+    assert lines[0] == ["held-out", "siglip", "random weights", "sceptic", "chance"]
+    assert lines[2:] == [
+        ["retrieval/text_to_image@1", "0.250", "0.125", "0.500", "0.040"],
+        ["probe", "0.250", "0.125", "0.500", "0.100"],
+        ["gap/gap", "1.000", "–", "–", "–"],
+    ]
+
+
+def test_the_target_is_five_times_chance_on_held_out_categories() -> None:
+    values = {"retrieval/text_to_image@1": 0.3, "retrieval/image_to_text@1": 0.2}
+    values |= {f"retrieval/chance/{way}@1": 0.05 for way in ("text_to_image", "image_to_text")}
+    rows = [{"who": "siglip", "split": "held-out", "values": values}]
+    assert card.target(rows, "siglip") == (
+        "text_to_image@1 0.300, 6 x chance (reached); image_to_text@1 0.200, 4 x chance (not reached)"
+    )
+
+
 def test_plain_captions_name_colour_noun_and_state() -> None:
     assert (
         card.plain(Fact("gear", "gear", "object", "red", "white", "scratch", 0.5)) == "a photo of a scratched red gear"

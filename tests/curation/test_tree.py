@@ -103,3 +103,7 @@ def test_bad_features(untyped: None) -> None:
         hierarchical_kmeans(torch.full((10, 2), torch.nan), (3,))
     with pytest.raises(ValueError, match="count: expected a whole number from 1"):
         levels(0)
+    for ratio in (0, 1):  # would never come down
+        with pytest.raises(ValueError, match=f"ratio: expected a whole number from 2, got int {ratio}"):
+            levels(1000, ratio=ratio)
+    assert levels(1000, ratio=2) == (500, 250, 125, 62)

@@ -13,7 +13,7 @@ from gadkit.backbones import OpenCLIP
 from gadkit.cli import main as gadkit
 from gadkit.cli.evaluate import main
 from gadkit.evaluation import evaluate, results
-from gadkit.evaluation.results import measure, merge, read, summary, table
+from gadkit.evaluation.results import markdown, measure, merge, read, summary, table
 
 
 def row(method: str, protocol: str, value: float, preset: str = "tiny") -> dict:
@@ -223,3 +223,11 @@ def test_values_have_five_places_and_one_row_a_seed(small: OpenCLIP) -> None:
     assert row["seeds"] == [4, 7]
     assert summary([0.5]) == (0.5, 0.0)
     assert summary([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+
+
+def test_a_table_has_its_cells_as_they_are() -> None:
+    lines = markdown(["", "AUROC"], [["a", "0.10"], ["b", "–"]]).splitlines()
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[::2]] == [["", "AUROC"], ["a", "0.10"]]
+    for row in (["a"], ["a", "0.1", "0.2"]):
+        with pytest.raises(ValueError, match="2 columns"):
+            markdown(["", "AUROC"], [row])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from experiments import embeddings, gallery
 from experiments.gallery import HISTOGRAM, Gallery
+from gadkit import weights
 from gadkit.evaluation import sets
 
 SMALL = 2  # products of a category
@@ -81,6 +82,27 @@ def test_a_histogram_counts_colours() -> None:
     assert tokens.pooled.square().sum(1).tolist() == pytest.approx([1, 1], abs=1e-3)
     assert [tuple(p.shape) for p in tokens.patches] == [(2, 144, 6)] * 2
     assert tokens.patches[0][1, 0].tolist() == pytest.approx([1, 0, 0, 0, 0, 0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["clip-scratch", "siglip", "sam", "clip-random", "blip"])
+def test_a_network_counts_every_file_that_it_is_read_from(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, read = set(), weights.read
+    monkeypatch.setattr(weights, "read", lambda path, *rest: (opened.add(path), read(path, *rest))[1])
+    network = gallery.load(name)
+    assert opened == {*gallery.files(name)}
+    assert network.megabytes == pytest.approx(sum(path.stat().st_size for path in opened) / 1e6)
+
+
+@pytest.mark.parametrize("name", gallery.SIDES)
+def test_an_image_side_gives_a_vector_and_patches(name: str) -> None:
+    side = gallery.SIDES[name]()
+    images = torch.randint(256, (3, 3, 96, 96), dtype=torch.uint8)
+    tokens = side.encode_image(side.preprocess(images), (-1,))
+    assert tokens.pooled.shape == (3, side.embed_dim)
+    assert tokens.patches[0].shape[:2] == (3, side.grid[0] * side.grid[1])
+    alone = side.encode_image(side.preprocess(images[1:2]), ())
+    assert alone.pooled[0] == pytest.approx(tokens.pooled[1], abs=1e-4)
+    assert not torch.allclose(tokens.pooled[0], tokens.pooled[1], atol=1e-4)
 
 
 def test_only_what_has_other_weights_is_measured_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

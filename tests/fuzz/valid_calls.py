@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gadkit import factory, zoo
+from gadkit import factory, weights, zoo
 from gadkit.anomaly.benchmark import Result, factory_cases
 from gadkit.anomaly.detectors.knn import KNN, PatchKNN
 from gadkit.anomaly.detectors.residual_heads import untrained
@@ -734,6 +734,7 @@ CALLS: dict[str, Arguments] = {
     "spell": lambda: {"bins": [0, 999]},
     "trace": lambda: {"mask": masks(1, 8, 8)[0], "points": 6, "least": 0.1},
     "fill": lambda: {"outlines": [[1.0, 1.0, 6.0, 1.0, 6.0, 6.0]], "size": (8, 8)},
+    "weights.header": lambda: {"path": weights.ASSETS / "vit.safetensors"},
     "regions.embed": lambda: {"backbone": encoder(), "image": images(1)[0], "masks": masks(2, 32, 32)},
 }
 
@@ -761,7 +762,6 @@ EXCLUDED = {
     "DinoConfig": "as build",
     "GroundingDino": "takes a network and its processor, which `load` makes",
     "corpus": "takes no argument",
-    "weights.header": "reads a file of the package; `zoo.load` checks what it is given",
 }
 
 METHODS: list[tuple[str, Callable[..., Any], Arguments]] = [

@@ -71,7 +71,7 @@ def test_the_truth_is_perfect(some: scenes.Scenes) -> None:
     truths = [segments.truth(some, i) for i in range(3)]
     assert segments.quality(truths, some) == dict.fromkeys(("PQ", "SQ", "RQ", "PQ of parts", "PQ of the table"), 1.0)
     assert segments.mean_iou(truths, some) == 1
-    assert segments.average_precision(truths, some) == {"AP": 1.0, "AP50": 1.0}
+    assert segments.mask_precision(truths, some) == {"AP": 1.0, "AP50": 1.0}
 
 
 def test_a_missed_part_costs_what_the_paper_says(some: scenes.Scenes) -> None:
@@ -90,7 +90,7 @@ def test_a_missed_part_costs_what_the_paper_says(some: scenes.Scenes) -> None:
 
 
 def test_an_answer_a_scene_is_asked_for(some: scenes.Scenes) -> None:
-    for call in (segments.quality, segments.mean_iou, segments.average_precision):
+    for call in (segments.quality, segments.mean_iou, segments.mask_precision):
         with pytest.raises(ValueError, match="expected an answer for each of 3 scenes, got 0"):
             call([], some)
 

@@ -217,7 +217,7 @@ class InCTRL(Reading):
         return [features[f"patches/{i}"] for i in self.layers]
 
     def _probability(self, vectors: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
-        """Of "anomalous" against "normal"; in double precision, for the temperature makes 100 of an error of 1."""
+        """Of "anomalous" against "normal"; in double precision, as the temperature makes 100 of an error of 1."""
         cosines = F.normalize(vectors.double(), dim=-1) @ self.text_vectors_.double().T
         return (cosines / self.temperature).softmax(dim=-1)[:, 1].float()
 

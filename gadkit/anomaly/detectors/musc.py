@@ -181,6 +181,6 @@ class MuSc(Patches):
         return torch.stack([torch.stack(rows) for rows in found]).mean(0).unflatten(1, grid)
 
     def _same(self, marks: Int[Tensor, "b"]) -> Bool[Tensor, "b m"]:
-        """Which image of the set each one is: of copies the first, for the others are other photographs."""
+        """Which image of the set each one is: of copies the first, as the others are other photographs."""
         same = marks[:, None] == self.marks_
         return same & (same.cumsum(1) == 1)

@@ -6,7 +6,7 @@
     >>> tuple(some.images.shape), len(some.facts), type(descriptions.caption(some.facts[0], random.Random(0)))
     ((2, 3, 32, 32), 2, <class 'str'>)
 
-Photographs of each category and state are rendered in whole batches.  A photograph is the same in any batch, for all
+Photographs of each category and state are rendered in whole batches.  A photograph is the same in any batch: all
 of its numbers are drawn by name (`factory.draw`).
 
 Book: intro/factory

@@ -55,7 +55,7 @@ class Clips:
     names: tuple[str, ...]
 
     def flow(self) -> Float[Tensor, "n u 2 s s"]:
-        """Where each pixel goes, (x, y) in pixels a frame, for the u = t - 1 frames that have a next one.
+        """Where each pixel goes, (x, y) in pixels a frame, in each of the u = t - 1 frames that have a next one.
 
         Exact for a body that moves and turns; 0 where there is none.  Light and the shadow on the table don't count.
         """

@@ -6,7 +6,7 @@
     ((2, 3, 64, 64), 2, True)
 
 Parts of each category are rendered in whole batches and laid on the table with their cover as alpha.  A scene is the
-same in any batch, for all of its numbers are drawn by name (`factory.draw`).
+same in any batch: all of its numbers are drawn by name (`factory.draw`).
 
 Book: intro/factory
 """
