@@ -18,7 +18,9 @@ def test_nothing_changes_but_what_the_mask_says(surface: str, tiles: int, good: 
     photo = torch.from_numpy(getattr(photographs, surface)())
     cut = photo.unfold(0, side, side).unfold(1, side, side).reshape(-1, side, side)
     places = []
-    for image, mask in zip([*data.references, *data.images], [*torch.zeros(4, side, side).bool(), *data.masks]):
+    for image, mask in zip(
+        [*data.references, *data.images], [*torch.zeros(4, side, side).bool(), *data.masks], strict=True
+    ):
         assert torch.equal(image, image[:1].expand(3, -1, -1))  # grey
         same = ((cut == image[0]) | mask).flatten(1).all(1)  # the tile outside the mask
         assert same.sum() == 1
@@ -40,7 +42,7 @@ def test_a_scratch_is_pale_a_stain_darker_and_a_hole_black() -> None:
     assert shares["stain"] == pytest.approx(3.1416 * 0.2 * 0.2 / 1.6, abs=0.003)
     assert shares["scratch"] == pytest.approx(0.6 * 0.03, abs=0.005)
     assert not torch.equal(plant(tile, "hole", 0)[1], plant(tile, "hole", 1)[1])
-    assert all(torch.equal(*pair) for pair in zip(plant(tile, "hole", 2), plant(tile, "hole", 2)))
+    assert all(torch.equal(*pair) for pair in zip(plant(tile, "hole", 2), plant(tile, "hole", 2), strict=True))
 
 
 def test_what_cannot_be_planted_is_refused() -> None:
