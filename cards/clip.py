@@ -104,7 +104,7 @@ def by_category(results: list[Result]) -> dict[str, float]:
 
 
 def by_kind(results: Path) -> str:
-    """The card's line of development figures by kind of defect, the hardest last, from a file of `experiments.failures`."""
+    """The card's line of development figures by kind of defect, from `experiments.failures`."""
     found: dict[str, dict[int, list[float]]] = {}
     for row in json.loads(results.read_text(encoding="utf-8"))["rows"]:
         if (row["detector"], row["backbone"]) == ("winclip", "clip"):
