@@ -27,6 +27,7 @@ from gadkit.files import provenance, replacing
 from gadkit.multimodal.contrastive import RECIPES, train
 
 MEASURES = ("image_auroc", "pixel_auroc", "aupro")
+DEVELOPMENT = {0: 0.85, 4: 0.88}  # targets of image AUROC on the development split, by shots
 
 
 def measure(
@@ -100,6 +101,33 @@ def by_category(results: list[Result]) -> dict[str, float]:
     """Mean image AUROC of each category."""
     names = sorted({r.category for r in results})
     return {n: round(mean(r.image_auroc for r in results if r.category == n), 3) for n in names}
+
+
+def by_kind(results: Path) -> str:
+    """The card's line of development figures by kind of defect, from `experiments.failures`."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for row in json.loads(results.read_text(encoding="utf-8"))["rows"]:
+        if (row["detector"], row["backbone"]) == ("winclip", "clip"):
+            for kind, values in row["image"].items():
+                found.setdefault(kind, {}).setdefault(row["shots"], []).extend(values)
+    means = {kind: (mean(some[0]), mean(some[4])) for kind, some in found.items()}
+    order = sorted(means, key=lambda kind: -means[kind][0])
+    return ", ".join("{} {:.2f} / {:.2f}".format(kind, *means[kind]) for kind in order)
+
+
+def development(results: Path) -> str:
+    """The card's line of targets on the development split, from what `experiments.detectors` wrote."""
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    local = [row for row in rows if (row["detector"], row["protocol"]) == ("winclip", "local")]
+    found = {(row["regime"], row["shots"]): mean(row["image_auroc"]) for row in local}
+    parts = []
+    for regime in factory.NUISANCE:
+        for shots, target in DEVELOPMENT.items():
+            value = found[regime, shots]
+            verdict = "reached" if value >= target else "not reached"
+            name = f"{shots}-shot" if shots else "zero-shot"
+            parts.append(f"{regime} {name} {value:.3f} (target {target:.2f}: {verdict})")
+    return "; ".join(parts)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m experiments.textiles --source conformal_clip_data-0.1.4-py3-none-any.whl --out book/results/textiles.json
 
-Every detector as it is by default, and nearest patches with random eyes; local and global faults apart.
+Every detector as it is by default, and nearest patches with other eyes; local and global faults apart.
 
 Book: anomaly/thresholds
 """
@@ -29,8 +29,13 @@ ROWS = {  # detector, backbone and its own arguments
     "plane": ("subspace", None, {}),
     "nearest patches, maximum only": ("patch-knn", None, {"extent": 0.0}),
     "nearest patches, random eyes": ("patch-knn", "efficientnet-random", {}),
+    "nearest patches, SimCLR": ("patch-knn", "simclr", {}),
     "nearest images": ("knn", None, {}),
     "WinCLIP": ("winclip", None, {}),
+    "AnomalyCLIP": ("anomalyclip", None, {}),
+    "InCTRL": ("inctrl", None, {}),
+    "two vectors a layer": ("uniadet", None, {}),
+    "made-up defects": ("made-up", None, {}),
 }
 
 
@@ -49,7 +54,8 @@ def rows(
     model = build(detector, eyes, sets[0].object_name, **parameters)
     bad, good = [data.images[data.labels] for data in sets], sets[0].images[~sets[0].labels]  # the sets share good ones
     encoded, normal = model.encode(torch.cat([good, *bad])), len(good)
-    for k in [*([0] if DETECTORS[detector].zero_shot else []), *shots]:
+    able = DETECTORS[detector]
+    for k in [*([0] if able.zero_shot else []), *(shots if able.few_shot else [])]:
         values: list[list[float]] = [[] for _ in sets]
         for seed in seeds[: None if k else 1]:
             order = torch.randperm(len(sets[0].references), generator=torch.Generator().manual_seed(seed))[:k]
@@ -71,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, metavar="PATH", help="wheel or folder (default: the installed package)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     parser.add_argument("--each", type=int, default=75, metavar="N", help="images of every kind (default: 75)")
+    parser.add_argument("--detectors", nargs="+", choices=ROWS, default=[*ROWS], metavar="ROW", help="default: all")
     parser.add_argument("--shots", type=int, nargs="+", default=(4, 16, 64), metavar="N")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0,), metavar="N")
     given = parser.parse_args(argv)
@@ -80,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         merge(given.out, [], key, what)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    for name in ROWS:
+    for name in given.detectors:
         merge(given.out, rows(name, sets, given.shots, given.seeds, device), key, what)
         sys.stderr.write(f"{name}: done\n")
     return 0

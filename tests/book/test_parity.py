@@ -30,6 +30,12 @@ def test_every_option_that_is_named_is_an_argument() -> None:
     assert len(named) > 8
 
 
+def test_a_quirk_without_an_option_has_its_reason() -> None:
+    for row in HELD["quirks"]:
+        assert (row["option"] == "none") == ("why" in row), row["quirk"]
+        assert len(row.get("why", "a reason of some length")) > 20
+
+
 def arguments(kind: str) -> list[str]:
     return [*inspect.signature(getattr(detectors, kind)).parameters]
 

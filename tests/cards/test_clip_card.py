@@ -52,6 +52,20 @@ def test_the_card_shows_the_measured_table(name: str) -> None:
     assert all(0 <= value <= 1 and spread >= 0 for r in rows for value, spread in (r[m] for m in card.MEASURES))
 
 
+def test_the_card_shows_kinds_of_defect_and_development_targets() -> None:
+    results, said = Path(__file__).parents[2] / "book" / "results", text("clip")
+    assert card.by_kind(results / "failures.json") in said
+    line = card.development(results / "detectors.json")
+    assert line in said
+    assert line.count("target 0.85") == line.count("target 0.88") == 2
+    rows = json.loads((results / "failures.json").read_text())["rows"]
+    scratch = [
+        r["image"]["scratch"] for r in rows if (r["detector"], r["backbone"], r["shots"]) == ("winclip", "clip", 0)
+    ]
+    every = [value for values in scratch for value in values]
+    assert f"scratch {sum(every) / len(every):.2f} / " in said
+
+
 def test_the_weights_stay_small() -> None:
     sizes = {path.stem: path.stat().st_size for path in ASSETS.glob("*.safetensors")}
     assert sizes["clip"] + sizes["efficientnet-lite0"] < 14e6

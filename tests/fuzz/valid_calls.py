@@ -489,6 +489,8 @@ CALLS: dict[str, Arguments] = {
         "per_class": 1,
         "size": 16,
     },
+    "planted_set": lambda: {"surface": "brick", "tiles": 5},
+    "plant": lambda: {"tile": images(1)[0, 0], "kind": "hole", "seed": 0},
     "test_set": lambda: {
         "category": "felt",
         "variant": 0,
