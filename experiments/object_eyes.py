@@ -32,7 +32,7 @@ from gadkit.objects.training.words import ASKED, texts
 OUT, RUNS = Path("book/results/object_eyes.json"), Path("runs/object-eyes")
 EYES = {"real eyes": eyes.NAMES[0], "random eyes": eyes.NAMES[1], "from scratch": ""}
 SEED, SCENES, MEASURED = 0, 256, 24  # scenes of seen categories, and as many of parts that do not exist
-STEPS = 150
+STEPS = 100
 BATCH = {"sam": 4, "owl-vit": 4, "oneformer": 6, "seem": 8}  # scenes a step
 SQUARES = 128  # of four photographs that OWL-ViT names
 CASES = {
