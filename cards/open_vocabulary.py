@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -25,7 +25,6 @@ from gadkit.evaluation.boxes import average_precisions, blobs
 from gadkit.factory import scenes
 from gadkit.files import provenance, replacing
 from gadkit.objects import grounding_dino, owl_vit
-from gadkit.objects.owl_vit import OwlViT
 from gadkit.objects.protocols import Boxes, OpenVocabulary
 from gadkit.objects.training.words import ASKED, TAUGHT, WITHHELD, texts, truth
 
@@ -76,8 +75,12 @@ def measure(
     return {asked[label]: area for label, area in areas.items()} | {"boxes alone": alone}
 
 
-def like(detector: OwlViT, count: int = LIKE, asking: int = ASKING) -> dict[str, dict[str, float]]:
+def like(
+    find: Callable[[torch.Tensor, torch.Tensor, Sequence[float]], list[Boxes]], count: int = LIKE, asking: int = ASKING
+) -> dict[str, dict[str, float]]:
     """One-shot detection of every development category: AP50, and in what share of scenes the surest box hits.
+
+    `find(images, query, box)` answers what looks like the thing in a box of the image `query`.
 
     Objects of `asking` scenes, where they are most visible, are what is asked by, each in all other scenes.  "chance"
     is the share of hits of a box drawn exactly around a random thing of the scene.
@@ -87,7 +90,7 @@ def like(detector: OwlViT, count: int = LIKE, asking: int = ASKING) -> dict[str,
         areas, hits, chances = [], [], []
         for scene, thing in queries(shown, name)[:asking]:
             rest = [i for i in range(len(shown)) if i != scene]
-            answers = detector.detect_like(shown.images[rest], shown.images[scene], thing.box, LEAST)
+            answers = find(shown.images[rest], shown.images[scene], thing.box)
             true = [truth(shown.things[i], [name]) for i in rest]
             areas.append(average_precisions(answers, true, [0])[0])
             for i, answer, (boxes, _) in zip(rest, answers, true, strict=True):
@@ -179,6 +182,8 @@ def text(name: str, results: Path | None = None) -> str:
         "megabytes": file.stat().st_size / 1e6,
         "batch": facts.get("batch", 8),
         "like": like_table(held["like"]) if "like" in held else "",
+        "like_scenes": LIKE,
+        "asking": ASKING,
         "older": OLDER[name] if "batch" not in facts else f"`gadkit train {name}` repeats it.",
     }
     return TEXTS[name].format(**facts | numbers)
@@ -200,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         held = {"rows": rows, "sample": spot_check(name), "count": COUNT} | provenance(runtime.device())
         if name == "owl-vit":
             detectors = {"trained": zoo.load(name, "tiny"), "random weights": untrained(name)}
-            held["like"] = {who: like(detector) for who, detector in detectors.items()}
+            held["like"] = {who: like(partial(d.detect_like, threshold=LEAST)) for who, d in detectors.items()}
         with replacing(RESULTS / f"{name}.json") as part:
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     card = weights.ASSETS / f"{name}.md"
