@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import Timing
 from gadkit import factory
+from gadkit.factory import scenes
 
 
 def rows() -> Iterator[Timing]:
@@ -41,7 +42,7 @@ def _scenes(count: int = 16) -> float:
     best = 0.0
     for attempt in range(4):  # the first warms up
         began = time.perf_counter()
-        factory.scenes.render(count, seed=attempt)
+        scenes.render(count, seed=attempt)
         speed = 60 * count / (time.perf_counter() - began)
         best = max(best, speed) if attempt else 0.0
     return best
