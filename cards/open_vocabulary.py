@@ -11,12 +11,13 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
+from torchvision.ops import box_iou
 
 from cards.open_vocabulary_texts import TEXTS
 from gadkit import runtime, weights, zoo
@@ -32,6 +33,7 @@ RESULTS = Path("book/results")
 COUNT = 100  # scenes a split
 LEAST = 0.0  # every box counts, however unsure: a word that is hardly known has low scores
 SAMPLE = 24  # scenes of the small sample
+LIKE, ASKING = 32, 2  # scenes in which things are asked for by an image, and images of each category
 CASES = {  # what is measured: the split of the scenes, the words that are asked for, and those that count
     "words of the detector's training": ("seen", TAUGHT, TAUGHT),
     "words withheld from it": ("seen", TAUGHT + WITHHELD, WITHHELD),
@@ -74,6 +76,44 @@ def measure(
     return {asked[label]: area for label, area in areas.items()} | {"boxes alone": alone}
 
 
+def like(
+    find: Callable[[torch.Tensor, torch.Tensor, Sequence[float]], list[Boxes]], count: int = LIKE, asking: int = ASKING
+) -> dict[str, dict[str, float]]:
+    """One-shot detection of every development category: AP50, and in what share of scenes the surest box hits.
+
+    `find(images, query, box)` answers what looks like the thing in a box of the image `query`.
+
+    Objects of `asking` scenes, where they are most visible, are what is asked by, each in all other scenes.  "chance"
+    is the share of hits of a box drawn exactly around a random thing of the scene.
+    """
+    shown, found = rendered(count, "development", "development"), {}
+    for name in scenes.object_categories("development"):
+        areas, hits, chances = [], [], []
+        for scene, thing in queries(shown, name)[:asking]:
+            rest = [i for i in range(len(shown)) if i != scene]
+            answers = find(shown.images[rest], shown.images[scene], thing.box)
+            true = [truth(shown.things[i], [name]) for i in rest]
+            areas.append(average_precisions(answers, true, [0])[0])
+            for i, answer, (boxes, _) in zip(rest, answers, true, strict=True):
+                if len(boxes):
+                    hits.append(hit(answer, boxes)), chances.append(len(boxes) / len(shown.things[i]))
+        values = {"AP50": mean(areas), "hits": mean(hits), "chance": mean(chances)}
+        found[name] = {key: round(value, 4) for key, value in values.items()} | {"asked": len(hits)}
+    return found
+
+
+def queries(shown: scenes.Scenes, name: str) -> list[tuple[int, scenes.Thing]]:
+    """The scenes that show a category, and its most visible thing in each; the most visible first."""
+    some = [(i, [t for t in things if t.category == name]) for i, things in enumerate(shown.things)]
+    best = [(i, max(mine, key=lambda t: t.visible)) for i, mine in some if mine]
+    return sorted(best, key=lambda one: -one[1].visible)
+
+
+def hit(answer: Boxes, boxes: torch.Tensor) -> bool:
+    """Whether the surest box overlaps one of these by half."""
+    return bool((box_iou(answer.boxes[:1].cpu(), boxes) > 0.5).any())
+
+
 def contestants(name: str) -> dict[str, Callable[[torch.Tensor, Sequence[str]], list[Boxes]]]:
     """The trained detector, the same with random weights, and blobs."""
 
@@ -106,6 +146,20 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(["", *CASES], lines)
 
 
+def like_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Markdown: a line a category, of what `like` found for each detector."""
+    measures = [(who, key) for who in found for key in ("AP50", "hits")]
+    heads = [f"{key}, {who}" for who, key in measures] + ["hits by chance", "scenes asked"]
+    lines = [f"| | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    for name, row in found["trained"].items():
+        cells = [f"{found[who][name][key]:.3f}" for who, key in measures]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['chance']:.3f} | {row['asked']} |")
+    means = [f"{mean(row[key] for row in found[who].values()):.3f}" for who, key in measures]
+    chance = mean(row["chance"] for row in found["trained"].values())
+    asked = sum(row["asked"] for row in found["trained"].values())
+    return "\n".join([*lines, f"| all words | {' | '.join(means)} | {chance:.3f} | {asked} |"])
+
+
 def by_word(rows: Sequence[Mapping[str, Any]], case: str) -> str:
     """AP50 of every word in a case, of the trained detector."""
     (held,) = [row["values"] for row in rows if (row["who"], row["case"]) == ("trained", case)]
@@ -128,6 +182,9 @@ def text(name: str, results: Path | None = None) -> str:
         "parameters": sum(value.numel() for value in weights.read(file).values()),
         "megabytes": file.stat().st_size / 1e6,
         "batch": facts.get("batch", 8),
+        "like": like_table(held["like"]) if "like" in held else "",
+        "like_scenes": LIKE,
+        "asking": ASKING,
         "older": OLDER[name] if "batch" not in facts else f"`gadkit train {name}` repeats it.",
     }
     return TEXTS[name].format(**facts | numbers)
@@ -147,6 +204,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             for case in CASES
         ]
         held = {"rows": rows, "sample": spot_check(name), "count": COUNT} | provenance(runtime.device())
+        if name == "owl-vit":
+            detectors = {"trained": zoo.load(name, "tiny"), "random weights": untrained(name)}
+            held["like"] = {who: like(partial(d.detect_like, threshold=LEAST)) for who, d in detectors.items()}
         with replacing(RESULTS / f"{name}.json") as part:
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     card = weights.ASSETS / f"{name}.md"

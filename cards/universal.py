@@ -11,8 +11,10 @@ Book: objects/universal, objects/seem
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, stdev
 
 import torch
 from torch import Tensor
@@ -25,6 +27,7 @@ from gadkit.objects.otsu import Otsu, foreground
 from gadkit.objects.seem import SEEM
 
 COUNT = 64
+BOTH = "text and click"
 Predict = Callable[[int, int, Tensor, Tensor], Tensor]
 
 
@@ -54,12 +57,13 @@ def clicks(model: SEEM, some: scenes.Scenes, count: int = 5) -> list[float]:
     return segments.interactive(predict, some, count)
 
 
-def together(model: SEEM, some: scenes.Scenes, seed: int = 0) -> dict[str, float]:
-    """Mean IoU over all parts that have an expression: one click, the text, both; a box; a region of another scene.
+def asked(model: SEEM, some: scenes.Scenes, seed: int = 0) -> dict[str, list[tuple[int, float]]]:
+    """The scene and the IoU of all parts that have an expression: one click, the text, both; and other prompts.
 
-    A region counts only where the part is alone of its kind and another scene shows one.
+    A scribble is a straight stroke.  A region counts only where the part is alone of its kind and another scene shows
+    one.
     """
-    generator, ious = torch.Generator().manual_seed(seed), {}
+    generator, hand, ious = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed), {}
     for i in range(len(some)):
         model.set_image(some.images[i])
         for k, (thing, mask) in enumerate(zip(some.things[i], some.masks(i), strict=True)):
@@ -70,15 +74,37 @@ def together(model: SEEM, some: scenes.Scenes, seed: int = 0) -> dict[str, float
             given = {
                 "click": {"points": point},
                 "text": {"text": [thing.expressions[number]]},
-                "text and click": {"points": point, "text": [thing.expressions[number]]},
+                BOTH: {"points": point, "text": [thing.expressions[number]]},
                 "box": {"boxes": torch.tensor([thing.box])},
+                "scribble": {"scribbles": segments.stroke(mask, hand)[None]},
             }
             if (region := another(some, i, k)) is not None:
                 given["region"] = {"region": region}
             for name, prompt in given.items():
                 mine = model.predict(**prompt, several=False).masks[0, 0]
-                ious.setdefault(name, []).append(float((mine & mask).sum() / (mine | mask).sum()))
-    return {name: sum(found) / len(found) for name, found in ious.items()}
+                ious.setdefault(name, []).append((i, float((mine & mask).sum() / (mine | mask).sum())))
+    return ious
+
+
+def means(ious: dict[str, list[tuple[int, float]]]) -> dict[str, float]:
+    """Mean IoU over parts of each kind of prompt in `asked`."""
+    return {name: mean(iou for _, iou in found) for name, found in ious.items()}
+
+
+def gain(ious: dict[str, list[tuple[int, float]]], more: str, less: str) -> tuple[float, float]:
+    """How much more one kind of prompt reaches than another, part by part: the mean over scenes, and its error."""
+    of_scene = defaultdict(list)
+    for (scene, a), (_, b) in zip(ious[more], ious[less], strict=True):
+        of_scene[scene].append(a - b)
+    each = [mean(some) for some in of_scene.values()]
+    return mean(each), stdev(each) / len(each) ** 0.5
+
+
+def seem(model: SEEM, some: scenes.Scenes) -> dict[str, float | list[float]]:
+    """A row of the card: clicks one after the other, all kinds of prompts, and what text and click gain together."""
+    ious = asked(model, some)
+    above = {f"both above {one}": [round(x, 4) for x in gain(ious, BOTH, one)] for one in ("click", "text")}
+    return {"clicks": [round(x, 3) for x in clicks(model, some)], **_rounded(means(ious)), **above}
 
 
 def another(some: scenes.Scenes, i: int, k: int) -> tuple[Tensor, Tensor] | None:
@@ -112,10 +138,7 @@ def main(name: str, path: Path, count: int = COUNT, split: str = "held-out") -> 
     """Measure, write `path` and print it."""
     began, some = time.monotonic(), held_out(count, split)
     if name == "seem":
-        rows = {
-            which: {"clicks": [round(x, 3) for x in clicks(model, some)], **_rounded(together(model, some))}
-            for which, model in ((n, zoo.load(n)) for n in ("seem", "seem-random"))
-        }
+        rows = {which: seem(zoo.load(which), some) for which in ("seem", "seem-random")}
         rows["Otsu's piece"] = {"click": round(piece(some), 3)}
     else:
         rows = universal(some, (name, "oneformer-random"))

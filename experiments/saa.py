@@ -29,6 +29,7 @@ from gadkit.anomaly.detectors.saa import KINDS, NothingFound
 from gadkit.anomaly.hybrid import HybridPrompts
 from gadkit.anomaly.maps import upsample
 from gadkit.anomaly.metrics import f1_max
+from gadkit.checks import one_of
 from gadkit.evaluation.results import merge, read
 from gadkit.files import provenance
 from gadkit.objects.protocols import Masks, Promptable
@@ -167,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finder, segmenter = DETECTORS["saa+"].objects
     parser = argparse.ArgumentParser(description="Measure what each kind of prompt adds to SAA.")
     parser.add_argument("--split", choices=("development", "held-out"), default="development")
+    parser.add_argument("--categories", nargs="+", metavar="NAME", help="of the split (default: all)")
     parser.add_argument("--finder", default=finder, metavar="NAME", help=f"default: {finder}")
     parser.add_argument("--segmenter", default=segmenter, metavar="NAME", help=f"default: {segmenter}")
     parser.add_argument("--products", type=int, nargs="+", default=(0,), metavar="N", help="default: 0")
@@ -176,13 +178,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     given = parser.parse_args(argv)
     try:
+        names = [one_of("category", name, factory.split(given.split)) for name in given.categories or ()]
         done = {key(row) for row in read(given.out)}
         merge(given.out, [], key, ABOUT)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     device = runtime.device(None)
     eyes = zoo.load(DETECTORS["saa+"].backbone, "tiny", str(device))
-    for category in factory.split(given.split):
+    for category in names or factory.split(given.split):
         for product in given.products:
             row = {"split": given.split, "finder": given.finder, "segmenter": given.segmenter}
             row |= {"category": category, "product": product}

@@ -12,7 +12,7 @@ Book: objects/universal
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gadkit.checks import checked, whole
@@ -131,6 +131,19 @@ def click(mask: Bool[Tensor, "h w"], generator: torch.Generator) -> Tensor:
         raise ValueError("mask: expected at least one pixel, got none")
     row, column = places[int(torch.randint(len(places), (1,), generator=generator))].tolist()
     return torch.tensor([column + 0.5, row + 0.5])
+
+
+@checked
+def stroke(mask: Bool[Tensor, "h w"], generator: torch.Generator, points: int = 16) -> Float[Tensor, "_ 2"]:
+    """Points (x, y) along the straight line between two random pixels of a mask, as far as they lie on it.
+
+    Raises ValueError as `click` does, and for fewer than two points.
+    """
+    whole("points", points, 2)
+    ends = [click(mask, generator) for _ in range(2)]
+    line = torch.lerp(*ends, torch.linspace(0, 1, points)[:, None])
+    x, y = line.long().unbind(1)
+    return line[mask[y, x]]
 
 
 def _iou(a: Bool[Tensor, "..."], b: Bool[Tensor, "..."]) -> float:

@@ -238,9 +238,9 @@ def _on(prompts: Prompts, where: torch.device) -> Prompts:
     return Prompts(**{name: value.to(where) for name, value in vars(prompts).items()})
 
 
-def save(network: Network, path: Path) -> None:
-    """Write half-precision weights with their architecture in the header; the file is whole or not there."""
-    weights.write(network.state_dict(), path, {"seem": json.dumps(asdict(network.config))})
+def save(network: Network, path: Path, sight: str = eyes.NAMES[0]) -> None:
+    """Write half-precision weights with architecture and eyes in the header; the file is whole or not there."""
+    weights.write(network.state_dict(), path, {"seem": json.dumps(asdict(network.config)), "eyes": sight})
 
 
 def load(source: weights.Weights, where: torch.device, file: Path | None = None, cache_dir: str | None = None) -> SEEM:
@@ -249,11 +249,12 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
     Raises FileNotFoundError for a file that is not there, ValueError for a damaged one or another model's.
     """
     untrained = source.options.get("random", False)
+    name = eyes.NAMES[1]
     path, config = file or weights.ASSETS / f"{source.id}.safetensors", Config()
     if not untrained:
         held = weights.header(path)
         try:
-            config = Config(**json.loads(held["seem"]))
+            config, name = Config(**json.loads(held["seem"])), held.get("eyes", eyes.NAMES[0])
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"weights: expected those of the small SEEM in {path.name}, got others") from error
     with torch.random.fork_rng(devices=[]):
@@ -261,5 +262,4 @@ def load(source: weights.Weights, where: torch.device, file: Path | None = None,
         network = Network(config)
     if not untrained:
         weights.fill(network, weights.read(path), "the small SEEM")
-    sight = eyes.build(eyes.NAMES[1] if untrained else eyes.NAMES[0])
-    return SEEM(network.to(where).requires_grad_(False), sight.to(where))
+    return SEEM(network.to(where).requires_grad_(False), eyes.build(name).to(where))

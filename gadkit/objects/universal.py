@@ -186,10 +186,10 @@ def _without_task(images: UInt8[Tensor, "b 3 h w"], task: str) -> dict[str, Tens
     return {"pixel_values": eyes.prepare(images, SIZE)}
 
 
-def save(networks: Mapping[str, nn.Module], kind: str, path: Path) -> None:
+def save(networks: Mapping[str, nn.Module], kind: str, path: Path, sight: str = eyes.NAMES[0]) -> None:
     """Write what was trained of one network or of one a task, each under its name; what only training needs stays out.
 
-    The file is whole or not there.
+    The eyes are named in the header.  The file is whole or not there.
     """
     state = {
         f"{name}.{key}": value
@@ -197,7 +197,8 @@ def save(networks: Mapping[str, nn.Module], kind: str, path: Path) -> None:
         for key, value in network.state_dict().items()
         if not key.startswith((EYES, "model.text_mapper.", "criterion."))
     }
-    weights.write(state, path, {"kind": kind, "networks": json.dumps(list(networks)), "width": str(_width(networks))})
+    about = {"kind": kind, "networks": json.dumps(list(networks)), "width": str(_width(networks)), "eyes": sight}
+    weights.write(state, path, about)
 
 
 def _width(networks: Mapping[str, nn.Module]) -> int:
@@ -225,7 +226,7 @@ def load(
         raise ValueError(f"weights: expected those of a tiny {kind} in {path.name}, got others") from error
     networks = {}
     for name in names:
-        networks[name] = build(kind, width=width)
+        networks[name] = build(kind, sight=held.get("eyes", eyes.NAMES[0]), width=width)
         spared = (EYES, "criterion.")
         weights.fill(networks[name], weights.read(path, f"{name}."), f"a tiny {kind}", spared)
         networks[name].to(where)

@@ -65,3 +65,10 @@ def test_a_cell_is_what_the_detectors_say() -> None:
         own = build(name, eyes, data.object_name, **networks, prompts=saa.knowledge("mesh")).fit().score(data.images)
         assert found[label]["pixel_auroc"] == round(measures(own, data)["pixel_auroc"], 4)
     assert 0 < found["SAA+"]["pixel_f1"] <= 1
+
+
+def test_only_categories_of_the_split_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        saa.main(["--categories", "nut", "--out", str(tmp_path / "saa.json")])
+    assert "category: expected one of" in capsys.readouterr().err
+    assert not (tmp_path / "saa.json").exists()

@@ -1,5 +1,6 @@
 """Training: what is taught and what is withheld, captions that are true, and a run that ends in loadable weights."""
 
+import json
 import math
 import random
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from gadkit import factory, weights, zoo
+from gadkit.backbones.tiny import RealStem
 from gadkit.factory import CATEGORIES, scenes
 from gadkit.objects import grounding_dino, owl_vit
 from gadkit.objects.training import grounding_dino as dino
@@ -52,19 +54,30 @@ def test_captions_say_what_is_true_and_no_withheld_word(shown: scenes.Scenes) ->
     assert found["class_labels"].tolist() == [0]
 
 
-@pytest.mark.parametrize("start", ["clip", ""])
+@pytest.mark.parametrize("start", ["clip", "efficientnet-random", ""])
 def test_owl_vit_learns_and_its_weights_load(start: str, tmp_path: Path) -> None:
-    path = owl.train(tmp_path, steps=2, start=start, count=8)
+    path = owl.train(tmp_path, steps=2, start=start, count=8, batch=4, named=4)
     found = owl_vit.load(zoo.find("owl-vit", "tiny"), CPU, path)
     text = "owlvit.text_model.embeddings.token_embedding.weight"
-    held, state = weights.read(path), found.model.state_dict()
-    if start:
-        clip = zoo.load("clip").model.state_dict()
+    held, state, clip = weights.read(path), found.model.state_dict(), zoo.load("clip").model.state_dict()
+    facts = json.loads(weights.header(path)["facts"])
+    assert (facts["start"], facts["batch"], facts["steps"]) == (start, 4, 2)
+    if start == "clip":
         assert text not in held, "what is still the CLIP's is not stored again"
         assert torch.equal(state[text], clip["token_embedding.weight"]), "words stay as the CLIP has them"
         assert not torch.equal(held["class_head.dense0.weight"], clip["visual.proj"].T.half().float())
     else:
         assert torch.equal(state[text], held[text])
+        assert torch.equal(state[text], clip["token_embedding.weight"]), "words are the CLIP's in every case"
+        place = "owlvit.vision_model.embeddings.position_embedding.weight"
+        assert state[place].shape != clip["visual.positional_embedding"].shape or not torch.allclose(
+            state[place], clip["visual.positional_embedding"], atol=1e-2
+        ), "the image tower is not"
+    if start == "efficientnet-random":
+        own = RealStem(160, start).eyes.state_dict()
+        stem = found.model.owlvit.vision_model.embeddings.patch_embedding
+        assert all(torch.equal(value, own[key]) for key, value in stem.eyes.state_dict().items())
+        assert stem.mean.abs().max() > 0.1, "channels are standardised"
     assert len(found.detect(scenes.render(1).images, ["a gear"], 0.0)) == 1
 
 

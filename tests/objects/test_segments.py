@@ -125,3 +125,17 @@ def test_clicks_fall_on_the_larger_error(some: scenes.Scenes) -> None:
         assert len(points) <= 2  # where there is no error there is no further click
     with pytest.raises(ValueError, match="at least one pixel"):
         segments.click(torch.zeros(4, 4, dtype=torch.bool), torch.Generator())
+
+
+def test_a_stroke_lies_on_its_mask_from_end_to_end() -> None:
+    mask = torch.zeros(8, 12, dtype=torch.bool)
+    mask[2, 1:5] = mask[2, 9:11] = True  # two pieces of a row
+    for seed in range(8):
+        x, y = segments.stroke(mask, torch.Generator().manual_seed(seed), 23).unbind(1)
+        assert (y == 2.5).all()
+        assert mask[2, x.long()].all()
+        assert len(x) >= 2
+    assert len(segments.stroke(torch.ones(4, 4, dtype=torch.bool), torch.Generator().manual_seed(0), 5)) == 5
+    for other, points, message in ((mask & False, 5, "mask: expected at least one pixel"), (mask, 1, "points")):
+        with pytest.raises(ValueError, match=message):
+            segments.stroke(other, torch.Generator(), points)

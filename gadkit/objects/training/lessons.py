@@ -38,16 +38,22 @@ class Lessons:
         return [level[some].float() for level in self.maps]
 
 
-def lessons(count: int, seed: int = 0, split: Sequence[str] = SPLITS, folder: Path | None = None) -> Lessons:
+def lessons(
+    count: int,
+    seed: int = 0,
+    split: Sequence[str] = SPLITS,
+    folder: Path | None = None,
+    sight: str = eyes.NAMES[0],
+) -> Lessons:
     """About `count` scenes, in equal shares from the splits, encoded where models run; see `shared.rendered`.
 
-    Raises ValueError for fewer than one scene.
+    `sight` names the eyes.  Raises ValueError for fewer than one scene, and for other eyes than `eyes.NAMES`.
     """
     whole("count", count)
     where = runtime.device()
-    sight, made = eyes.build().to(where), []
+    network, made = eyes.build(sight).to(where), []
     some = shared.joined([shared.rendered(-(-count // len(split)), seed, folder, name) for name in split])
     for images in runtime.progress(some.images.split(CHUNK), "encoding"):
-        made.append([level.half().contiguous() for level in sight(eyes.prepare(images.to(where), SIZE))])
+        made.append([level.half().contiguous() for level in network(eyes.prepare(images.to(where), SIZE))])
     maps = tuple(torch.cat(levels) for levels in zip(*made, strict=True))
     return Lessons(maps, some.instances, some.things)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from gadkit import runtime
-from gadkit.objects import universal
+from gadkit.objects import eyes, universal
 from gadkit.objects.segments import TASKS
 from gadkit.objects.training.lessons import SIZE, Lessons
 from gadkit.objects.training.matching import Matcher
@@ -63,11 +63,11 @@ def texts(task: str, labels: Int[Tensor, "n"]) -> Int[Tensor, "t c"]:
     return _TEXTS[key]
 
 
-def batch(held: Lessons, step: int, seed: int, tasks: Sequence[str]) -> tuple[list[Tensor], dict]:
-    """The maps and the rest of the input of a step: `BATCH` scenes, a task each."""
+def batch(held: Lessons, step: int, seed: int, tasks: Sequence[str], size: int = BATCH) -> tuple[list[Tensor], dict]:
+    """The maps and the rest of the input of a step: `size` scenes, a task each."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    some = torch.randint(len(held), (BATCH,), generator=generator).tolist()
-    drawn = [tasks[i] for i in torch.randint(len(tasks), (BATCH,), generator=generator).tolist()]
+    some = torch.randint(len(held), (size,), generator=generator).tolist()
+    drawn = [tasks[i] for i in torch.randint(len(tasks), (size,), generator=generator).tolist()]
     shown = held.instances[some].to(held.maps[0].device)
     wanted = [targets(one, task) for one, task in zip(shown, drawn, strict=True)]
     rest = {"mask_labels": [masks for masks, _ in wanted], "class_labels": [labels for _, labels in wanted]}
@@ -75,13 +75,15 @@ def batch(held: Lessons, step: int, seed: int, tasks: Sequence[str]) -> tuple[li
     return held.draw(some), rest
 
 
-def objective(network: nn.Module, held: Lessons, seed: int, tasks: Sequence[str]) -> Callable[[int], Tensor]:
+def objective(
+    network: nn.Module, held: Lessons, seed: int, tasks: Sequence[str], size: int = BATCH
+) -> Callable[[int], Tensor]:
     """The loss of a step: the library's own, of masks, classes and, for OneFormer, queries against texts."""
     shown, where = network.get_submodule(universal.EYES.rstrip(".")), next(network.parameters()).device
     told = network.config.model_type == "oneformer"
 
     def loss(step: int) -> Float[Tensor, ""]:
-        maps, rest = batch(held, step, seed, tasks)
+        maps, rest = batch(held, step, seed, tasks, size)
         shown.maps, drawn = Maps([level.to(where) for level in maps]), rest.pop("tasks")
         rest = {name: [one.to(where) for one in some] for name, some in rest.items()}
         if told:
@@ -89,23 +91,37 @@ def objective(network: nn.Module, held: Lessons, seed: int, tasks: Sequence[str]
             rest["text_inputs"] = torch.stack([texts(task, labels) for task, labels in both]).to(where)
             rest["task_inputs"] = torch.cat([universal.task_tokens(task) for task in drawn]).to(where)
         torch.manual_seed(seed * 1_000_003 + step)  # the library draws the loss's points from the global generator
-        return network(torch.zeros(BATCH, 3, SIZE, SIZE, device=where), **rest).loss.squeeze()
+        return network(torch.zeros(size, 3, SIZE, SIZE, device=where), **rest).loss.squeeze()
 
     return loss
 
 
-def learn(kind: str, held: Lessons, run: Path, seed: int, steps: int, tasks: Sequence[str] = TASKS) -> nn.Module:
-    """Train a tiny network of a kind on the tasks; its average weights, with its eyes put back."""
+def learn(
+    kind: str,
+    held: Lessons,
+    run: Path,
+    seed: int,
+    steps: int,
+    tasks: Sequence[str] = TASKS,
+    sight: str = eyes.NAMES[0],
+    size: int = BATCH,
+) -> nn.Module:
+    """Train a tiny network of a kind on the tasks, `size` scenes a step; its average weights, with its eyes put back.
+
+    `sight` names the eyes that encoded the scenes.
+    """
     where = runtime.device()
-    network = universal.build(kind, training=True, seed=seed)
+    network = universal.build(kind, training=True, seed=seed, sight=sight)
     parent, name = universal.EYES.rstrip(".").rsplit(".", 1)
-    sight = network.get_submodule(universal.EYES.rstrip("."))
+    frozen = network.get_submodule(universal.EYES.rstrip("."))
     setattr(network.get_submodule(parent), name, Shown())
     old = network.criterion.matcher
     network.criterion.matcher = Matcher(old.cost_class, old.cost_mask, old.cost_dice, old.num_points)
     runtime.seed_everything(seed)
     network.train().requires_grad_(True).to(where)
-    plan = Plan(steps=steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.998, save_every=500)
-    average, _ = fit(network, objective(network, held, seed, tasks), plan, run, what=f"{kind}, {tasks}, {len(held)}")
-    setattr(average.get_submodule(parent), name, sight.to(where))
+    warmup = min(100, steps // 4)
+    plan = Plan(steps=steps, lr=1e-3, warmup=warmup, weight_decay=0.05, average=0.998, save_every=500)
+    what = f"{kind}, {tasks}, {len(held)}" + ("" if sight == eyes.NAMES[0] else f", {sight}")
+    average, _ = fit(network, objective(network, held, seed, tasks, size), plan, run, what=what)
+    setattr(average.get_submodule(parent), name, frozen.to(where))
     return average.eval()

@@ -11,6 +11,7 @@ Book: objects/open-vocabulary
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,46 +34,65 @@ BATCH = 32
 PLAN = Plan(steps=5000, lr=1e-3, warmup=200, weight_decay=0.05, batch=BATCH, average=0.998, save_every=500)
 STARTS = {  # what the towers begin as, and the architecture that this asks for
     "clip": OwlConfig(),
+    **{name: OwlConfig(stem=name) for name in EYES},
     "clip-scratch": OwlConfig(image_size=96, patch_size=8, layers=5, mean=0.45, std=0.27, stem="convolutions"),
     "": OwlConfig(image_size=96, patch_size=8, layers=5, mean=0.45, std=0.27, stem="convolutions"),
 }
 NAMES = TAUGHT + WITHHELD  # what photographs are named by
+CLIPS = ("clip", "clip-scratch")  # of `STARTS`
+TEXT = ("owlvit.text_model.", "owlvit.text_projection.", "owlvit.logit_scale")  # a CLIP's words
+TYPICAL = 64  # scenes from which eyes without a CLIP take each channel's mean and deviation
 SQUARES, SIDE = 1024, 64  # of four photographs, and the side of one in pixels
 PHOTOGRAPHS = 10_000_000  # the first of their seeds, among those that the CLIP has learnt from
 NAMING = 1.0  # weight of their loss
 LEAST = 0.15  # a thing of which less is visible is no object to learn from
 
 
-def train(out: Path, seed: int = 0, steps: int | None = None, start: str = "clip", count: int = SCENES) -> Path:
-    """Train, or go on, on `count` scenes, and write `out/owl-vit.safetensors`; returns the path.
+def train(
+    out: Path,
+    seed: int = 0,
+    steps: int | None = None,
+    start: str = "clip",
+    count: int = SCENES,
+    batch: int = BATCH,
+    named: int = SQUARES,
+) -> Path:
+    """Train, or go on, on `count` scenes, `batch` a step, and write `out/owl-vit.safetensors`; returns the path.
 
-    `start` names the CLIP that the towers begin as, "" none: then the whole network learns, its words too.
+    `start` names the CLIP that the towers begin as, or frozen eyes on which an image tower learns from nothing; with
+    "" even its convolutions do.  The text tower is a CLIP's in every case, and `named` squares are drawn to name.
     """
-    plan = PLAN if steps is None else Plan(**vars(PLAN) | {"steps": steps})
+    steps = PLAN.steps if steps is None else steps
+    plan = replace(PLAN, steps=steps, warmup=min(PLAN.warmup, steps // 4), batch=batch)
     where = runtime.device()
     runtime.seed_everything(seed)
     config = STARTS[start]
     model = build(config)
-    if start:
-        model.load_state_dict(from_clip(zoo.load(start, "tiny", "cpu").model.state_dict()), strict=False)
+    clip = start if start in CLIPS else CLIPS[0]
+    held = from_clip(zoo.load(clip, "tiny", "cpu").model.state_dict())
+    read = TEXT if clip != start else ("",)
+    model.load_state_dict({k: v for k, v in held.items() if k.startswith(read)}, strict=False)
     model.owlvit.text_model.requires_grad_(False)
     model.owlvit.text_projection.requires_grad_(False)
     model.owlvit.visual_projection.requires_grad_(False), model.owlvit.logit_scale.requires_grad_(False)
     model.to(where)
     shown = shared.rendered(count, seed, out)
+    if start in EYES:
+        stem = model.owlvit.vision_model.embeddings.patch_embedding
+        stem.standardise(OwlViT(model, processor_for(config)).prepare(shown.images[:TYPICAL]))
     what = f"owl-vit, seed {seed}, {count} scenes, from {start or 'scratch'}"
-    named = squares(seed)
-    average, seconds = fit(model.train(), objective(model, config, shown, seed, named), plan, out, what=what)
+    loss = objective(model, config, shown, seed, squares(seed, named), batch)
+    average, seconds = fit(model.train(), loss, plan, out, what=what)
     path = Path(out) / "owl-vit.safetensors"
     facts = {
         "seed": seed,
         "steps": plan.steps,
         "scenes": count,
-        "batch": BATCH,
+        "batch": batch,
         "start": start,
         "seconds": round(seconds, 1),
     }
-    save(average, config, path, facts | provenance(where), start)
+    save(average, config, path, facts | provenance(where), start if start in CLIPS else None)
     return path
 
 
@@ -107,6 +127,7 @@ def objective(
     shown: scenes.Scenes,
     seed: int,
     photographs: tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b 4"]] | None = None,
+    batch: int = BATCH,
 ) -> Callable[[int], Float[Tensor, ""]]:
     """The loss of a step: some scenes, and for every category that is taught a text in words of its own."""
     detector = OwlViT(model, processor_for(config))
@@ -119,14 +140,14 @@ def objective(
     named = [some.to(where) for some in labels]
 
     def loss(step: int) -> Float[Tensor, ""]:
-        rows = batch_rows(len(shown), min(BATCH, len(shown)), step, seed)
+        rows = batch_rows(len(shown), min(batch, len(shown)), step, seed)
         words = detector.encode_text(ask(TAUGHT, random.Random(f"{seed}/{step}/texts")))  # (q, d)
         with runtime.autocast(where):
             found = predict(model, prepared[rows.to(where)].float(), words.expand(len(rows), -1, -1))
         total = set_loss(*(some.float() for some in found), [named[i] for i in rows], [true[i] for i in rows])
         if squared is None:
             return total
-        few = batch_rows(len(squared), min(BATCH // 2, len(squared)), step, seed)
+        few = batch_rows(len(squared), min(batch // 2, len(squared)), step, seed)
         words = detector.encode_text(ask(NAMES, random.Random(f"{seed}/{step}/names")))
         with runtime.autocast(where):
             logits, _ = predict(model, squared[few.to(where)].float(), words.expand(len(few), -1, -1))

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from gadkit import runtime
-from gadkit.objects import seem
+from gadkit.objects import eyes, seem
 from gadkit.objects.seem_network import NONE, Answer, Config, Encoded, Network, Prompts
 from gadkit.objects.training import seem_prompts
 from gadkit.objects.training.lessons import Lessons, lessons
@@ -84,7 +84,7 @@ def small(masks: Tensor) -> Float[Tensor, "n l l"]:
     return F.interpolate(masks[None].float(), (seem_prompts.MASK,) * 2, mode="area")[0]
 
 
-def objective(network: Network, held: Lessons, seed: int) -> Callable[[int], Tensor]:
+def objective(network: Network, held: Lessons, seed: int, batch: int = IMAGES) -> Callable[[int], Tensor]:
     """The loss of a step, all randomness keyed by its number.
 
     Every second step is a second turn; the others ask for everything, too.
@@ -93,7 +93,7 @@ def objective(network: Network, held: Lessons, seed: int) -> Callable[[int], Ten
 
     def loss(step: int) -> Float[Tensor, ""]:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        asked = seem_prompts.draw(held, IMAGES, ROWS, generator)
+        asked = seem_prompts.draw(held, batch, ROWS, generator)
         image = network.encode([level.to(where) for level in held.draw(asked.scenes)])
         prompts = seem._on(asked.prompts, where)
         target = small(asked.masks).to(where)
@@ -103,7 +103,7 @@ def objective(network: Network, held: Lessons, seed: int) -> Callable[[int], Ten
                 best = first.masks[torch.arange(len(target)), first.match.argmax(1)]
             prompts = seem._on(seem_prompts.turn(asked, best.cpu(), generator), where)
             return prompted(network(image, prompts), target)
-        every = everything(network, image, held, asked.scenes[: IMAGES // 2])
+        every = everything(network, image, held, asked.scenes[: batch // 2])
         return prompted(network(image, prompts), target) + 0.5 * every
 
     return loss
@@ -128,14 +128,25 @@ def everything(network: Network, image: Encoded, held: Lessons, scenes: list[int
     return unprompted(network(image, seem._on(nothing, where)), masks, names, words)
 
 
-def train(out: Path, seed: int = 0, steps: int | None = None, scenes: int = SCENES) -> Path:
-    """Train, or go on, on so many scenes and write `out/seem.safetensors`; return the path."""
-    held = lessons(scenes, seed, folder=out)
+def train(
+    out: Path,
+    seed: int = 0,
+    steps: int | None = None,
+    scenes: int = SCENES,
+    sight: str = eyes.NAMES[0],
+    batch: int = IMAGES,
+) -> Path:
+    """Train, or go on, on so many scenes, `batch` a step, and write `out/seem.safetensors`; return the path.
+
+    `sight` is one of `eyes.NAMES`.
+    """
+    held = lessons(scenes, seed, folder=out, sight=sight)
     runtime.seed_everything(seed)
     network = Network(Config()).to(runtime.device())
-    plan = Plan(
-        steps=STEPS if steps is None else steps, lr=1e-3, warmup=100, weight_decay=0.05, average=0.998, save_every=500
-    )
-    average, _ = fit(network, objective(network, held, seed), plan, out, what=f"seem, {Config()}, {scenes}")
-    seem.save(average, path := out / "seem.safetensors")
+    steps = STEPS if steps is None else steps
+    warmup = min(100, steps // 4)
+    plan = Plan(steps=steps, lr=1e-3, warmup=warmup, weight_decay=0.05, average=0.998, save_every=500)
+    what = f"seem, {Config()}, {scenes}" + ("" if sight == eyes.NAMES[0] else f", {sight}")
+    average, _ = fit(network, objective(network, held, seed, batch), plan, out, what=what)
+    seem.save(average, path := out / "seem.safetensors", sight)
     return path
