@@ -99,6 +99,6 @@ def test_the_back_matter_is_in_the_contents_and_on_the_first_page() -> None:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     back = [chapter["file"].removeprefix("book/") for chapter in toc["parts"][-1]["chapters"]]
     first = (BOOK / "index.md").read_text(encoding="utf-8")
-    for page in ("survey/index", "back/exercises", "back/citing", "back/translating"):
+    for page in ("survey/index", "back/exercises", "back/api/index", "back/citing", "back/translating"):
         assert page in back
         assert f"({page}.md)" in first
