@@ -22,6 +22,8 @@ extensions = ["myst_parser", "api"]
 exclude_patterns = ["gadkit", "out"]
 nitpicky = True
 toc_object_entries = False
+html_theme = "basic"
+html_use_index = html_domain_indices = html_copy_source = False
 """
 Pages = dict[str, str]
 
