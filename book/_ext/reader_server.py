@@ -31,15 +31,15 @@ PLACE = "/live/"  # of the pages, in addresses
 ASSETS = ("reader.js", "reader.css")  # beside this file, given out under ASSET
 ASSET = "/live-code/"
 IDLE = 3600  # seconds after which a kernel that nobody uses ends
-LINES = (
-    f'<link rel="stylesheet" href="{ASSET}reader.css">\n<script src="{ASSET}reader.js" data-page="{{page}}"></script>\n'
-)
+LINES = """<link rel="stylesheet" href="{asset}reader.css">
+<script src="{asset}reader.js" data-page="{page}"></script>
+"""
 
 
 def made_live(html: str, page: str) -> str:
     """A page with the script and its style; `page` is its name, such as `book/anomaly/winclip`."""
     head, end, tail = html.rpartition("</body>")
-    return head + LINES.format(page=page) + end + tail if end else html
+    return head + LINES.format(asset=ASSET, page=page) + end + tail if end else html
 
 
 class Pages(web.StaticFileHandler, JupyterHandler):

@@ -2,9 +2,9 @@
 
 import json
 import re
-import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import reader_server
 
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "book" / "_ext" / "reader_server.py"
-PATIENCE = 120  # seconds for the server to begin, on the slowest of machines
+PATIENCE = 300  # seconds for the server to begin, on the slowest of machines
 
 
 @dataclass
@@ -62,17 +62,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("live")
     pages = notebook(folder)
     command = [sys.executable, str(SERVER), "--pages", str(pages), "--root", str(folder), "--no-browser"]
-    process = subprocess.Popen([*command, "--port", "8950"], stderr=subprocess.PIPE, text=True)
+    log, end = folder / "log", time.monotonic() + PATIENCE
+    with log.open("w") as file:
+        process = subprocess.Popen([*command, "--port", "8950"], stderr=file)
     try:
-        lines = []
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/live/\?token=(\w+)", "".join(lines))):
-            assert select.select([process.stderr], [], [], PATIENCE)[0], lines
-            lines.append(process.stderr.readline())
-            assert lines[-1], lines
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/live/\?token=(\w+)", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
         yield Served(int(found[1]), found[2])
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 def test_nothing_is_given_without_the_token(served: Served) -> None:
