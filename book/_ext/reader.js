@@ -148,7 +148,11 @@
     }
 
     get code() {
-      return this.sources.map((source) => source.innerText);
+      return this.sources.map((source) => {
+        const copy = source.cloneNode(true); // `innerText` is empty where the source is folded away
+        for (const line of copy.querySelectorAll("br")) line.replaceWith("\n");
+        return copy.textContent;
+      });
     }
 
     /* An empty place for the output, instead of the old one, whose caption stays. */

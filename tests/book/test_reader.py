@@ -152,7 +152,7 @@ def test_a_changed_cell_shows_its_new_output(served: Served, tmp_path: Path) -> 
         page.wait(f"{run}[2].textContent.includes('ZeroDivisionError')")
         page.wait(f"{run}[2].querySelector('.reader-says').textContent.startsWith('failed')")
         page.run(f"{run}[0].querySelectorAll('.reader-bar button')[1].click()")  # undo
-        assert page.run(f"{run}[0].querySelector('pre').innerText").strip() == "start = hidden + 1"
+        assert page.run(f"{run}[0].querySelector('pre').textContent").strip() == "start = hidden + 1"
         page.run(f"for (const i of [0, 2]) {run}[i].querySelector('.reader-bar button').click()")
         page.wait(f"{run}[2].querySelector('.cell_output b')?.textContent === 'bold'")
         assert float(page.run(f"{run}[2].querySelector('.cell_output pre').textContent")) == pytest.approx(1 / 38)
