@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book editions test test-all lint format bench course clean
+.PHONY: book live editions test test-all lint format bench course clean
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -13,6 +13,10 @@ book: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/python book/_ext/translate.py build ko
 	@echo
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+# the built book with cells that run on a kernel of this machine, in a browser; Ctrl-C ends it
+live: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python book/_ext/reader_server.py
 
 # notebooks for readers, students and teachers; they install from a public repository with: make editions REPOSITORY=URL
 editions: $(READY)

@@ -95,7 +95,8 @@ def modules_of(page: str) -> list[str]:
 def contents() -> list[str]:
     """Every page in the table of contents, without the leading `book/`."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    pages = [toc["root"], *(page["file"] for first in chapters for page in (first, *first.get("sections", [])))]
     return [page.removeprefix("book/") for page in pages]
 
 

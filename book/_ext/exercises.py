@@ -2,20 +2,34 @@
 
 ```{exercise-index}
 ```
+
+And one of the assignments of the course, from their sources: what each teaches, and which chapters it belongs to.
+
+```{assignment-index}
+```
 """
 
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.builders import Builder
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, solution_node
 
+logger = logging.getLogger(__name__)
 SENTENCE = re.compile(r"(?<=[.?!])\s")  # the gap after a sentence
+ASSIGNMENTS = "book/coursework/assignments"
+TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+GOAL = re.compile(r"\*\*You will be able to\*\* (.+?\.)(?: |$)")
+READ = re.compile(r"\*\*Read first\*\*: (.+?) \*\*Time")
+CHAPTER = re.compile(r"\*([^*]+)\*")
 
 
 class Index(nodes.General, nodes.Element):
@@ -29,6 +43,20 @@ class ExerciseIndex(SphinxDirective):
         """The place."""
         self.env.metadata[self.env.docname]["exercises"] = "index"
         return [Index()]
+
+
+class Assignments(nodes.General, nodes.Element):
+    """A place for the index of the assignments."""
+
+
+class AssignmentIndex(SphinxDirective):
+    """`{assignment-index}`: the assignments of the course, in their order."""
+
+    def run(self) -> list[nodes.Node]:
+        """The place."""
+        for path in (Path(self.env.srcdir) / ASSIGNMENTS).glob("*.md"):
+            self.env.note_dependency(str(path))
+        return [Assignments()]
 
 
 def order(env: BuildEnvironment) -> Iterator[str]:
@@ -91,8 +119,37 @@ def _link(words: str, uri: str) -> nodes.reference:
     return nodes.reference("", words, internal=True, refuri=uri)
 
 
+def assigned(app: Sphinx, here: str) -> Iterator[nodes.list_item]:
+    """The assignments: what each is called and teaches, links to what it asks to be read, minutes and points."""
+    sys.path.insert(0, str(app.srcdir))  # for what is beside the package
+    from coursework import source
+
+    paths = {page: Path(app.env.doc2path(page)) for page in order(app.env)}
+    heads = {page: TITLE.search(path.read_text(encoding="utf-8")) for page, path in paths.items()}
+    pages = {head[1]: page for page, head in heads.items() if head}
+    folder = Path(app.srcdir) / ASSIGNMENTS
+    for name in source.names(folder):
+        assignment = source.read(name, folder)
+        text = assignment.notebook.cells[0].source.replace("\n", " ")
+        goal, read = GOAL.search(text), READ.search(text)
+        titles = CHAPTER.findall(read[1]) if read else []
+        if not goal or not titles or {*titles} - {*pages}:
+            logger.warning("%s: expected a goal, and chapters to read first, got %s", name, titles, location=here)
+            continue
+        line = nodes.paragraph(
+            "", "", nodes.strong("", assignment.title), nodes.Text(f": you will be able to {goal[1]} After ")
+        )
+        for title in titles:
+            uri = app.builder.get_relative_uri(here, pages[title])
+            line += [_link(app.env.titles[pages[title]].astext(), uri), nodes.Text(", ")]
+        line[-1] = nodes.Text(f": {assignment.minutes} minutes, {assignment.points} points.")
+        yield nodes.list_item("", line)
+
+
 def fill(app: Sphinx, doctree: nodes.document, here: str) -> None:
-    """Write the index into its place."""
+    """Write each index into its place."""
+    for place in list(doctree.findall(Assignments)):
+        place.replace_self(nodes.bullet_list("", *assigned(app, here)))
     for place in list(doctree.findall(Index)):
         found: list[nodes.Node] = []
         for page in order(app.env):
@@ -112,7 +169,9 @@ def again(app: Sphinx, env: BuildEnvironment) -> list[str]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_node(Index)
+    app.add_node(Assignments)
     app.add_directive("exercise-index", ExerciseIndex)
+    app.add_directive("assignment-index", AssignmentIndex)
     app.connect("doctree-resolved", fill)
     app.connect("env-updated", again)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jupytext
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -115,6 +114,8 @@ class Fingerprints:
 
     def files(self, page: Path) -> set[Path]:
         """The files that a page's results depend on, besides the page; none for a page that runs nothing."""
+        import jupytext  # imported late: it takes a second, and those who want `Sources` don't need it
+
         text = page.read_text(encoding="utf-8")
         cells = jupytext.reads(text, fmt="md:myst").cells if text.startswith("---") else []
         code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")

@@ -14,6 +14,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst.states import Inliner
 from myst_nb.sphinx_ import HideInputCells, NbMetadataCollector
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -65,7 +66,9 @@ def facts(metadata: dict[str, Any], seconds: str, language: str = "en") -> Itera
     modules = filter(None, metadata.get("gadkit", "").split(", "))
     for index, module in enumerate(modules):
         yield nodes.Text("" if index else explains)
-        yield nodes.literal("", module)
+        name = nodes.literal("", module)
+        place = {"refdomain": "py", "reftype": "obj", "reftarget": module, "refexplicit": True}
+        yield pending_xref("", name, **place) if module.split(".")[0] == "gadkit" else name  # to the reference
         yield nodes.Text(" · ")
     yield nodes.Text(line.format(budget=metadata["budget"], seconds=seconds, gpu=metadata.get("gpu", unmeasured)))
 

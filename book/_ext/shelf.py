@@ -53,7 +53,7 @@ class Book:
         self.pages = [toc["root"]]
         for part in parts:
             for chapter in part["chapters"]:
-                self.pages.append(chapter["file"])
+                self.pages += [chapter["file"], *(section["file"] for section in chapter.get("sections", []))]
                 if part.get("numbered"):
                     self.numbers[chapter["file"]] = len(self.numbers) + 1
         self.sources = {page: (root / f"{page}.md").read_text(encoding="utf-8") for page in self.pages}

@@ -40,7 +40,8 @@ WORDS = re.compile("[A-Za-z]")
 def pages(root: Path = ROOT) -> list[str]:
     """The names of all pages in the order of the contents, such as "book/anomaly/winclip"."""
     contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    return [contents["root"], *(page["file"] for first in chapters for page in (first, *first.get("sections", [])))]
 
 
 def sphinx(output: Path, builder: str, doctrees: Path, strict: bool = False, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -76,6 +77,30 @@ def test_the_index_lists_every_exercise_with_its_solution(tmp_path: Path) -> Non
     assert "how large is" in (tmp_path / "out" / "back" / "all.html").read_text(encoding="utf-8")
 
 
+def test_the_index_lists_every_assignment_with_its_chapters(tmp_path: Path) -> None:
+    folder = tmp_path / "book" / "coursework" / "assignments"
+    shutil.copytree(BOOK / "coursework" / "assignments", folder)
+    for path in [*folder.glob("[3-9]*.md"), *folder.glob("2*.md")]:
+        path.unlink()
+    (tmp_path / "conf.py").write_text(
+        "extensions = ['myst_parser', 'sphinx_exercise', 'exercises']\nexclude_patterns = ['book']\n"
+    )
+    (tmp_path / "index.md").write_text("# Book\n\n```{toctree}\nmeasuring\n```\n\n```{assignment-index}\n```\n")
+    (tmp_path / "measuring.md").write_text("# How detection is measured\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(tmp_path), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (BOOK / "_ext", ROOT)))}
+    subprocess.run([*command, "-W"], env=environment, check=True)
+    built = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    words = re.sub(r"\s+", " ", re.sub("<.*?>", "", built))
+    assert "Assignment 1: measuring, from pairs to AUPRO: you will be able to say what an AUROC is" in words
+    assert "After How detection is measured: 120 minutes, 10 points." in words
+    assert ["measuring.html", "How detection is measured"] in Links(built).links
+    assert "SOLUTION" not in built
+    (tmp_path / "measuring.md").write_text("# Another title\n")
+    done = subprocess.run([*command, "-E"], env=environment, check=True, capture_output=True, text=True)
+    assert "1-measuring: expected a goal, and chapters to read first, got ['How detection is measured']" in done.stderr
+
+
 def test_the_citation_says_the_same_in_all_places() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -99,6 +124,6 @@ def test_the_back_matter_is_in_the_contents_and_on_the_first_page() -> None:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     back = [chapter["file"].removeprefix("book/") for chapter in toc["parts"][-1]["chapters"]]
     first = (BOOK / "index.md").read_text(encoding="utf-8")
-    for page in ("survey/index", "back/exercises", "back/citing", "back/translating"):
+    for page in ("survey/index", "back/exercises", "back/api/index", "back/citing", "back/translating"):
         assert page in back
         assert f"({page}.md)" in first

@@ -27,11 +27,12 @@ DRAWS = re.compile(r"show_|plot_|contact_sheet")
 
 def contents() -> list[str]:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    pages = [toc["root"], *(page["file"] for first in chapters for page in (first, *first.get("sections", [])))]
     return [page.removeprefix("book/") for page in pages]
 
 
-PAGES = [page for page in contents() if page not in BACK_MATTER]
+PAGES = [page for page in contents() if page not in BACK_MATTER and not page.startswith("back/api/")]
 CHAPTERS = [page for page in PAGES if page not in NO_CHAPTERS]
 
 
