@@ -105,9 +105,14 @@ class Chromium:
         self.close()
 
     def close(self) -> None:
-        """End the browser."""
-        self._process.kill()
-        self._process.wait()
+        """End the browser, which takes its helpers along if it ends by itself."""
+        self._session = None
+        try:
+            self("Browser.close")
+            self._process.wait(timeout=10)
+        except (RuntimeError, OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
         os.close(self._write), os.close(self._read)
 
     def _next(self) -> dict[str, Any]:
@@ -125,8 +130,13 @@ class Chromium:
         if event.get("method") == "Network.requestWillBeSent":
             self.requests.append(told["request"]["url"])
         elif event.get("method") == "Runtime.exceptionThrown":
-            self.errors.append(str(told["exceptionDetails"]))
+            self.errors.append(_said(told["exceptionDetails"].get("exception", told["exceptionDetails"])))
         elif event.get("method") == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-            self.errors.append(str(told["args"]))
+            self.errors.append(" ".join(map(_said, told["args"])))
         elif event.get("method") == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-            self.errors.append(str(told["entry"]))
+            self.errors.append(" ".join(filter(None, (told["entry"]["text"], told["entry"].get("url")))))
+
+
+def _said(value: dict[str, Any]) -> str:
+    """A value on the console, in words."""
+    return str(value.get("value", value.get("description", value.get("text", value))))
