@@ -1,5 +1,6 @@
 // The faults of a page as a reader's browser shows it now: [kind, element, what is wrong], and its links.
 (async () => {
+  const EXEMPT = ":disabled, [aria-disabled=true], mjx-assistive-mml"; // the last is there for screen readers only
   const faults = [], main = document.querySelector("main") || document.body;
   const fault = (kind, element, told) => faults.push([kind, name(element), told]);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -37,6 +38,7 @@
     const set = all("mjx-container", math);
     if (!set.length) fault("equation", math, "is not typeset");
     else if (set.some((made) => made.querySelector("mjx-merror"))) fault("equation", math, "has an error of MathJax's");
+    else if (math.querySelector("[mathcolor=red]")) fault("equation", math, "has a command that MathJax does not know");
     else if (shown(math) && set.some((made) => !made.getBoundingClientRect().width)) fault("equation", math, "is empty");
   }
 
@@ -100,11 +102,13 @@
     const ratio = (light + 0.05) / (dark + 0.05), least = size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5;
     if (ratio < least) fault("contrast", element, `${(Math.floor(ratio * 100) / 100).toFixed(2)}, expected ${least}`);
   }
+  const dialogs = all("dialog:not([open])");
+  dialogs.forEach((dialog) => dialog.show());
   const inked = new Set(all("mjx-container")), walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) if (walker.currentNode.data.trim()) inked.add(walker.currentNode.parentElement);
   for (const element of inked) {
     const box = element.getBoundingClientRect();
-    if (!shown(element) || box.width < 2 || box.height < 2 || element.closest(":disabled, [aria-disabled=true]")) continue;
+    if (!shown(element) || box.width < 2 || box.height < 2 || element.closest(EXEMPT)) continue;
     const style = getComputedStyle(element);
     contrast(element, element instanceof SVGElement ? style.fill : style.color);
   }
@@ -112,6 +116,8 @@
     contrast(field, getComputedStyle(field).color);
     if (field.placeholder) contrast(field, getComputedStyle(field, "::placeholder").color);
   }
+
+  dialogs.forEach((dialog) => dialog.close());
 
   const links = all("a[href]").map((link) => [link.getAttribute("href"), link.href, name(link)]);
   return { faults, links, theme: document.documentElement.dataset.theme || "" };
