@@ -16,14 +16,16 @@ WORDS = {
 PAGE = """<!doctype html>
 <html lang="{language}" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>
 {head}<style>{sheet}</style></head><body>
-<section class="cover">{cover}</section>
-<nav class="contents"><h1>{contents}</h1>{rows}</nav>
+<section id="front">{cover}</section>
+<nav id="toc"><h1>{contents}</h1>{rows}</nav>
 {articles}</body></html>"""
 ROW = (
-    '<p class="row"><a href="#{key}"><span class="title">{title}</span></a>'
+    '<p class="entry"><a href="#{key}"><span class="title">{title}</span></a>'
     '<span class="dots"></span><span class="number" data-chapter="{key}">000</span></p>'
 )
-HEADING = '@page {key} {{ @top-left {{ content: "{part}" }} @top-right {{ content: "{title}" }} }} #{key} {{ page: {key} }}'
+HEADING = (
+    '@page {key} {{ @top-left {{ content: "{part}" }} @top-right {{ content: "{title}" }} }} #{key} {{ page: {key} }}'
+)
 
 
 class Binding:
