@@ -32,7 +32,8 @@ READY = """(async () => {
 # what is wider than the page, such as a long equation or a table of many columns, becomes as small as it must
 FIT = """(() => {
   for (const wide of document.querySelectorAll("mjx-container[display=true], article table, .survey-drawing")) {
-    const room = wide.parentElement.clientWidth, needed = Math.max(wide.scrollWidth, wide.getBoundingClientRect().width);
+    const room = wide.parentElement.clientWidth;
+    const needed = Math.max(wide.scrollWidth, wide.getBoundingClientRect().width);
     if (needed > room + 1) wide.style.zoom = room / needed;
   }
 })()"""

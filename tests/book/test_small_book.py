@@ -46,6 +46,7 @@ A square, drawn by hand.
 |---|---|
 | row | 0.93 ± 0.12 |
 """
+LONG = "on and on, " * 40 + "to the end"
 LAST = """# Last
 
 ```{exercise}
@@ -61,7 +62,7 @@ Because.
 def why(a: float) -> str:  # a comment
     return f"{a ** 2:.1f}" + "text" if a > 1e3 else None
 
-LONG = "from the beginning " + "to the other side of the page and on, " * 6 + "to the end"
+LONG = "{LONG}"
 ```
 ````
 
@@ -91,7 +92,7 @@ def small_book(folder: Path) -> None:
         (folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")
     (folder / "book" / "references.bib").write_text("@misc{someone, author={A. Person}, title={Words}, year=2020}")
     (folder / "book" / "index.md").write_text(HOME, encoding="utf-8")
-    (folder / "book" / "last.md").write_text(LAST, encoding="utf-8")
+    (folder / "book" / "last.md").write_text(LAST.replace("{LONG}", LONG), encoding="utf-8")
     square = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"><rect width="90" height="90"/></svg>'
     (folder / "book" / "drawing.svg").write_text(square)
     nbformat.write(notebook(), folder / "book" / "notebook.ipynb")
@@ -146,15 +147,21 @@ def texts(path: Path) -> list[str]:
     return [" ".join(page.extract_text().split()) for page in PdfReader(path).pages]
 
 
-def test_paper_has_everything_with_its_page_number(built: Path, tmp_path: Path) -> None:
-    assert pdf.main([str(built), str(tmp_path / "book.pdf")]) == 0
-    cover, contents, *pages = texts(tmp_path / "book.pdf")
+@pytest.fixture(scope="module")
+def printed(built: Path) -> Path:
+    """All of the small book on paper."""
+    out = built.parent / "book.pdf"
+    assert pdf.main([str(built), str(out)]) == 0
+    return out
+
+
+def test_paper_has_everything_with_its_page_number(printed: Path) -> None:
+    cover, contents, *pages = texts(printed)
     assert "By The authors of Spot the Di" in cover
     assert "CC BY 4.0" in cover
     assert "Without" not in cover
-    where = [number for number, text in enumerate(pages, start=3) if "Last" in text]
-    assert len(where) == 1
-    for title, number in (("Home", 3), ("Notebook", where[0] - 1), ("Last", where[0])):
+    (where,) = [number for number, text in enumerate(pages, start=3) if "Last" in text]
+    for title, number in (("Home", 3), ("Notebook", where - 1), ("Last", where)):
         assert f"{title} {number}" in contents
         assert f"{title} {number} " in f"{pages[number - 3]} "  # the running head and the number at the foot
     notebook, last = pages[-2:]
@@ -164,17 +171,26 @@ def test_paper_has_everything_with_its_page_number(built: Path, tmp_path: Path) 
     assert all(word not in " ".join(pages) for word in ("Show", "Hide", "Click", "Copy"))
 
 
-def test_on_paper_long_lines_are_wrapped_and_pictures_are_there(built: Path, tmp_path: Path) -> None:
-    assert pdf.main([str(built), str(tmp_path / "book.pdf")]) == 0
-    reader = PdfReader(tmp_path / "book.pdf")
-    last, places = reader.pages[-1], []
-    last.extract_text(visitor_text=lambda text, cm, tm, font, size: places.append((text, cm[0] * tm[4] + cm[4])))
-    assert " ".join(last.extract_text().split()).count("to the other side of the page and on,") == 1  # as written,
-    assert "to the end" in last.extract_text()
-    lines = [x for text, x in places if text.strip()]
-    assert min(lines) > 0
-    assert max(lines) < last.mediabox.width
-    (teal,) = [image.image.convert("RGB") for image in reader.pages[-2].images]
+def test_links_on_paper_lead_to_their_page(printed: Path) -> None:
+    reader = PdfReader(printed)
+    links = [link.get_object() for link in reader.pages[1]["/Annots"]]
+    places = [reader.named_destinations[str(link["/Dest"])] for link in links]
+    leads = [reader.get_destination_page_number(place) for place in places]
+    assert leads == [2, len(reader.pages) - 2, len(reader.pages) - 1]
+    assert [mark["/Title"] for mark in reader.outline if isinstance(mark, dict)] == [
+        "Contents",
+        "Home",
+        "Notebook",
+        "Last",
+    ]
+
+
+def test_on_paper_long_lines_are_wrapped_and_pictures_are_there(printed: Path) -> None:
+    notebook, last = PdfReader(printed).pages[-2:]
+    lines = last.extract_text().splitlines()
+    assert " ".join("".join(lines).split()).count("on and on,") == 40
+    assert max(map(len, lines)) < 130 < len(LONG)
+    (teal,) = [image.image.convert("RGB") for image in notebook.images]
     assert teal.size == (64, 48)
     assert max(abs(a - b) for a, b in zip(teal.getpixel((9, 9)), (0, 128, 128), strict=True)) < 6
 
