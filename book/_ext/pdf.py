@@ -22,7 +22,7 @@ from chromium import Chromium
 from gadkit.files import replacing
 
 SHEET = Path(__file__).with_name("pdf.css")
-WIDTH = 658  # pixels: A4 without its margins, by pdf.css
+WIDTH = 658  # pixels: A4 without its margins, by pdf.css; in FIT, the same of A4 on its side
 READY = """(async () => {
   if (window.MathJax?.startup) await MathJax.startup.promise;
   await document.fonts.ready;
@@ -32,7 +32,7 @@ READY = """(async () => {
 # what is wider than the page, such as a long equation or a table of many columns, becomes as small as it must
 FIT = """(() => {
   for (const wide of document.querySelectorAll("mjx-container[display=true], article table, .survey-drawing")) {
-    const room = wide.parentElement.clientWidth;
+    const room = wide.closest(".survey-browser") ? 986 : wide.parentElement.clientWidth;
     const needed = Math.max(wide.scrollWidth, wide.getBoundingClientRect().width);
     if (needed > room + 1) wide.style.zoom = room / needed;
   }
@@ -42,10 +42,13 @@ NUMBER = """((numbers) => {
 })"""
 
 
-def printed(page: Chromium) -> bytes:
-    """The document in a browser as PDF, with an outline and marks for screen readers."""
-    options = {"preferCSSPageSize": True, "printBackground": True}
-    options |= {"generateTaggedPDF": True, "generateDocumentOutline": True, "transferMode": "ReturnAsStream"}
+def printed(page: Chromium, draft: bool) -> bytes:
+    """The document in a browser as PDF, with an outline and marks for screen readers, unless it is a draft.
+
+    Chromium writes the titles of the outline twice where it has written them before.
+    """
+    options = {"preferCSSPageSize": True, "printBackground": True, "transferMode": "ReturnAsStream"}
+    options |= {"generateTaggedPDF": not draft, "generateDocumentOutline": not draft}
     stream, pieces = page("Page.printToPDF", **options)["stream"], []
     while True:
         piece = page("IO.read", handle=stream, size=1 << 22)
@@ -76,12 +79,12 @@ def write(binding: Binding, out: Path) -> int:
             if lost := page.run(READY):
                 raise RuntimeError(f"a picture of the built book does not load: {lost[0]}")
             page.run(FIT)
-            numbers, before = {}, None
-            while numbers != before:  # two times: the room for a number is there before the number
-                before = numbers
-                pdf.write_bytes(printed(page))
-                numbers = begins(pdf, binding.keys)
-                page.run(f"{NUMBER}({numbers})")
+            pdf.write_bytes(printed(page, draft=True))
+            numbers = begins(pdf, binding.keys)
+            page.run(f"{NUMBER}({numbers})")
+            pdf.write_bytes(printed(page, draft=False))
+            if numbers != begins(pdf, binding.keys):  # the room for a number is there before the number
+                raise RuntimeError("the numbers in the contents have moved the pages that they count")
         with replacing(out) as part:
             part.write_bytes(pdf.read_bytes())
         return len(PdfReader(pdf).pages)
