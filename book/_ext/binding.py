@@ -43,6 +43,7 @@ class Binding:
         self.parts = self._parts()
         self.key = {path: f"p{number}" for path, number in zip(self._paths(), count())}
         self.keys = [*self.key.values()]
+        self.titles: dict[str, str] = {}  # of the chapters, by their keys, once there is a document
 
     def _parts(self) -> list[tuple[str, list[Path]]]:
         """The captions of the parts and their pages, from the contents beside every page."""
@@ -73,8 +74,8 @@ class Binding:
             rows.append(f'<p class="part">{escape(part)}</p>' if part else "")
             for path in paths:
                 article = self.article(path)
-                title = article.find("h1").get_text().strip()
                 key = self.key[path]
+                title = self.titles[key] = article.find("h1").get_text().strip()
                 rows.append(ROW.format(key=key, title=escape(title)))
                 headings.append(HEADING.format(key=key, part=_string(part), title=_string(title)))
                 articles.append(article)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pypdf import PdfReader
+from pypdf import PdfReader, PdfWriter
 
 from binding import Binding
 from chromium import Chromium
@@ -42,14 +42,10 @@ NUMBER = """((numbers) => {
 })"""
 
 
-def printed(page: Chromium, draft: bool) -> bytes:
-    """The document in a browser as PDF, with an outline and marks for screen readers, unless it is a draft.
-
-    Chromium writes the titles of the outline twice where it has written them before.
-    """
-    options = {"preferCSSPageSize": True, "printBackground": True, "transferMode": "ReturnAsStream"}
-    options |= {"generateTaggedPDF": not draft, "generateDocumentOutline": not draft}
-    stream, pieces = page("Page.printToPDF", **options)["stream"], []
+def printed(page: Chromium) -> bytes:
+    """The document in a browser as PDF, with marks for screen readers."""
+    options = {"preferCSSPageSize": True, "printBackground": True, "generateTaggedPDF": True}
+    stream, pieces = page("Page.printToPDF", **options, transferMode="ReturnAsStream")["stream"], []
     while True:
         piece = page("IO.read", handle=stream, size=1 << 22)
         pieces.append(base64.b64decode(piece["data"]) if piece.get("base64Encoded") else piece["data"].encode())
@@ -67,6 +63,17 @@ def begins(pdf: Path, chapters: Sequence[str]) -> dict[str, int]:
     return {name: 1 + reader.get_destination_page_number(places[name]) for name in chapters}
 
 
+def outlined(pdf: Path, binding: Binding, numbers: dict[str, int]) -> PdfWriter:
+    """A printed book with parts and chapters beside its pages; those of Chromium's have their titles twice."""
+    writer = PdfWriter(clone_from=pdf)
+    for part, paths in binding.parts:
+        keys = [binding.key[path] for path in paths]
+        above = writer.add_outline_item(part, numbers[keys[0]] - 1) if part and keys else None
+        for key in keys:
+            writer.add_outline_item(binding.titles[key], numbers[key] - 1, above)
+    return writer
+
+
 def write(binding: Binding, out: Path) -> int:
     """Print a book; the number of its pages.  Raises RuntimeError where Chromium is missing or a picture is."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -79,15 +86,16 @@ def write(binding: Binding, out: Path) -> int:
             if lost := page.run(READY):
                 raise RuntimeError(f"a picture of the built book does not load: {lost[0]}")
             page.run(FIT)
-            pdf.write_bytes(printed(page, draft=True))
+            pdf.write_bytes(printed(page))
             numbers = begins(pdf, binding.keys)
             page.run(f"{NUMBER}({numbers})")
-            pdf.write_bytes(printed(page, draft=False))
+            pdf.write_bytes(printed(page))
             if numbers != begins(pdf, binding.keys):  # the room for a number is there before the number
                 raise RuntimeError("the numbers in the contents have moved the pages that they count")
+        writer = outlined(pdf, binding, numbers)
         with replacing(out) as part:
-            part.write_bytes(pdf.read_bytes())
-        return len(PdfReader(pdf).pages)
+            writer.write(part)
+        return len(writer.pages)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
