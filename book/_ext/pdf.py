@@ -68,9 +68,9 @@ def outlined(pdf: Path, binding: Binding, numbers: dict[str, int]) -> PdfWriter:
     writer = PdfWriter(clone_from=pdf)
     for part, paths in binding.parts:
         keys = [binding.key[path] for path in paths]
-        above = writer.add_outline_item(part, numbers[keys[0]] - 1) if part and keys else None
+        above = writer.add_outline_item(title=part, page_number=numbers[keys[0]] - 1) if part and keys else None
         for key in keys:
-            writer.add_outline_item(binding.titles[key], numbers[key] - 1, above)
+            writer.add_outline_item(title=binding.titles[key], page_number=numbers[key] - 1, parent=above)
     return writer
 
 
