@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book live editions test test-all lint format bench course clean
+.PHONY: book live editions crawl pdf test test-all lint format bench course clean
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -21,6 +21,15 @@ live: $(READY)
 # notebooks for readers, students and teachers; they install from a public repository with: make editions REPOSITORY=URL
 editions: $(READY)
 	$(BIN)/python book/_ext/notebooks.py _build/editions $(if $(REPOSITORY),--repository $(REPOSITORY))
+
+# every built page in Chromium: light, dark and as narrow as a telephone
+crawl: $(READY)
+	$(BIN)/python book/_ext/crawl.py _build/html
+
+# the built book on paper; without solutions and hidden code with: make pdf SOLUTIONS=0 CODE=0
+pdf: $(READY)
+	$(BIN)/python book/_ext/pdf.py _build/html _build/spot-the-difference.pdf \
+	  --solutions "$(or $(SOLUTIONS),1)" --code "$(or $(CODE),1)"
 
 # a worker a core, each with one thread of torch's (tests/conftest.py); a file stays with one worker, for its fixtures
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile

@@ -7,9 +7,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from chromium import PROGRAM, Chromium
 from PIL import Image
 
+from chromium import PROGRAM, Chromium
 from gadkit import factory, inspector, zoo
 from gadkit.anomaly import export, fitted
 from gadkit.anomaly.tiles import Tiled

@@ -85,6 +85,18 @@ def link(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree
         context["metatags"] = context.get("metatags", "") + "\n".join(links)
 
 
+def share_sources(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Lead the button for a page's source to the English edition: sources are English, and lie there only."""
+    if edition(app.config) != "en":
+        up = "../" * (page.count("/") + 1)
+        for group in context.get("header_buttons", ()):
+            for button in group.get("buttons", ()):
+                if button.get("label") == "download-source-button":
+                    button["url"] = f"{up}_sources/{context['sourcename']}"
+
+
 def catalogue(app: Sphinx, page: str) -> Catalog:
     """The translation of a page; empty if there is none."""
     for folder in app.config.locale_dirs:
@@ -124,5 +136,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", choose_search)
     app.connect("doctree-read", translate_parts, priority=900)
     app.connect("html-page-context", link)
+    app.connect("html-page-context", share_sources, priority=900)
     app.connect("doctree-resolved", say_how_much)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

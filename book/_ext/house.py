@@ -136,6 +136,14 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], d
     context["script_files"] = [x for x in scripts if "thebe" not in f"{x.filename} {x.attributes.get('body')}"]
 
 
+def choose_mode(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Let a first visit begin in the reader's own mode: the theme does so as well, but reports an error first.
+
+    The theme's option for this would leave pages without colours where scripts are off.
+    """
+    context["metatags"] = context.get("metatags", "") + '\n<script>localStorage.mode ||= "auto";</script>\n'
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.add_node(Took)
@@ -146,5 +154,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", demand_alt)
     app.connect("doctree-resolved", keep_pairs)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", choose_mode)
     app.connect("env-updated", lambda app, env: [env.config.root_doc])  # the landing page quotes other pages' times
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from chromium import PROGRAM, Chromium
 
 import live
+from chromium import PROGRAM, Chromium
 
 ROOT = Path(__file__).parents[2]
 EXTENSIONS = ROOT / "book" / "_ext"

@@ -1,4 +1,7 @@
-"""A real browser for tests: Chromium without a window, told what to do over a pipe by its DevTools protocol."""
+"""A real browser: Chromium without a window, told what to do over a pipe by its DevTools protocol.
+
+The tests, the crawl of the built book and its PDF use it.
+"""
 
 import base64
 import fcntl
@@ -9,22 +12,23 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import pytest
-
-PROGRAM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), "")
 PATIENCE = 300  # seconds for one answer, on the slowest of machines
 
 
 class Chromium:
-    """One page.  `errors` has what went wrong in it, and `requests` the addresses that it asked for."""
+    """One page.  `errors` has what went wrong in it, and `requests` the addresses that it asked for.
+
+    `folder` is for the browser's profile.  Raises RuntimeError where no Chromium is installed, and in every method
+    where it has ended or says nothing for a long time.
+    """
 
     def __init__(self, folder: Path, *options: str) -> None:
         if not PROGRAM:
-            pytest.skip("no Chromium is installed")
+            raise RuntimeError(f"no Chromium is installed; expected one of {', '.join(NAMES)} on the PATH")
         (there, self._write), (self._read, here) = os.pipe(), os.pipe()
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (there, here)]  # above 3 and 4, where Chromium looks
         words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
@@ -73,7 +77,8 @@ class Chromium:
         """Wait until a condition in JavaScript holds."""
         end = time.monotonic() + PATIENCE
         while not self.run(condition):
-            assert time.monotonic() < end, f"{condition}; {self.errors}"
+            if time.monotonic() > end:
+                raise RuntimeError(f"in vain waited for {condition}; {self.errors}")
             time.sleep(0.05)
 
     def choose(self, selector: str, files: list[Path]) -> None:
@@ -93,17 +98,29 @@ class Chromium:
         found = self("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(found["data"]))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """End the browser."""
-        self._process.kill()
-        self._process.wait()
+        """End the browser, which takes its helpers along if it ends by itself."""
+        self._session = None
+        try:
+            self("Browser.close")
+            self._process.wait(timeout=10)
+        except (RuntimeError, OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
         os.close(self._write), os.close(self._read)
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            assert select.select([self._read], [], [], PATIENCE)[0], "Chromium does not answer"
-            piece = os.read(self._read, 1 << 20)
-            assert piece, "Chromium has ended"
+            if not select.select([self._read], [], [], PATIENCE)[0]:
+                raise RuntimeError("Chromium does not answer")
+            if not (piece := os.read(self._read, 1 << 20)):
+                raise RuntimeError("Chromium has ended")
             self._rest += piece
         message, self._rest = self._rest.split(b"\0", 1)
         return json.loads(message)
@@ -113,8 +130,13 @@ class Chromium:
         if event.get("method") == "Network.requestWillBeSent":
             self.requests.append(told["request"]["url"])
         elif event.get("method") == "Runtime.exceptionThrown":
-            self.errors.append(str(told["exceptionDetails"]))
+            self.errors.append(_said(told["exceptionDetails"].get("exception", told["exceptionDetails"])))
         elif event.get("method") == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-            self.errors.append(str(told["args"]))
+            self.errors.append(" ".join(map(_said, told["args"])))
         elif event.get("method") == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-            self.errors.append(str(told["entry"]))
+            self.errors.append(" ".join(filter(None, (told["entry"]["text"], told["entry"].get("url")))))
+
+
+def _said(value: dict[str, Any]) -> str:
+    """A value on the console, in words."""
+    return str(value.get("value", value.get("description", value.get("text", value))))
