@@ -12,11 +12,11 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
-from chromium import PROGRAM, Chromium
 from nbformat.v4 import new_code_cell, new_notebook, writes
 from test_house import build, cell
 
 import reader_server
+from chromium import PROGRAM, Chromium
 
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "book" / "_ext" / "reader_server.py"
