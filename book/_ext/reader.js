@@ -26,8 +26,8 @@
       kernel.waiting = new Map();
       kernel.session = crypto.randomUUID();
       kernel.id = (await ask("kernels", "POST", { name, path: place })).id;
-      const address = `${location.origin.replace("http", "ws")}/api/kernels/${kernel.id}/channels`;
-      kernel.socket = new WebSocket(`${address}?session_id=${kernel.session}`);
+      const address = `/api/kernels/${kernel.id}/channels?session_id=${kernel.session}`;
+      kernel.socket = new WebSocket(location.origin.replace("http", "ws") + address);
       kernel.socket.onmessage = (event) => kernel.hear(JSON.parse(event.data));
       kernel.socket.onclose = () => kernel.end("The connection to the kernel has ended.");
       await new Promise((open, fail) => {
@@ -223,8 +223,7 @@
     async prepare() {
       const { default: usual, kernelspecs } = await ask("kernelspecs");
       for (const [value, { spec }] of Object.entries(kernelspecs)) {
-        const chosen = value === usual;
-        this.names.append(make("option", { value, textContent: spec.display_name, selected: chosen }));
+        this.names.append(make("option", { value, textContent: spec.display_name, selected: value === usual }));
       }
       const answer = await fetch(`/live/notebooks/${place}.ipynb`);
       if (answer.ok) this.place((await answer.json()).cells);
@@ -292,9 +291,10 @@
     }
   }
 
-  const found = [...document.querySelectorAll("div.cell")].filter((cell) => cell.querySelector(".cell_input pre"));
+  const found = [...document.querySelectorAll("div.cell:has(.cell_input pre)")];
   if (!found.length) return;
   const page = new Page(found.map((element, i) => new Cell(element, i + 1)));
-  document.querySelector("h1").after(page.bar);
+  const body = document.querySelector(".bd-article") ?? document.querySelector("[role=main]");
+  body.querySelector("h1").after(page.bar);
   page.prepare().catch((error) => (page.says.textContent = error.message));
 })();
