@@ -16,7 +16,7 @@ from typing import Any, Self
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), "")
-PATIENCE = 300  # seconds for one answer, on the slowest of machines
+PATIENCE = 300  # seconds for one answer, unless a page's `patience` is another
 
 
 class Chromium:
@@ -42,6 +42,7 @@ class Chromium:
         for end in (there, here, *ends):
             os.close(end)
         self._rest, self._count, self._session = b"", 0, None
+        self.patience = PATIENCE
         self.errors: list[str] = []
         self.requests: list[str] = []
         (page,) = [x for x in self("Target.getTargets")["targetInfos"] if x["type"] == "page"]
@@ -75,7 +76,7 @@ class Chromium:
 
     def wait(self, condition: str) -> None:
         """Wait until a condition in JavaScript holds."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while not self.run(condition):
             if time.monotonic() > end:
                 raise RuntimeError(f"in vain waited for {condition}; {self.errors}")
@@ -117,7 +118,7 @@ class Chromium:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            if not select.select([self._read], [], [], PATIENCE)[0]:
+            if not select.select([self._read], [], [], self.patience)[0]:
                 raise RuntimeError("Chromium does not answer")
             if not (piece := os.read(self._read, 1 << 20)):
                 raise RuntimeError("Chromium has ended")

@@ -80,6 +80,7 @@ def write(binding: Binding, out: Path) -> int:
         bound, pdf = Path(folder, "book.html"), Path(folder, "book.pdf")
         bound.write_text(binding.document(SHEET.read_text(encoding="utf-8")), encoding="utf-8")
         with Chromium(Path(folder, "profile")) as page:
+            page.patience = 7200  # a whole book on a busy machine
             page.look(WIDTH)
             page("Emulation.setEmulatedMedia", media="print")
             page.open(bound)

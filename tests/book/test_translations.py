@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from babel.messages.catalog import Catalog
@@ -103,6 +104,14 @@ def test_search_finds_words_inside_of_words() -> None:
 )
 def test_the_twin_of_a_page(page: str, here: str, there: str, expected: str) -> None:
     assert editions.address(page, here, there) == expected
+
+
+@pytest.mark.parametrize(("language", "url"), [("en", "_sources/a/b.md"), ("ko", "../../_sources/a/b.md")])
+def test_the_button_for_a_source_leads_to_the_one_there_is(language: str, url: str) -> None:
+    buttons = [{"label": "download-source-button", "url": "_sources/a/b.md"}, {"label": "other", "url": "x"}]
+    context = {"header_buttons": [{"type": "link"}, {"buttons": buttons}], "sourcename": "a/b.md"}
+    editions.share_sources(SimpleNamespace(config=SimpleNamespace(language=language)), "a/b", "", context, None)
+    assert [button["url"] for button in buttons] == [url, "x"]
 
 
 def test_an_edition_is_built_with_its_search_and_says_what_is_missing(tmp_path: Path) -> None:
