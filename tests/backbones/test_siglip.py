@@ -97,7 +97,7 @@ def test_vectors_are_the_librarys_in_both_layouts(checkpoint: Path, layout: str,
     assert torch.allclose(unit[1], out.text_embeds, atol=1e-5)
     assert [torch.allclose(a, b, atol=1e-5) for a, b in zip(tokens.patches, hidden[1:], strict=True)] == [True, True]
     assert not torch.allclose(texts[0], texts[1])
-    long = "a red gear " * 9 + "nut"
+    long = "a red gear " * 9 + "red gear"
     assert found.full([*TEXTS, long]) == 1
     read = found.tokenizer(long, truncation=True, max_length=found.context_length)["input_ids"]
     kept = found.tokenizer.decode(read, skip_special_tokens=True)
