@@ -52,7 +52,8 @@ class Texts:
         """
         texts, found = check_texts(texts), []
         rows, most = self.tokenizer(texts)["input_ids"], self.context_length
-        warn_cut([self.tokenizer.decode(ids[most - 1 : -1]) for ids in rows if len(ids) > most], most)
+        ends = self.tokenizer.num_special_tokens_to_add()  # behind the words
+        warn_cut([self.tokenizer.decode(ids[most - ends : len(ids) - ends]) for ids in rows if len(ids) > most], most)
         for start in range(0, len(texts), TEXTS):
             ids = self.tokenizer(
                 texts[start : start + TEXTS],
