@@ -87,3 +87,14 @@ def test_the_results_files_hold_what_the_commands_write() -> None:
     assert {r["detector"] for r in held["textiles"]} == set(textiles.ROWS)
     for rows in held.values():
         assert all({"seconds", "device", "versions", "seeds"} <= set(row) for row in rows)
+
+
+def test_a_detector_that_takes_no_good_part_is_measured_without(data: TestSet) -> None:
+    cpu = torch.device("cpu")
+    for name, shots in {"made-up defects": [0], "nearest patches, SimCLR": [2]}.items():
+        rows = textiles.rows(name, [data], (2,), (0,), cpu)
+        assert [row["shots"] for row in rows] == shots
+    eyes = zoo.load("efficientnet-lite0")
+    found = build("made-up", eyes).fit().score(data.images).scores
+    (row,) = textiles.rows("made-up defects", [data], (2,), (0,), cpu)
+    assert row["image_auroc"] == [pytest.approx(auroc(found, data.labels), abs=1e-4)]
