@@ -31,11 +31,12 @@ READY = """(async () => {
 })()"""
 # what is wider than the page, such as a long equation or a table of many columns, becomes as small as it must
 FIT = """(() => {
-  for (const wide of document.querySelectorAll("mjx-container[display=true], article table, .survey-drawing")) {
+  const found = [...document.querySelectorAll("mjx-container[display=true], article table, .survey-drawing")];
+  const ratios = found.map((wide) => { // all are measured before one is changed: the book is laid out once
     const room = wide.closest(".survey-browser") ? 986 : wide.parentElement.clientWidth;
-    const needed = Math.max(wide.scrollWidth, wide.getBoundingClientRect().width);
-    if (needed > room + 1) wide.style.zoom = room / needed;
-  }
+    return room / Math.max(wide.scrollWidth, wide.getBoundingClientRect().width);
+  });
+  found.forEach((wide, number) => { if (ratios[number] < 0.998) wide.style.zoom = ratios[number]; });
 })()"""
 NUMBER = """((numbers) => {
   for (const place of document.querySelectorAll("[data-chapter]")) place.textContent = numbers[place.dataset.chapter];
