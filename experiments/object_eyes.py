@@ -18,13 +18,11 @@ from functools import cache
 from pathlib import Path
 from statistics import mean
 
-import pandas as pd
-
 from cards import open_vocabulary, sam, universal
 from gadkit import runtime, zoo
 from gadkit.evaluation import segments
 from gadkit.factory import scenes
-from gadkit.files import find_results, provenance, replacing
+from gadkit.files import provenance, replacing
 from gadkit.objects import clicks, eyes
 from gadkit.objects.architecture import SamConfig
 from gadkit.objects.training import oneformer, owl_vit, seem
@@ -118,13 +116,6 @@ MODELS: Mapping[str, tuple[Train, Measure, tuple[str, ...]]] = {
     "oneformer": (train_oneformer, measure_oneformer, tuple(EYES)[:2]),
     "seem": (train_seem, measure_seem, tuple(EYES)[:2]),
 }
-
-
-def table(name: str, measures: Sequence[str], path: Path | None = None) -> str:
-    """Markdown: a line a measure of a model, a column for each of the eyes that it was trained on."""
-    held = json.loads((find_results(OUT.name) if path is None else path).read_text(encoding="utf-8"))["rows"]
-    rows = {row["eyes"]: row["values"] for row in held if row["model"] == name}
-    return pd.DataFrame(rows).loc[[*measures]].to_markdown(floatfmt=".3f")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -63,13 +63,3 @@ def test_towers_that_learn_are_also_tried_from_scratch(tmp_path: Path, monkeypat
     assert [(row["model"], row["eyes"]) for row in rows[:4]] == pairs
     assert [(row["model"], row["eyes"]) for row in rows[4:]] == [("sam", "from scratch"), ("owl-vit", "from scratch")]
     assert all(MEASURES[row["model"]] <= row["values"].keys() for row in rows)
-
-
-def test_a_table_has_a_column_for_each_of_the_eyes(tmp_path: Path) -> None:
-    values = [("sam", "real eyes", 0.5), ("seem", "real eyes", 0.9), ("sam", "random eyes", 0.25)]
-    rows = [{"model": name, "eyes": who, "values": {"IoU": x, "other": 0.0}} for name, who, x in values]
-    (path := tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
-    lines = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in object_eyes.table("sam", ["IoU"], path).split("\n")
-    ]
-    assert [lines[0], *lines[2:]] == [["", "real eyes", "random eyes"], ["IoU", "0.500", "0.250"]]
