@@ -59,8 +59,8 @@ overlaps such a thing by half. Chance is how often a box drawn exactly around a 
 ## Limits
 
 - A word that no caption had is a name without a meaning: the held-out column says how little is left then.
-- Trained for 100 steps (`python -m experiments.object_eyes`), it has an AP50 of .197 for taught words with the real eyes
-  and .015 with random ones; on development categories both are near nothing. One run each.
+- Trained for 100 steps (`python -m experiments.object_eyes`), it has an AP50 of .197 for taught words with the real
+  eyes and .015 with random ones; on development categories both are near nothing. One run each.
 - It learnt from rendered parts. The chapter shows what it does with photographs.
 """
 )
