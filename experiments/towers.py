@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -114,7 +115,7 @@ class Way(Contrast):
         prepared = OpenCLIP(self.clip, self.tokenize).preprocess(images)
         return self.tower(self.clip.visual.ln_pre(embed(self.clip.visual, prepared))).float().cpu()
 
-    def spread(self, values: Float[Tensor, "b n"], size: Sequence[int]):
+    def spread(self, values: Float[Tensor, "b n"], size: Sequence[int]) -> Float[np.ndarray, "b h w"]:
         """Values of patches at every pixel."""
         maps = values.unflatten(1, (self.grid, self.grid))[:, None]
         return F.interpolate(maps, tuple(size), mode="bilinear")[:, 0].numpy()

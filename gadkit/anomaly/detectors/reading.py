@@ -3,6 +3,7 @@
 Book: anomaly/winclip
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ class Reading(Base):
 
     def _pool(self, texts: Sequence[str], normalised: bool) -> Float[Tensor, "d"]:
         """The direction of the mean of text vectors, raw or made unit vectors before."""
-        vectors = self.backbone.encode_text(texts)  # (n, d)
+        with warnings.catch_warnings(action="ignore"):  # `remarks` says what is too long, once for all prompts
+            vectors = self.backbone.encode_text(texts)  # (n, d)
         vectors = F.normalize(vectors, dim=-1) if normalised else vectors
         return F.normalize(vectors.mean(dim=0), dim=0)
 
