@@ -23,7 +23,7 @@ from gadkit.anomaly.benchmark import Result, factory_cases, run, summarise, tabl
 from gadkit.anomaly.detectors import WinCLIP
 from gadkit.backbones.openclip import OpenCLIP
 from gadkit.backbones.tiny import EYES
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, write_json
 from gadkit.multimodal.contrastive import RECIPES, train
 
 MEASURES = ("image_auroc", "pixel_auroc", "aupro")
@@ -93,8 +93,7 @@ def main(name: str, path: Path, folder: Path | None = None) -> None:
 
 
 def _write(record: dict[str, Any], path: Path) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(record | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
+    write_json(path, record | provenance(runtime.device()))
 
 
 def by_category(results: list[Result]) -> dict[str, float]:
@@ -136,4 +135,6 @@ if __name__ == "__main__":
     parser.add_argument("results", type=Path)
     parser.add_argument("--blind", type=Path, help="of clip: train on random eyes in this folder, and measure that too")
     asked = parser.parse_args()
+    if asked.blind is not None and asked.name != "clip":
+        parser.error(f"--blind: expected clip, whose eyes are frozen, got {asked.name}")
     main(asked.name, asked.results, asked.blind)

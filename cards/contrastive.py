@@ -32,7 +32,7 @@ from gadkit.factory import descriptions
 from gadkit.factory.captions import BY_DEFECT
 from gadkit.factory.descriptions import Described, Fact
 from gadkit.factory.descriptions.words import TEMPLATES, article, phrase
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, replacing, write_json
 
 RESULTS = Path("book/results/contrastive.json")
 NAMES = ("clip-pairs", "siglip", "clip", "clip-scratch", "clip-random")
@@ -214,8 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             held.append({"who": who, "split": split, "values": measure(who, split)})
             facts = {"photographs": GALLERY, "choices": CHOICES} | provenance(runtime.device())
-            with replacing(given.out) as part:
-                part.write_text(json.dumps(facts | {"rows": held}, indent=1) + "\n", encoding="utf-8")
+            write_json(given.out, facts | {"rows": held})
             sys.stderr.write(f"{who}, {split}\n")
     return 0
 

@@ -28,7 +28,7 @@ from gadkit.evaluation.captions import parse
 from gadkit.evaluation.results import markdown
 from gadkit.factory import descriptions, scenes
 from gadkit.factory.catalogue import lookup
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, replacing, write_json
 from gadkit.losses.masks import mask_iou
 from gadkit.multimodal.florence import REGION, SEGMENT, Florence2, Named, load
 from gadkit.multimodal.location import fill
@@ -252,8 +252,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for case in CASES
         ]
         held = {"rows": rows, "sample": spot_check(), "scenes": SCENES, "photographs": PHOTOGRAPHS}
-        with replacing(RESULTS) as part:
-            part.write_text(json.dumps(held | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
+        write_json(RESULTS, held | provenance(runtime.device()))
     with replacing(CARD) as part:
         part.write_text(text(), encoding="utf-8")
     sys.stdout.write(f"{CARD}\n")

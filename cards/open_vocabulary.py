@@ -24,7 +24,7 @@ from gadkit import runtime, weights, zoo
 from gadkit.evaluation.boxes import average_precisions, blobs
 from gadkit.evaluation.results import markdown
 from gadkit.factory import scenes
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, replacing, write_json
 from gadkit.objects import grounding_dino, owl_vit
 from gadkit.objects.protocols import Boxes, OpenVocabulary
 from gadkit.objects.training.words import ASKED, TAUGHT, WITHHELD, texts, truth
@@ -150,14 +150,14 @@ def like_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Markdown: a line a category, of what `like` found for each detector."""
     measures = [(who, key) for who in found for key in ("AP50", "hits")]
     heads = [f"{key}, {who}" for who, key in measures] + ["hits by chance", "scenes asked"]
-    lines = [f"| | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    lines = []
     for name, row in found["trained"].items():
         cells = [f"{found[who][name][key]:.3f}" for who, key in measures]
-        lines.append(f"| {name} | {' | '.join(cells)} | {row['chance']:.3f} | {row['asked']} |")
+        lines.append([name, *cells, f"{row['chance']:.3f}", str(row["asked"])])
     means = [f"{mean(row[key] for row in found[who].values()):.3f}" for who, key in measures]
     chance = mean(row["chance"] for row in found["trained"].values())
     asked = sum(row["asked"] for row in found["trained"].values())
-    return "\n".join([*lines, f"| all words | {' | '.join(means)} | {chance:.3f} | {asked} |"])
+    return markdown(["", *heads], [*lines, ["all words", *means, f"{chance:.3f}", str(asked)]])
 
 
 def by_word(rows: Sequence[Mapping[str, Any]], case: str) -> str:
@@ -207,8 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name == "owl-vit":
             detectors = {"trained": zoo.load(name, "tiny"), "random weights": untrained(name)}
             held["like"] = {who: like(partial(d.detect_like, threshold=LEAST)) for who, d in detectors.items()}
-        with replacing(RESULTS / f"{name}.json") as part:
-            part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+        write_json(RESULTS / f"{name}.json", held)
     card = weights.ASSETS / f"{name}.md"
     with replacing(card) as part:
         part.write_text(text(name), encoding="utf-8")

@@ -27,7 +27,7 @@ from gadkit.evaluation.captions import cider, parse
 from gadkit.evaluation.results import markdown
 from gadkit.factory import descriptions
 from gadkit.factory.descriptions import Described, Fact
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, replacing, write_json
 from gadkit.multimodal.towers import Front
 from gadkit.multimodal.training.reading import other
 
@@ -238,8 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments.card:
         held = {"rows": measure(), "sample": {name: spot_check(name) for name in NAMES}}
         held |= {"count": COUNT, "few": FEW} | provenance(runtime.device())
-        with replacing(RESULTS) as part:
-            part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+        write_json(RESULTS, held)
     for name in NAMES:
         card = weights.ASSETS / f"{name}.md"
         with replacing(card) as part:

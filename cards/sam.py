@@ -19,7 +19,7 @@ from gadkit import factory, runtime, weights, zoo
 from gadkit.evaluation.results import markdown
 from gadkit.factory import scenes
 from gadkit.factory.seeds import FIRST_SCENES
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, replacing, write_json
 from gadkit.losses.masks import mask_iou
 from gadkit.objects import clicks
 from gadkit.objects.promptable import SAM
@@ -197,8 +197,7 @@ def text(sample: float, results: Path = RESULTS) -> str:
 def main(measured: bool) -> None:
     """Measure if asked, and write the card."""
     if measured:
-        with replacing(RESULTS) as part:
-            part.write_text(json.dumps(run() | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
+        write_json(RESULTS, run() | provenance(runtime.device()))
     with replacing(CARD) as part:
         part.write_text(text(spot_check()), encoding="utf-8")
 

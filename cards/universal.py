@@ -22,7 +22,7 @@ from torch import Tensor
 from gadkit import runtime, zoo
 from gadkit.evaluation import segments
 from gadkit.factory import scenes
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, write_json
 from gadkit.objects.otsu import Otsu, foreground
 from gadkit.objects.seem import SEEM
 
@@ -143,8 +143,7 @@ def main(name: str, path: Path, count: int = COUNT, split: str = "held-out") -> 
     else:
         rows = universal(some, (name, "oneformer-random"))
     record = {"what": f"{name}, {count} scenes, {split}", "rows": rows, "seconds": round(time.monotonic() - began)}
-    with replacing(path) as part:
-        part.write_text(json.dumps(record | provenance(runtime.device()), indent=1) + "\n", encoding="utf-8")
+    write_json(path, record | provenance(runtime.device()))
     sys.stdout.write(json.dumps(rows, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gadkit import runtime
 from gadkit.backbones.tiny import TinyConfig
-from gadkit.files import replacing
+from gadkit.files import write_json
 from gadkit.multimodal.captioned import captioned
 from gadkit.multimodal.training import pairs
 
@@ -61,9 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _, found = pairs.learn(recipe, shown, watched, what=str(row))
         held.append(row | {"steps": steps} | {k: round(v, 4) for k, v in found.items()})
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(given.out) as part:
-            head = {"computed": runtime.computed_on(), "chance": 1 / len(watched)}
-            part.write_text(json.dumps(head | {"rows": held}, indent=1) + "\n", encoding="utf-8")
+        head = {"computed": runtime.computed_on(), "chance": 1 / len(watched)}
+        write_json(given.out, head | {"rows": held})
         sys.stderr.write(f"{held[-1]}\n")
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cards.readers import once, rows_of
 from gadkit import runtime, zoo
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, write_json
 from gadkit.multimodal import blip
 from gadkit.multimodal.training import blip as recipe
 
@@ -44,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (row,) = rows_of("blip", who, reader, "development", given.measured)
         held.append(row | budget)
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(given.out) as part:
-            about = provenance(runtime.device()) | {"rows": held}
-            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_json(given.out, provenance(runtime.device()) | {"rows": held})
         sys.stderr.write(f"{who}: {row['values']}\n")
     return 0
 

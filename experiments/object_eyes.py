@@ -22,7 +22,7 @@ from cards import open_vocabulary, sam, universal
 from gadkit import runtime, zoo
 from gadkit.evaluation import segments
 from gadkit.factory import scenes
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, write_json
 from gadkit.objects import clicks, eyes
 from gadkit.objects.architecture import SamConfig
 from gadkit.objects.training import oneformer, owl_vit, seem
@@ -140,9 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         values = measure(train(folder, EYES[who], given.steps, given.scenes), given.measured)
         held.append(row | {"values": {key: round(value, 4) for key, value in values.items()}})
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(given.out) as part:
-            about = provenance(runtime.device()) | {"rows": held}
-            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_json(given.out, provenance(runtime.device()) | {"rows": held})
         sys.stderr.write(f"{name}, {who}: {held[-1]['values']}\n")
     return 0
 

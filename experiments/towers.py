@@ -11,7 +11,6 @@ Book: anomaly/winclip
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,13 +30,13 @@ from gadkit.anomaly.prompts import WINCLIP
 from gadkit.backbones.openclip import OpenCLIP, embed
 from gadkit.backbones.tiny import build_tiny_clip
 from gadkit.factory.pairs import PairPool
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, write_json
 from gadkit.multimodal.contrastive import RECIPES, Config, Contrast, objective, standardise, take_text
 from gadkit.train import Plan, fit
 
 OUT, RUN = Path("book/results/towers.json"), Path("runs/towers")
 TOWERS, WORDS = ("transformer", "light head"), ("text tower", "sentence encoder")
-STEPS, CHUNKS, VARIANTS = 1000, 160, 2
+STEPS, CHUNKS, VARIANTS = 600, 96, 2
 
 
 class Once(nn.Module):
@@ -83,10 +82,7 @@ class Way(Contrast):
     def encode_sentences(self, tokens: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """The frozen vectors of sentences, projected."""
         sentences, mask = self.sentences[0], (tokens != self.sentences[0].tokenizer.pad_token_id).long()
-        with torch.no_grad():
-            x = sentences.model(input_ids=tokens, attention_mask=mask).last_hidden_state
-            x = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return self.project(F.normalize(x.float(), dim=-1))
+        return self.project(sentences.encode_token_ids(tokens, mask))
 
     @torch.inference_mode()
     def judge(self, data: factory.TestSet, noun: str) -> dict[str, float]:
@@ -159,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = {"what": "four ways to make the clip, on the same batches, development", "steps": given.steps}
     about |= {"renderings": given.chunks, "seed": config.seed, "seconds": round(seconds), "rows": rows}
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(given.out) as part:
-        part.write_text(json.dumps(about | provenance(where), indent=1) + "\n", encoding="utf-8")
+    write_json(given.out, about | provenance(where))
     for row in rows:
         sys.stdout.write(f"{row['tower']}, {row['words']}: {row['mean']}\n")
     return 0

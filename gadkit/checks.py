@@ -63,12 +63,16 @@ def check_texts(texts: Any, what: str = "texts", empty: bool = False) -> list[st
     return [*texts]
 
 
+class TextCut(UserWarning):
+    """A text beyond its encoder's context: its end is not read."""
+
+
 def warn_cut(rests: Sequence[str], most: int) -> None:
     """One warning that names what is left of texts beyond a context of `most` tokens, as their encoder says it."""
     if rests:
         others = f", nor are the ends of {len(rests) - 1} others" if len(rests) > 1 else ""
         message = f"texts: cut to {most} tokens: {rests[0].strip()!r} is not read{others}"
-        warnings.warn(message, stacklevel=4)  # over its encoder, and the decorator of that
+        warnings.warn(message, TextCut, stacklevel=4)  # over its encoder, and the decorator of that
 
 
 def check_finite(values: Tensor, what: str) -> Tensor:

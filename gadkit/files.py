@@ -4,6 +4,7 @@ Book: intro/run-it
 """
 
 import errno
+import json
 import os
 import platform
 import secrets
@@ -182,6 +183,12 @@ def explain(error: BaseException) -> str:
 
 def _words(error: OSError) -> str:
     return WORDS.get(error.errno, error.strerror or str(error))
+
+
+def write_json(path: Path | str, record: Any) -> None:
+    """Write a record in which one can read; it takes the place of an old file as a whole.  Raises as `replacing`."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gadkit import weights
@@ -64,8 +64,12 @@ class Sentences:
         tokens = self.tokenizer(
             texts, truncation=True, max_length=self.context_length, padding=True, return_tensors="pt"
         ).to(self.device)
-        mask = tokens["attention_mask"]  # (n, t), 0 where there is padding
-        x = self.model(input_ids=tokens["input_ids"], attention_mask=mask).last_hidden_state  # (n, t, d)
+        return self.encode_token_ids(tokens["input_ids"], tokens["attention_mask"])
+
+    @torch.no_grad()
+    def encode_token_ids(self, tokens: Int[Tensor, "n t"], mask: Int[Tensor, "n t"]) -> Float[Tensor, "n d"]:
+        """`encode_text` from token ids on; `mask` is 0 where there is padding."""
+        x = self.model(input_ids=tokens, attention_mask=mask).last_hidden_state  # (n, t, d)
         total = (x * mask[..., None]).sum(1)  # (n, d)
         return F.normalize(total / mask.sum(1, keepdim=True), dim=1)
 

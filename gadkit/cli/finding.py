@@ -20,6 +20,7 @@ from torch import Tensor
 
 import gadkit
 from gadkit import distributed
+from gadkit.checks import TextCut
 from gadkit.cli import gallery, outputs, sources, spaces, together
 from gadkit.cli.outputs import count
 from gadkit.cli.streams import printable, remark
@@ -85,7 +86,7 @@ class Finding:
             raise ValueError(f"FOLDER: none of the {len(self.files)} files could be read")
 
     def _ask(self, space: spaces.Space) -> Float[Tensor, "q d"] | None:
-        with warnings.catch_warnings(action="ignore"):  # `encode` has said what is too long
+        with warnings.catch_warnings(action="ignore", category=TextCut):  # `encode` has said what is too long
             found = [space.encode_text(self.queries).cpu()] if self.queries else []
         for path in self.like:
             image = read_image(path, self.run.depth)

@@ -19,7 +19,7 @@ from gadkit.checks import checked, one_of, whole
 from gadkit.factory.catalogue import lookup, split
 from gadkit.factory.render import NUISANCE
 from gadkit.factory.sets import test_set
-from gadkit.files import claimed, replacing, replacing_folder
+from gadkit.files import claimed, replacing, replacing_folder, write_json
 from gadkit.protocols import TestSet
 from gadkit.runtime import progress
 
@@ -76,8 +76,7 @@ def _begin(root: Path, names: tuple[str, ...], request: dict[str, Any]) -> None:
             f"export: expected a folder without {there[0]}, but {root / there[0]} exists; nothing was written"
         )
     known["categories"] = list(dict.fromkeys([*known["categories"], *names]))
-    with replacing(root / MANIFEST) as part:
-        part.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    write_json(root / MANIFEST, known)
 
 
 def _read(manifest: Path) -> dict[str, Any] | None:

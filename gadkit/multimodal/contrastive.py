@@ -7,7 +7,6 @@ trained on, not defects.
 Book: anomaly/winclip
 """
 
-import json
 import math
 import os
 import random
@@ -24,7 +23,7 @@ from gadkit import factory, runtime, weights
 from gadkit.backbones.openclip import OpenCLIP, embed
 from gadkit.backbones.tiny import EYES, REAL, TinyConfig, build_tiny_clip, save, tokenizer
 from gadkit.factory.pairs import PairPool
-from gadkit.files import provenance, replacing
+from gadkit.files import provenance, write_json
 from gadkit.losses import balanced_sigmoid
 from gadkit.multimodal.pairing import (
     ANOMALOUS,
@@ -203,8 +202,7 @@ def train(config: Config = Config(), watch_every: int = 1000) -> Path:
     path = out / f"{config.name}.safetensors"
     save(average.clip, config.model, path)
     facts = {"out": None, "seconds": round(seconds, 1)} | provenance(where)
-    with replacing(out / "recipe.json") as part:
-        part.write_text(json.dumps(asdict(config) | facts, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "recipe.json", asdict(config) | facts)
     return path
 
 

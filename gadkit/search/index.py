@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gadkit.checks import checked, whole
-from gadkit.files import LOCK, replacing
+from gadkit.files import LOCK, replacing, write_json
 from gadkit.search.neighbors import CHUNK, check_features, inner
 
 FORMAT, VERSION = "gadkit search index", 1
@@ -232,8 +232,7 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
 
 def _write_manifest(folder: Path, origin: Origin, width: int, sizes: list[int]) -> None:
     held = {"format": FORMAT, "version": VERSION, "origin": asdict(origin), "width": width, "shards": sizes}
-    with replacing(folder / MANIFEST) as part:
-        part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, held)
 
 
 def _vectors(folder: Path, number: int) -> Path:

@@ -13,7 +13,7 @@ HEAD = "---\njupytext:\n  text_representation:\n    format_name: myst\nkernelspe
 HEAD += "  display_name: Python 3\n  language: python\n---\n\n# A page\n\n```{code-cell} ipython3\n%s\n```\n"
 MEET = """import os, time
 open("{0}.began", "w").close()
-until = time.monotonic() + 120
+until = time.monotonic() + 1200
 while not os.path.exists("{1}.began") and time.monotonic() < until:
     time.sleep(0.05)
 print("met", os.path.exists("{1}.began"), "threads", os.environ.get("OMP_NUM_THREADS"))"""
@@ -28,7 +28,8 @@ def book(tmp_path: Path) -> Sphinx:
         "plain": "# Words only\n",
         "own": HEAD.replace("---\n\n", "mystnb:\n  execution_mode: 'off'\n---\n\n") % "open('own.ran', 'w')",
         "index": "# Book\n",
-        "conf": "extensions = ['myst_nb']\nnb_execution_mode = 'cache'\nnb_execution_raise_on_error = True\n",
+        "conf": "extensions = ['myst_nb']\nnb_execution_mode = 'cache'\nnb_execution_raise_on_error = True\n"
+        "nb_execution_timeout = -1\n",  # of a cell: kernels on a busy machine are late
     }
     for name, text in pages.items():
         (tmp_path / f"{name}.{'py' if name == 'conf' else 'md'}").write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from torch import Tensor
 from gadkit.anomaly.detectors.base import Base
 from gadkit.anomaly.prompts import PromptEnsemble
 from gadkit.backbones.openclip import OpenCLIP
-from gadkit.checks import describe
+from gadkit.checks import TextCut, describe
 
 
 class Reading(Base):
@@ -43,7 +43,9 @@ class Reading(Base):
 
     def _pool(self, texts: Sequence[str], normalised: bool) -> Float[Tensor, "d"]:
         """The direction of the mean of text vectors, raw or made unit vectors before."""
-        with warnings.catch_warnings(action="ignore"):  # `remarks` says what is too long, once for all prompts
+        with warnings.catch_warnings(
+            action="ignore", category=TextCut
+        ):  # `remarks` says what is too long, once for all prompts
             vectors = self.backbone.encode_text(texts)  # (n, d)
         vectors = F.normalize(vectors, dim=-1) if normalised else vectors
         return F.normalize(vectors.mean(dim=0), dim=0)
