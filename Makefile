@@ -22,8 +22,9 @@ live: $(READY)
 editions: $(READY)
 	$(BIN)/python book/_ext/notebooks.py _build/editions $(if $(REPOSITORY),--repository $(REPOSITORY))
 
-# every built page in Chromium: light, dark and as narrow as a telephone
+# the numbers of the built book's prose, then every page in Chromium: light, dark and as narrow as a telephone
 crawl: $(READY)
+	$(BIN)/python book/_ext/printed.py _build/html
 	$(BIN)/python book/_ext/crawl.py _build/html
 
 # the built book on paper; without solutions and hidden code with: make pdf SOLUTIONS=0 CODE=0

@@ -22,7 +22,7 @@ def unexplained(name: str) -> list[Mention]:
 def listed(name: str) -> dict[str, list[str]]:
     """The numbers that the file of sources gives for a page, by the kind of source."""
     given = SOURCES[name]
-    found = {kind: given.get(kind, "").split() for kind in ("papers", "cells")}
+    found = {kind: given.get(kind, "").split() for kind in ("papers", "cells", "drawn")}
     return found | {"results": [row[-1] for row in given.get("results", [])]}
 
 
