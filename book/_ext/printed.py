@@ -3,8 +3,8 @@
     python book/_ext/printed.py _build/html
 
 `tests/book/number_sources.yml` lists, as `cells`, the numbers in prose and captions that a cell prints.  The suite does
-not execute pages, so this reads the outputs from the built ones.  Each number that no output of its
-page rounds to is a line.  Those that are only drawn, or reckoned from what is printed, are listed there as `drawn`, for eyes.
+not execute pages, so this reads the outputs from the built ones.  Each number that no output of its page rounds to is a
+line.  Those that are only drawn, or reckoned from what is printed, are listed there as `drawn`, for eyes.
 """
 
 import argparse
