@@ -1,7 +1,7 @@
 """Every method of Parts I and II by its name: its class, how it is trained, and how its checkpoint is written and read.
 
-All of them learn from the same number of photographs of the same factory, so their representations can be compared.  A
-checkpoint is a safetensors file in half precision; its header says how to build the network that it belongs to.
+All of them learn from photographs of the same factory, by default from the same number of them.  A checkpoint is a
+safetensors file in half precision; its header says how many photographs it has seen, and how to build its network.
 
 Book: selfsup/comparison
 """
