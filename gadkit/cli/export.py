@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gadkit.anomaly.detectors import default
+from gadkit.anomaly.detectors import DETECTORS, default
 from gadkit.cli import parents
 
 if TYPE_CHECKING:  # --help does not wait for torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # --help does not wait for torch
 DESCRIPTION = """Take a detector to where there is no Python.
 
 FILE is one that `gadkit fit` has kept.  Without it the detector needs no good parts: it compares with sentences about
-the part, if that has a name (--object, WinCLIP), else with descriptions that were learnt from other parts (AnomalyCLIP).
+the part, if that has a name (--object, WinCLIP), else with descriptions that were learnt on others (AnomalyCLIP).
 
 --out writes one page of HTML.  It opens from a disk in any newer browser, without a server and without a network;
 photographs are dropped on it, chosen, or taken with the camera, and never leave the machine.  --onnx writes the bare
@@ -110,8 +110,11 @@ def _untaught(arguments: argparse.Namespace) -> "tuple[Detector, Fitting]":
     from gadkit.anomaly.fitted import Fitting
     from gadkit.cli import good_parts, streams
 
+    if (name := arguments.detector) in DETECTORS:
+        export.check(name)
+        if not DETECTORS[name].zero_shot:
+            raise ValueError(f"FILE: expected one that `gadkit fit` wrote, for {name} has to see good parts, got none")
     question = good_parts.asked(arguments)
-    export.check(question.detector)
     detector = question.build(question.load(), ()).fit()
     streams.remark(*detector.remarks())
     return detector, Fitting(
