@@ -1,5 +1,6 @@
 """`gadkit export`, and its page in a real browser: opened from a disk, it scores photographs as Python does."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from chromium import PROGRAM, Chromium
 from gadkit import factory, inspector, zoo
 from gadkit.anomaly import export, fitted
+from gadkit.anomaly.detectors import build
 from gadkit.anomaly.tiles import Tiled
 from gadkit.cli import main
 from gadkit.data.folders import read_image
@@ -20,13 +22,16 @@ browser_needed = pytest.mark.skipif(not PROGRAM, reason="no Chromium is installe
 Kept = tuple[Path, Path, Path]
 
 
-def keep(folder: Path, *options: str) -> Kept:
-    """A detector that was fitted and exported by the command: its file, its page and its graph."""
+def keep(folder: Path, *options: str, few: bool = True) -> Kept:
+    """A detector that was exported by the command: its file, if it was fitted on a `few` parts, its page and graph."""
     factory.export(folder, ("nut",), "fixture", seed=1, per_class=3, size=80)
     paths = tuple(folder / f"nut.{ending}" for ending in ("gad", "html", "onnx"))
-    good = str(folder / "nut" / "train" / "good")
-    assert main(["fit", "--normal", good, *options, "--object", "nut", "--out", str(paths[0])]) == 0
-    assert main(["export", *map(str, paths[:1]), "--out", str(paths[1]), "--onnx", str(paths[2])]) == 0
+    good, given = str(folder / "nut" / "train" / "good"), [str(paths[0])]
+    if few:
+        assert main(["fit", "--normal", good, *options, "--object", "nut", "--out", *given]) == 0
+    else:
+        given = [*options, "--object", "nut"]
+    assert main(["export", *given, "--out", str(paths[1]), "--onnx", str(paths[2])]) == 0
     return paths
 
 
@@ -65,14 +70,36 @@ def photographs(folder: Path, count: int) -> list[Path]:
     return files
 
 
-def scores(page: Chromium, files: list[Path]) -> list[float]:
-    """What the page finds for photographs that are chosen in it."""
-    page.choose("#files", files)
+def dropped(page: Chromium, files: list[Path]) -> None:
+    """Drop files on the page, as a hand with a mouse does: over it first, then let go."""
+    held = [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in files]
+    page.run(
+        f"""(held => {{
+          const carried = new DataTransfer();
+          for (const [name, bytes] of held) carried.items.add(new File([engine.bytes(bytes)], name));
+          for (const type of ["dragover", "drop"]) {{
+            const event = new DragEvent(type, {{dataTransfer: carried, bubbles: true, cancelable: true}});
+            if ($("drop").dispatchEvent(event)) throw new Error(type + " would leave the page");
+            window.over = [...(window.over || []), $("drop").classList.contains("over")];
+          }}
+        }})({json.dumps(held)})"""
+    )
+
+
+def scores(page: Chromium, files: list[Path], drop: bool = False) -> list[float]:
+    """What the page finds for photographs that are chosen in it, or dropped on it."""
+    dropped(page, files) if drop else page.choose("#files", files)
     page.wait(f"rows.length + document.querySelectorAll('#refused li').length === {len(files)}")
     assert page.run("rows.map(row => row.path)") == [file.name for file in files]
     assert not page.errors
     assert not [address for address in page.requests if not address.startswith(("file:", "blob:"))]
     return page.run("rows.map(row => row.score)")
+
+
+def rgba(image: torch.Tensor) -> str:
+    """A picture as the page has it, in JavaScript."""
+    pixels = torch.cat([image, torch.full_like(image[:1], 255)]).permute(1, 2, 0).flatten().tolist()
+    return f"{{data: new Uint8ClampedArray({pixels}), width: {image.shape[2]}, height: {image.shape[1]}}}"
 
 
 def restored(kept: Kept) -> "tuple[fitted.Detector, fitted.Fitting]":
@@ -120,11 +147,20 @@ def test_tiles_and_their_blended_map_are_those_of_python(
     page.run(
         "loaded().then(run => { window.heat = (async picture => (await engine.inspect(run, picture, facts)).map)})"
     )
-    image = read_image(files[1])
-    pixels = torch.cat([image, torch.full_like(image[:1], 255)]).permute(1, 2, 0).flatten().tolist()
-    picture = f"{{data: new Uint8ClampedArray({pixels}), width: {image.shape[2]}, height: {image.shape[1]}}}"
-    heat = page.run(f"heat({picture}).then(map => [...map.data])")
+    heat = page.run(f"heat({rgba(read_image(files[1]))}).then(map => [...map.data])")
     torch.testing.assert_close(torch.tensor(heat).view(result[1].maps[0].shape), result[1].maps[0], atol=1e-4, rtol=0)
+
+
+@browser_needed
+def test_photographs_that_are_dropped_score_as_those_that_are_chosen(
+    kept: Kept, tmp_path: Path, browser: Callable[..., Chromium]
+) -> None:
+    files, page = photographs(tmp_path, 2), browser()
+    page.open(kept[1])
+    by_hand = scores(page, files, drop=True)
+    assert page.run("over") == [True, False]  # the frame says where to let go
+    page.run("$('clear').click()")
+    assert by_hand == scores(page, files)
 
 
 @browser_needed
@@ -161,6 +197,49 @@ def test_thirty_photographs_through_the_real_eyes(name: str, tmp_path: Path, bro
     assert scores(page, files) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return keep(tmp_path_factory.mktemp("words"), "--detector", "anomalyclip", few=False)
+
+
+@browser_needed
+def test_thirty_photographs_read_by_learnt_prompts(
+    words: Kept, tmp_path: Path, browser: Callable[..., Chromium]
+) -> None:
+    detector, files, page = (
+        build("anomalyclip", zoo.load("clip", device="cpu")).fit(),
+        photographs(tmp_path, 30),
+        browser(),
+    )
+    page.open(words[1])
+    results = [detector.score(read_image(file)[None]) for file in files]
+    assert scores(page, files) == pytest.approx([float(result.scores) for result in results], abs=1e-4)
+    assert page.run("line === null && $('verdicts').textContent.startsWith('No threshold yet')")
+    assert "No good part was seen before" in page.run("document.body.innerText")
+    page.run(
+        "loaded().then(run => { window.heat = (async (picture, width, height) => "
+        "engine.enlarged((await engine.inspect(run, picture, facts)).map, width, height))})"
+    )
+    image = read_image(files[3])
+    height, width = image.shape[1:]
+    heat = page.run(f"heat({rgba(image)}, {width}, {height}).then(map => [...map])")
+    torch.testing.assert_close(torch.tensor(heat).view(height, width), results[3].maps[0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@browser_needed
+@pytest.mark.parametrize("few", [False, True])
+def test_thirty_photographs_read_by_windows_and_sentences(
+    few: bool, tmp_path: Path, browser: Callable[..., Chromium]
+) -> None:
+    kept = keep(tmp_path / "kept", "--detector", "winclip", few=few)
+    detector = restored(kept)[0] if few else build("winclip", zoo.load("clip", device="cpu"), "nut").fit()
+    files, page = photographs(tmp_path, 30), browser()
+    page.open(kept[1])
+    expected = [float(detector.score(read_image(file)[None]).scores) for file in files]
+    assert scores(page, files) == pytest.approx(expected, abs=1e-4)
+
+
 def test_what_cannot_be_exported_is_named(kept: Kept, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.html").write_text("my page")
     (tmp_path / "mine.onnx").write_text("my graph")
@@ -172,6 +251,10 @@ def test_what_cannot_be_exported_is_named(kept: Kept, tmp_path: Path, capsys: py
         ("export", kept[0], "--onnx", tmp_path / "mine.onnx"): "got another file",
         ("export", kept[0], "--out", tmp_path / "a.html", "--threshold", "nan"): "expected a finite number, got nan",
         ("export", kept[1], "--out", tmp_path / "a.html"): "expected a file that `gadkit fit` wrote",
+        ("export", kept[0], "--out", tmp_path / "a.html", "--object", "nut"): "expected it without --object",
+        ("export", "--out", tmp_path / "a.html", "--detector", "subspace"): "subspace has to see good parts, got none",
+        ("export", "--out", tmp_path / "a.html", "--detector", "inctrl"): "one of winclip, patch-knn, subspace, anom",
+        ("export", "--out", tmp_path / "a.html", "--detector", "winclip"): "--object: expected a text such as",
     }
     for command, message in bad.items():
         assert main([*map(str, command)]) == 2

@@ -5,7 +5,7 @@
 
 The pages are those of the folder, whose own list of contents gives their order: `_build/html/ko` is the Korean book.
 `--solutions 0` leaves the solutions of the exercises out, and `--code 0` the code that the pages hide.  Links between
-pages lead to their place in the PDF.
+pages lead to their place in the PDF.  Photographs are JPEG there (`plates.py`).
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pypdf import PdfReader, PdfWriter
 
+import plates
 from binding import Binding
 from chromium import Chromium
 from gadkit.files import replacing
@@ -79,7 +80,8 @@ def write(binding: Binding, out: Path) -> int:
     """Print a book; the number of its pages.  Raises RuntimeError where Chromium is missing or a picture is."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         bound, pdf = Path(folder, "book.html"), Path(folder, "book.pdf")
-        bound.write_text(binding.document(SHEET.read_text(encoding="utf-8")), encoding="utf-8")
+        document = binding.document(SHEET.read_text(encoding="utf-8"))
+        bound.write_text(plates.lighter(document, Path(folder)), encoding="utf-8")
         with Chromium(Path(folder, "profile")) as page:
             page.patience = 7200  # a whole book on a busy machine
             page.look(WIDTH)

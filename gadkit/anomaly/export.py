@@ -2,45 +2,46 @@
 
 The graph begins with `pixels`, floats (b, 3, side, side) from 0 to 255, and ends with `scores` (b) and `maps` (b, rows,
 columns), one value a patch.  All else that an answer needs is in its metadata, as JSON: how a photograph becomes
-`pixels`, how it is cut into tiles, and what the caller adds, such as the threshold.
+`pixels`, how it is cut into tiles, how maps become as large as the photograph, and what the caller adds, such as the
+threshold.
 
 Needs the extra `gadkit[export]`.
 
 Book: intro/run-it
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gadkit.anomaly.detectors import DETECTORS
-from gadkit.anomaly.detectors.knn import PatchKNN
-from gadkit.anomaly.detectors.patches import Patches, top_mean
-from gadkit.anomaly.detectors.subspace import SubspaceAD, residual
+from gadkit.anomaly.detectors.base import Base
+from gadkit.anomaly.detectors.patches import Patches
+from gadkit.anomaly.graphs import GRAPHS, Eyes
+from gadkit.anomaly.maps import smooth_upsample
 from gadkit.anomaly.tiles import Tiled
 from gadkit.backbones import Timm
+from gadkit.backbones.preprocess import Preprocess
 from gadkit.nn.graphs import about_of, traced
-from gadkit.protocols import Detector, Tokens
+from gadkit.protocols import Detector
 
 FORMAT = 1  # a change of the metadata that old readers do not fit raises FORMAT
 AGREE = 1e-4  # the graph's scores and the detector's
 
 
 def to_onnx(detector: Detector, facts: Mapping[str, Any]) -> bytes:
-    """The graph of a fitted detector on patches, tiled or not, with `facts` in its metadata.
+    """The graph of a fitted detector, tiled or not, with `facts` in its metadata.
 
-    onnxruntime has computed two pictures with it when this returns.  Raises ValueError for another kind of detector or
-    backbone, and where the extra is not installed, RuntimeError before `fit` and for a graph that disagrees.
+    onnxruntime has computed two pictures with it when this returns.  Raises ValueError for a detector that is not in
+    `GRAPHS`, for a backbone or settings that no graph is made of, and where the extra is not installed, RuntimeError
+    before `fit` and for a graph that disagrees.
     """
     inside = _inside(detector)
     inside.state()  # is it fitted?
     facts = about(detector) | dict(facts)
-    content = traced(Graph(inside), _pixels(inside), ("scores", "maps"), {"pixels": 0}, facts)
+    content = traced(GRAPHS[type(inside)](inside), _pixels(inside), ("scores", "maps"), {"pixels": 0}, facts)
     _check_agrees(content, inside)
     return content
 
@@ -48,9 +49,11 @@ def to_onnx(detector: Detector, facts: Mapping[str, Any]) -> bytes:
 def eyes_to_onnx(detector: Detector) -> bytes:
     """The graph from pixels to `patches`, (b, n, e), of a detector on patches, which need not be fitted.
 
-    Raises ValueError as `to_onnx` does.
+    Raises ValueError as `to_onnx` does, and for a detector that is none on patches.
     """
     inside = _inside(detector)
+    if not isinstance(inside, Patches):
+        raise ValueError(f"export: expected a detector on patches, got {type(inside).__name__}")
     return traced(Eyes(inside), _pixels(inside), ("patches",), {"pixels": 0}, about(detector))
 
 
@@ -71,7 +74,9 @@ def about(detector: Detector) -> dict[str, Any]:
             "Pillow does in mode F; clip to 0 to 255, do not round",
         },
         "output": {"scores": "one an image", "maps": list(inside.backbone.grid)},
-        "upsample": "maps to the image's size: bilinear, half-pixel centres",
+        "upsample": "maps to the image's size: bilinear, half-pixel centres; then, where smooth is not 0, a Gaussian "
+        "whose deviation is that share of a side, four deviations wide, edges mirrored: scipy's gaussian_filter",
+        "smooth": _sigma(inside),
         "tiles": tiles,
     }
 
@@ -92,103 +97,58 @@ def is_graph(content: bytes) -> bool:
         return False
 
 
-class Eyes(nn.Module):
-    """The eyes of a detector on patches as one module: pixels to tokens, without a check, a copy or a choice."""
-
-    def __init__(self, detector: Patches) -> None:
-        super().__init__()
-        self.detector, backbone = detector, detector.backbone
-        self.network = backbone.model  # so that its weights are this module's
-        mean, std = (255 * torch.tensor(v).view(3, 1, 1) for v in (backbone.preprocess.mean, backbone.preprocess.std))
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-
-    def tokens(self, pixels: Float[Tensor, "b 3 s s"]) -> Tokens:
-        """The tokens of the detector's layers."""
-        backbone = self.detector.backbone
-        layers = [i % backbone.depth for i in self.detector.layers]
-        return backbone.tokens((pixels - self.mean) / self.std, layers)
-
-    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b n e"]:
-        """The vectors of patches, row by row."""
-        return self.detector.described(self.tokens(pixels))
+def _sigma(detector: Base) -> float:
+    """The deviation of the Gaussian that smooths maps, as a share of a side; 0 for none."""
+    return float(getattr(detector, "sigma", 0.0))
 
 
-class Graph(Eyes):
-    """A detector on patches as one module: pixels to scores and maps."""
-
-    def __init__(self, detector: Patches) -> None:
-        super().__init__(detector)
-        self.far, learnt = HEADS[type(detector)](detector)
-        for name, value in learnt.items():
-            self.register_buffer(name, value.cpu())
-
-    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b"], Float[Tensor, "b r c"]]:
-        """Scores and maps."""
-        tokens = self.tokens(pixels)
-        far = self.far(self, self.detector.described(tokens))  # (b, n)
-        scores = top_mean(far, self.detector.top)
-        if self.detector.extent:
-            scores = scores + self.detector.extent * cosine_distances(tokens.pooled, self.vectors)
-        return scores, far.unflatten(1, self.detector.backbone.grid)
-
-
-def cosine_distances(queries: Float[Tensor, "*b e"], bank: Float[Tensor, "m e"], k: int = 1) -> Float[Tensor, "*b"]:
-    """`knn.distances` from rows of unit length, in operations that every runtime has."""
-    cosines = F.normalize(queries, dim=-1) @ bank.T
-    nearest = cosines.amax(-1, keepdim=True) if k == 1 else cosines.topk(k, dim=-1).values
-    return (1 - nearest).clamp(min=0).mean(-1)
-
-
-def _plane(detector: SubspaceAD) -> tuple[Callable, dict[str, Tensor]]:
-    learnt = {"axes": detector.axes_, "origin": detector.mean_, "vectors": F.normalize(detector.vectors_, dim=1)}
-    return lambda graph, patches: residual(patches, graph.axes, graph.origin), learnt
-
-
-def _memory(detector: PatchKNN) -> tuple[Callable, dict[str, Tensor]]:
-    learnt = {name: F.normalize(getattr(detector, f"{name}_"), dim=1) for name in ("bank", "vectors")}
-    return lambda graph, patches: cosine_distances(patches, graph.bank, detector.k), learnt
-
-
-HEADS: dict[type, Callable] = {SubspaceAD: _plane, PatchKNN: _memory}  # how far patches are from what is normal
-
-
-def _pixels(detector: Patches) -> dict[str, Tensor]:
+def _pixels(detector: Base) -> dict[str, Tensor]:
     side = detector.image_size
     return {"pixels": torch.linspace(0, 255, 2 * 3 * side * side).view(2, 3, side, side)}
 
 
 def check(name: str) -> None:
     """Raise ValueError for a detector of the table, by its name, that has no ONNX form."""
-    if DETECTORS[name].kind not in (able := [kind.__name__ for kind in HEADS]):
+    if DETECTORS[name].kind not in (able := [kind.__name__ for kind in GRAPHS]):
         names = ", ".join(other for other, row in DETECTORS.items() if row.kind in able)
         raise ValueError(f"export: expected a detector that has an ONNX form, one of {names}, got {name}")
 
 
-def _inside(detector: Detector) -> Patches:
+def _inside(detector: Detector) -> Base:
     """The detector within the tiles, if it can be exported."""
     inside = detector.detector if isinstance(detector, Tiled) else detector
-    if type(inside) not in HEADS:
-        able = " or ".join(kind.__name__ for kind in HEADS)
-        raise ValueError(f"export: expected a detector that has an ONNX form, {able}, got {type(inside).__name__}")
-    if not isinstance(inside.backbone, Timm):
+    if type(inside) not in GRAPHS:
+        able = ", ".join(kind.__name__ for kind in GRAPHS)
+        raise ValueError(
+            f"export: expected a detector that has an ONNX form, one of {able}, got {type(inside).__name__}"
+        )
+    if isinstance(inside, Patches) and not isinstance(inside.backbone, Timm):
         raise ValueError(
             f"export: expected a detector on a network of timm, such as efficientnet-lite0, got one on "
             f"{type(inside.backbone).__name__}"
         )
+    if not isinstance(inside.backbone.preprocess, Preprocess):
+        raise ValueError(
+            f"export: expected gadkit's preprocessing, which the page repeats, got {inside.backbone.preprocess!r}"
+        )
+    for name, usual in (("resize", "torch"), ("precision", "float32")):
+        if (value := getattr(inside, name, usual)) != usual:
+            raise ValueError(f"export: expected a detector with {name} {usual!r}, got one with {value!r}")
     return inside
 
 
 @torch.no_grad()
-def _check_agrees(content: bytes, detector: Patches) -> None:
+def _check_agrees(content: bytes, detector: Base) -> None:
     """Raise RuntimeError where onnxruntime and torch disagree about two pictures."""
     import onnxruntime
 
     side, draw = detector.image_size, torch.Generator().manual_seed(0)
     waves = (torch.arange(side * side) // 7 % 256).to(torch.uint8).view(1, side, side).expand(3, -1, -1)
     pictures = torch.stack([waves, torch.randint(256, (3, side, side), generator=draw, dtype=torch.uint8)])
-    expected = detector.score(pictures).scores.cpu().numpy()
+    expected = detector.score(pictures)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    found = session.run(["scores"], {"pixels": pictures.float().cpu().numpy()})[0]
-    if (off := float(np.abs(found - expected).max())) > AGREE:
+    scores, maps = map(torch.from_numpy, session.run(["scores", "maps"], {"pixels": pictures.float().numpy()}))
+    fine = smooth_upsample(maps, (side, side), _sigma(detector))
+    off = max(float((x - y).abs().max()) for x, y in ((scores, expected.scores), (fine, expected.maps)))
+    if not off <= AGREE:
         raise RuntimeError(f"export: expected a graph that agrees with the detector to {AGREE}, got one {off:.2g} off")

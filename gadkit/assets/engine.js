@@ -91,6 +91,34 @@ const engine = (() => {
     return out;
   }
 
+  /** A plane smoothed by a Gaussian: its deviation is a share of each side, and it is four of them wide. */
+  function smoothed(data, width, height, share) {
+    let from = data, to = new Float32Array(data.length);
+    for (const [length, step, count, stride] of [[width, 1, height, width], [height, width, width, 1]]) {
+      const sigma = share * length, reach = Math.trunc(4 * sigma + 0.5), sum = new Float64Array(length);
+      const kernel = Array.from({length: 2 * reach + 1}, (_, i) => Math.exp(-0.5 * ((i - reach) / sigma) ** 2));
+      const total = kernel.reduce((a, b) => a + b);
+      for (let k = 0; k < count; k++) {
+        sum.fill(0);
+        kernel.forEach((weight, i) => {
+          for (let x = 0; x < length; x++) {
+            const at = (((x + i - reach) % (2 * length)) + 2 * length) % (2 * length); // the line and its mirror image
+            sum[x] += weight * from[k * stride + (at < length ? at : 2 * length - 1 - at) * step];
+          }
+        });
+        for (let x = 0; x < length; x++) to[k * stride + x * step] = sum[x] / total;
+      }
+      [from, to] = [to, new Float32Array(data.length)];
+    }
+    return from;
+  }
+
+  /** A map {data, width, height, smooth} at another size, in which bilinear steps are smoothed where it asks for that. */
+  function enlarged(map, width, height) {
+    const fine = resampled(map.data, map.width, map.height, 1, 1, width, height, "bilinear");
+    return map.smooth ? smoothed(fine, width, height, map.smooth) : fine;
+  }
+
   /** The input of a graph, (1, 3, side, side) from 0 to 255, of {data, width, height} in RGBA. */
   function prepared({data, width, height}, side, mode) {
     const same = width === side && height === side, out = same ? new Float32Array(3 * side * side) : resampled(data, width, height, 4, 3, side, side, mode);
@@ -122,16 +150,16 @@ const engine = (() => {
 
   const pause = () => new Promise(done => setTimeout(done)); // the page draws, and answers clicks
 
-  /** The score of a picture, and its map {data, width, height}: one value a patch, or a pixel where there are tiles. */
+  /** The score of a picture, and its map {data, width, height, smooth}: one value a patch, or a pixel where there are tiles. */
   async function inspect(run, picture, facts, progress = () => {}) {
-    const {side, resize} = facts.input, [rows, columns] = facts.output.maps;
+    const {side, resize} = facts.input, [rows, columns] = facts.output.maps, smooth = facts.smooth || 0;
     const once = async part => {
       const {scores, maps} = await run({pixels: prepared(part, side, resize)});
       return {score: scores.data[0], map: maps.data};
     };
     if (!facts.tiles) {
       const {score, map} = await once(picture);
-      return {score, map: {data: Float32Array.from(map), width: columns, height: rows}};
+      return {score, map: {data: Float32Array.from(map), width: columns, height: rows, smooth}};
     }
     const {size, overlap} = facts.tiles, {width, height} = picture, heat = new Float32Array(width * height);
     if (Math.min(width, height) < size) throw new Error(`expected at least ${size} x ${size} pixels, a tile, got ${height} x ${width}`);
@@ -140,7 +168,7 @@ const engine = (() => {
     for (const row of down)
       for (const column of across) {
         const {score, map} = await once(cropped(picture, row.start, column.start, size, size));
-        const fine = resampled(map, columns, rows, 1, 1, size, size, "bilinear");
+        const fine = enlarged({data: map, width: columns, height: rows, smooth}, size, size);
         for (let y = 0; y < size; y++)
           for (let x = 0, at = (row.start + y) * width + column.start; x < size; x++) heat[at + x] += fine[y * size + x] * row.weights[y] * column.weights[x];
         most = Math.max(most, score);
@@ -152,7 +180,7 @@ const engine = (() => {
 
   /** Paint a map over a picture in RGBA, in place: the photograph turns grey, colour and opacity rise with the map. */
   function painted(pixels, map, {low, high, middle}, colours) {
-    const {data, width, height} = pixels, heat = resampled(map.data, map.width, map.height, 1, 1, width, height, "bilinear");
+    const {data, width, height} = pixels, heat = enlarged(map, width, height);
     const half = middle === null ? (low + high) / 2 : middle;
     for (let i = 0; i < heat.length; i++) {
       const level = heat[i] < half ? (heat[i] - low) / (half - low) / 2 : 0.5 + (heat[i] - half) / (high - half) / 2;
@@ -179,5 +207,5 @@ const engine = (() => {
     return pen.getImageData(0, 0, width, height);
   }
 
-  return {missing, bytes, unpacked, start, session, resampled, prepared, tiles, inspect, painted, read, pause};
+  return {missing, bytes, unpacked, start, session, resampled, enlarged, prepared, tiles, inspect, painted, read, pause};
 })();

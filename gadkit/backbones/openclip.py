@@ -42,7 +42,7 @@ def preprocess_of(visual: nn.Module) -> Preprocess:
 def embed(visual: nn.Module, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b t width"]:
     """The class token and the patches of images with their positions, before `ln_pre`; open to gradients."""
     x = visual.conv1(images).flatten(2).transpose(1, 2)  # (b, n, width)
-    x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (b, 1 + n, width)
+    x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)  # (b, 1 + n, width)
     return x + visual.positional_embedding.to(x.dtype)
 
 

@@ -24,11 +24,13 @@ SHORT = 16  # up to this many tokens two batched products beat the fused attenti
 class PackedLinear:
     """A frozen linear layer, optionally with the GELU that follows it; its weight is packed for oneDNN on a CPU."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, gelu: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, gelu: bool = False, pack: bool = True
+    ) -> None:
         self.weight = weight.detach().to(dtype)
         self.bias = None if bias is None else bias.detach().to(dtype)
         self.gelu = gelu
-        self.packed = private.can_pack(self.weight)
+        self.packed = pack and private.can_pack(self.weight)
         if self.packed:
             self.weight = private.pack(self.weight)
 
@@ -71,18 +73,16 @@ def attention(qkv: Float[Tensor, "b t qkv"], heads: int, queries: int | None = N
 class Block:
     """One frozen pre-norm transformer block."""
 
-    def __init__(self, block: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, block: nn.Module, dtype: torch.dtype, pack: bool = True) -> None:
         attn, up, down, act = block.attn, block.mlp.c_fc, block.mlp.c_proj, block.mlp.gelu
         exact = isinstance(act, nn.GELU) and act.approximate == "none"
         self.heads = attn.num_heads
         self.ln_1, self.ln_2 = _norm(block.ln_1, dtype), _norm(block.ln_2, dtype)
         self.ls_1, self.ls_2 = _scale(block.ls_1, dtype), _scale(block.ls_2, dtype)
-        self.qkv = PackedLinear(attn.in_proj_weight, attn.in_proj_bias, dtype)
-        self.out = PackedLinear(attn.out_proj.weight, attn.out_proj.bias, dtype)
-        self.up, self.down = (
-            PackedLinear(up.weight, up.bias, dtype, gelu=exact),
-            PackedLinear(down.weight, down.bias, dtype),
-        )
+        self.qkv = PackedLinear(attn.in_proj_weight, attn.in_proj_bias, dtype, pack=pack)
+        self.out = PackedLinear(attn.out_proj.weight, attn.out_proj.bias, dtype, pack=pack)
+        self.up = PackedLinear(up.weight, up.bias, dtype, gelu=exact, pack=pack)
+        self.down = PackedLinear(down.weight, down.bias, dtype, pack=pack)
         self.act = nn.Identity() if exact else act
 
     def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n qkv"]:
@@ -99,17 +99,19 @@ class Block:
 class Tower:
     """An open_clip `VisionTransformer` from ln_pre on, frozen at the weights it has now.
 
+    Without `pack` it is made of public operations only, which are slower, but can be exported as a graph.
+
     Raises ValueError for a tower that is no ViT with a pooled class token and open_clip's standard blocks.
     """
 
-    def __init__(self, visual: nn.Module, precision: str = "float32") -> None:
+    def __init__(self, visual: nn.Module, precision: str = "float32", pack: bool = True) -> None:
         one_of("precision", precision, PRECISIONS)
         check_visual(visual)
         self.dtype = PRECISIONS[precision]
         self.ln_pre = _norm(visual.ln_pre, self.dtype)
         self.ln_post = _norm(visual.ln_post, torch.float32)  # the last step is cheap: keep it in full precision
         self.proj = None if visual.proj is None else visual.proj.detach().float()
-        self.blocks = [Block(block, self.dtype) for block in visual.transformer.resblocks]
+        self.blocks = [Block(block, self.dtype, pack) for block in visual.transformer.resblocks]
 
     def embed(self, x: Float[Tensor, "b t width"]) -> Float[Tensor, "b d"]:
         """The image vector of class tokens that left the last block."""

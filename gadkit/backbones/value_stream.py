@@ -48,9 +48,9 @@ def encode_values(
     """
     whole("blocks", blocks, 1, clip.depth)
     x0, tower, taken = clip.embed_patches(images), clip.tower(precision), check_layers(layers, clip.depth)
-    pieces = [_streams(tower, x, blocks, taken) for x in x0.split(max(1, whole("chunk", chunk) // x0.shape[1]))]
+    pieces = [streams(tower, x, blocks, taken) for x in x0.split(max(1, whole("chunk", chunk) // x0.shape[1]))]
     classes = torch.cat([token for token, _ in pieces])  # (b, 1, width)
-    pooled = project(clip, classes)[:, 0] if class_norm else _matrix(tower, classes)[:, 0]
+    pooled = project(clip, classes)[:, 0] if class_norm else matrix(tower, classes)[:, 0]
     found = tuple(torch.cat(parts) for parts in zip(*(tokens for _, tokens in pieces), strict=True))
     return Tokens(pooled, found, clip.grid)
 
@@ -59,14 +59,17 @@ def encode_values(
 def project(clip: OpenCLIP, tokens: Float[Tensor, "b n width"]) -> Float[Tensor, "b n d"]:
     """Tokens in the space of image and text vectors: the tower's last LayerNorm, then its projection."""
     tower = clip.tower()
-    return _matrix(tower, tower.ln_post(tokens))
+    return matrix(tower, tower.ln_post(tokens))
 
 
-def _matrix(tower: Tower, tokens: Tensor) -> Tensor:
+def matrix(tower: Tower, tokens: Float[Tensor, "b n width"]) -> Float[Tensor, "b n d"]:
+    """Tokens through a tower's projection alone, where it has one."""
     return tokens if tower.proj is None else tokens @ tower.proj
 
 
-def _streams(tower: Tower, x0: Tensor, blocks: int, layers: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+def streams(
+    tower: Tower, x0: Float[Tensor, "b t width"], blocks: int, layers: Sequence[int]
+) -> tuple[Float[Tensor, "b 1 width"], tuple[Float[Tensor, "b n width"], ...]]:
     """The class tokens (b, 1, width) that left the last block, and the patches after each of `layers`."""
     x, stream, taken = tower.ln_pre(x0.to(tower.dtype)), None, {}
     for i, block in enumerate(tower.blocks):

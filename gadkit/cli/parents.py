@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 KINDS = "PNG, JPEG, BMP, TIFF, WebP"
+GROUP = "the detector"  # the heading of its options
 # the end of the help of commands that read photographs
 FILES = """Exit codes are those of `gadkit --help`; 1 means that some files could not be read or written, each named on
 standard error.  Pictures of another kind (HEIC, GIF, camera raw, SVG, PDF, ...) are no such files: they are counted on
@@ -74,10 +75,10 @@ def pixels() -> argparse.ArgumentParser:
     return options
 
 
-def detector(detectors: str) -> argparse.ArgumentParser:
+def question(detectors: str) -> argparse.ArgumentParser:
     """The detector, its backbone and its tiles; `detectors` lists the former and says which is the default."""
     options = _options()
-    group = options.add_argument_group("the detector")
+    group = options.add_argument_group(GROUP)
     group.add_argument("--detector", metavar="NAME", help=detectors)
     group.add_argument("--object", metavar="NAME", help='what the images show, as in "metal nut"')
     group.add_argument("--backbone", metavar="NAME", help="its representation (default: the detector's own)")
@@ -87,6 +88,21 @@ def detector(detectors: str) -> argparse.ArgumentParser:
     group.add_argument(
         "--heads", type=Path, metavar="FILE", help="a checkpoint to read in place of the detector's own trained part"
     )
+    group.add_argument(
+        "--tiles",
+        type=_tiles,
+        metavar="N",
+        help="cut photographs into overlapping tiles of N x N pixels, and score each; none: squash photographs; auto, "
+        "the default: tiles of the network's input where the shorter side of all good parts (without any, of all "
+        "images) is over twice that",
+    )
+    return options
+
+
+def detector(detectors: str) -> argparse.ArgumentParser:
+    """`question`, and what only some detectors take: prompts, models that see objects, a memory of good parts."""
+    options = _options(question(detectors))
+    group = options.add_argument_group(GROUP)
     group.add_argument(
         "--prompts",
         type=Path,
@@ -98,14 +114,6 @@ def detector(detectors: str) -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--segmenter", metavar="NAME", help="what outlines the boxes (saa, saa+; default: the detector's own)"
-    )
-    group.add_argument(
-        "--tiles",
-        type=_tiles,
-        metavar="N",
-        help="cut photographs into overlapping tiles of N x N pixels, and score each; none: squash photographs; auto, "
-        "the default: tiles of the network's input where the shorter side of all good parts (without any, of all "
-        "images) is over twice that",
     )
     group.add_argument(
         "--bank",
@@ -130,14 +138,20 @@ def _megabytes(text: str) -> float:
     return value
 
 
-def model() -> argparse.ArgumentParser:
-    """Which weights compute, and where: `--preset` and `--device`."""
+def preset() -> argparse.ArgumentParser:
+    """Which weights compute: `--preset`."""
     options = _options()
     options.add_argument(
         "--preset",
         metavar="NAME",
         help="tiny (shipped) or paper (published weights); default: GADKIT_PRESET, else tiny",
     )
+    return options
+
+
+def model() -> argparse.ArgumentParser:
+    """Which weights compute, and where: `--preset` and `--device`."""
+    options = _options(preset())
     options.add_argument(
         "--device", metavar="NAME", help="cpu, cuda, mps; default: GADKIT_DEVICE, else the best there is"
     )

@@ -9,14 +9,17 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from gadkit import factory, zoo
 from gadkit.anomaly import export
 from gadkit.anomaly.detectors import build
+from gadkit.anomaly.detectors.anomalyclip import AnomalyCLIP, untrained
 from gadkit.anomaly.detectors.knn import KNN, PatchKNN
 from gadkit.anomaly.detectors.subspace import SubspaceAD
+from gadkit.anomaly.detectors.winclip import WinCLIP
 from gadkit.anomaly.tiles import Tiled
-from gadkit.backbones import Timm
+from gadkit.backbones import OpenCLIP, Timm
 from gadkit.protocols import Detector
 
 
@@ -47,6 +50,9 @@ def check(detector: Detector, images: torch.Tensor) -> bytes:
     result = detector.score(images)
     np.testing.assert_allclose(scores, result.scores, atol=1e-4)
     upsampled = torch.nn.functional.interpolate(torch.tensor(maps)[:, None], images.shape[2:], mode="bilinear")[:, 0]
+    if smooth := export.facts_of(content)["smooth"]:
+        deviations = [smooth * side for side in images.shape[2:]]
+        upsampled = torch.stack([torch.tensor(gaussian_filter(fine.numpy(), deviations)) for fine in upsampled])
     torch.testing.assert_close(upsampled, result.maps, atol=1e-4, rtol=0)
     return content
 
@@ -70,6 +76,36 @@ def test_a_memory_with_several_neighbours_and_layers_as_they_are(images: torch.T
     check(SubspaceAD(small(), (-1, -1), merge="mean").fit(images[:2]), images)
 
 
+@pytest.mark.parametrize(
+    ("shots", "settings"),
+    [
+        (0, {}),
+        (2, {"patch_norm": True, "fusion": "harmonic"}),
+        (2, {"image_term": False, "scales": (3,), "patch_layer": 0, "fusion": "sum"}),
+        (0, {"scales": ()}),
+    ],
+)
+def test_words_and_windows_as_a_graph(
+    shots: int, settings: dict, images: torch.Tensor, backbone: OpenCLIP, untyped: None
+) -> None:
+    detector = WinCLIP(backbone, "nut", **settings).fit(images[:shots] if shots else None)
+    content = check(detector, images)  # among them those that it was fitted on: nothing is nearer
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    assert export.facts_of(content)["smooth"] == 0
+
+
+@pytest.mark.parametrize("settings", [{"sigma": 0.05}, {"layers": (0, -1), "class_norm": True, "blocks": 1}])
+def test_learnt_prompts_as_a_graph(settings: dict, images: torch.Tensor, backbone: OpenCLIP, untyped: None) -> None:
+    detector = AnomalyCLIP(backbone, untrained(backbone), **settings).fit()
+    assert export.facts_of(check(detector, images))["smooth"] == detector.sigma
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["winclip", "anomalyclip"])
+def test_the_detectors_that_read_on_the_real_eyes(name: str) -> None:
+    check(build(name, zoo.load("clip"), "fuse").fit(), factory.test_set("fuse", 3, 1, "loose").images)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["subspace", "patch-knn"])
 def test_the_default_detectors_on_the_real_eyes(name: str) -> None:
@@ -79,14 +115,22 @@ def test_the_default_detectors_on_the_real_eyes(name: str) -> None:
 
 def test_what_has_no_form_is_refused(images: torch.Tensor, tiny_clip, untyped: None) -> None:
     eyes = small()
-    with pytest.raises(ValueError, match="an ONNX form, SubspaceAD or PatchKNN, got KNN"):
+    with pytest.raises(ValueError, match="an ONNX form, one of WinCLIP, PatchKNN, SubspaceAD, AnomalyCLIP, got KNN"):
         export.to_onnx(KNN(eyes).fit(images), {})
     with pytest.raises(ValueError, match="a network of timm, such as efficientnet-lite0, got one on OpenCLIP"):
         export.to_onnx(PatchKNN(tiny_clip()).fit(images), {})
     with pytest.raises(RuntimeError, match="not fitted"):
         export.to_onnx(PatchKNN(eyes), {})
-    with pytest.raises(ValueError, match="one of patch-knn, subspace, got winclip"):
-        export.check("winclip")
+    with pytest.raises(ValueError, match="one of winclip, patch-knn, subspace, anomalyclip, got inctrl"):
+        export.check("inctrl")
+    words = WinCLIP(tiny_clip(), "nut")
+    with pytest.raises(ValueError, match="expected a detector on patches, got WinCLIP"):
+        export.eyes_to_onnx(words)
+    with pytest.raises(ValueError, match="expected a detector with resize 'torch', got one with 'pil'"):
+        export.to_onnx(WinCLIP(words.backbone, "nut", resize="pil").fit(), {})
+    words.backbone.preprocess = torch.nn.Identity()
+    with pytest.raises(ValueError, match="expected gadkit's preprocessing"):
+        export.to_onnx(words.fit(), {})
     for content in (b"", b"no graph", onnx.ModelProto().SerializeToString()):
         assert not export.is_graph(content)
         with pytest.raises(ValueError, match="expected a graph that `gadkit export` wrote"):

@@ -2,7 +2,10 @@
 
 import ast
 import base64
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode, validate
+from nbformat.v4 import new_code_cell
 
 import notebooks
 from notebooks import EDITIONS, notebook, pieces, write
@@ -203,15 +207,14 @@ def test_no_cell_reaches_for_files_of_the_clone(book: Book) -> None:
             assert not reached, f"{page}: a notebook does not lie in the clone; gadkit.files.find_results finds results"
 
 
-def run(book: Book, page: str, folder: Path) -> NotebookNode:
-    """Run a reader's notebook in an empty folder, with a kernel of its own."""
-    cells = notebook(book, page, "reader")
+def run(cells: NotebookNode, folder: Path, **environment: str) -> NotebookNode:
+    """Run a notebook in an empty folder, with a kernel of its own."""
     client = NotebookClient(cells, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    return client.execute()
+    return client.execute(env=os.environ | environment)
 
 
 def test_a_readers_notebook_runs_in_an_empty_folder(book: Book, tmp_path: Path) -> None:
-    cells = run(book, QUICK, tmp_path)
+    cells = run(notebook(book, QUICK, "reader"), tmp_path)
     assert any(output for cell in cells.cells if cell.cell_type == "code" for output in cell.outputs)
     assert not [*tmp_path.iterdir()]
 
@@ -219,6 +222,22 @@ def test_a_readers_notebook_runs_in_an_empty_folder(book: Book, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", THREE)
 def test_three_more_run_there(book: Book, page: str, tmp_path: Path) -> None:
-    cells = run(book, page, tmp_path)
+    cells = run(notebook(book, page, "reader"), tmp_path)
     outputs = [output for cell in cells.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")
+def test_one_runs_on_what_pip_installs_from_the_repository(tmp_path: Path) -> None:
+    book, site, empty = Book(ROOT, ROOT.as_uri()), tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    cells, source = notebook(book, QUICK, "reader"), f"gadkit @ git+{book.repository}"
+    assert source in cells.cells[0].source
+    cells.cells.append(new_code_cell("import gadkit\n\nprint(gadkit.__file__)"))
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--target", str(site)]  # what it needs is here
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *options, source], check=True)
+    run(cells, empty, PYTHONPATH=str(site))
+    assert Path(cells.cells[-1].outputs[0].text.strip()).is_relative_to(site)
+    assert (site / "gadkit" / "assets" / "SHA256SUMS").is_file()
+    assert not [*empty.iterdir()]
