@@ -77,7 +77,8 @@ def measure_florence2(who: str, file: Path, count: int) -> Iterable[dict[str, An
     model = zoo.load("florence2", "tiny", file=file)
     for split in ("development", "seen"):
         shown, alone = card.rendered(split, "development", max(1, count * card.SCENES // card.PHOTOGRAPHS))
-        values = card.detection(model, shown) | card.captions(model, alone) | losses(model, shown, alone)
+        asked = card.Model(model)
+        values = card.detection(asked, shown) | card.captions(asked, alone) | losses(model, shown, alone)
         yield {"model": "florence2", "who": who, "split": split, "photographs": count, "values": card.rounded(values)}
 
 
