@@ -191,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         learnt, measured = encoded(given.photographs, row["eyes"], row["words"])
         heads, seconds = train(row, learnt, given.pairs)
         clip = heads.eval().pairs.clip
-        row |= {"scale": round(float(clip.logit_scale.clamp(max=MOST).exp()), 3), "seconds": round(seconds, 1)}
-        row |= {"bias": round(float(clip.logit_bias), 3)}
+        row |= {"scale": round(clip.logit_scale.detach().clamp(max=MOST).exp().item(), 3), "seconds": round(seconds, 1)}
+        row |= {"bias": round(clip.logit_bias.item(), 3)}
         for split, data in measured.items():
             row[split] = {key: round(value, 4) for key, value in heads.measure(data).items()}
             row[f"chance, {split}"] = round(
