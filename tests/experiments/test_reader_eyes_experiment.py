@@ -54,6 +54,6 @@ def test_options_change_every_budget_and_names_are_checked(tmp_path: Path, monke
         monkeypatch.setitem(reader_eyes.READERS, name, replace(reader, train=noted))
         with pytest.raises(KeyboardInterrupt):
             reader_eyes.main([name, "--out", str(tmp_path / "none.json"), "--steps", "7", "--measured", "8"])
-    assert [(b.steps, b.measured, b.batch) for b in asked] == [(7, 8, 16), (7, 8, 16)]
+    assert [(b.steps, b.measured, b.batch) for b in asked] == [(7, 8, 16), (7, 8, 32)]
     with pytest.raises(ValueError, match="expected one of blip, florence2"):
         reader_eyes.main(["sam", "--out", str(tmp_path / "none.json")])
