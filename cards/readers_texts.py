@@ -58,7 +58,10 @@ _STAGES = """## Recipe
 matching and writing; stage 2 by the language model's loss, in which every fourth step is one of stage 1, so that one
 Q-Former serves both classes: the authors publish one checkpoint for each. AdamW, learning rate 1e-3 with a warm-up
 and a cosine, weight decay 0.05, {batch} photographs a step. One run, seed {seed}, {seconds:,.0f} seconds of steps on
-{device}."""
+{device}.
+
+The weights are older than one mend of the recipe. In their training, gradients that the language model had kept from
+its own stage counted in the length by which those of stage 2 were clipped. Weights by today's recipe were not made."""
 
 _MEASURED = """## Measured
 

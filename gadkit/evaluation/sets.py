@@ -78,7 +78,11 @@ class Films:
 
 @checked
 def seeds(what: str, count: int) -> Int[Tensor, "count"]:
-    """`count` factory seeds that belong to a purpose and to no other; training seeds are smaller than all of them."""
+    """`count` factory seeds that belong to a purpose and to no other; training seeds are smaller than all of them.
+
+    Raises ValueError for a count below 1.
+    """
+    whole("count", count)
     return FIRST_TEST + zlib.crc32(f"evaluation/{what}".encode()) * 4096 + torch.arange(count)
 
 

@@ -404,6 +404,8 @@ CALLS: dict[str, Arguments] = {
     "find_results": lambda: {"name": "scores.json"},
     "results.read": lambda: {"path": Path("nowhere")},
     "results.summary": lambda: {"values": [0.5, 0.6, 0.7]},
+    "results.markdown": lambda: {"columns": ["who", "AUROC"], "rows": [["dino", "0.5"], ["mae", "0.6"]]},
+    "sets.seeds": lambda: {"what": "gallery/nut", "count": 3},
     "sets.defects": lambda: {"seed": 0, "split": "train", "per_category": 1, "size": 16},
     "sets.parts": lambda: {"seed": 0, "products": 1, "size": 16},
     # factory

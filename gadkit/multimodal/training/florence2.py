@@ -8,11 +8,12 @@ Book: multimodal/florence2
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gadkit import runtime
@@ -47,14 +48,18 @@ def train(
     start: str = EYES[0],
     count: Mapping[str, int] = SCENES,
     photographs: int = PHOTOGRAPHS,
+    batch: int | None = None,
+    config: FlorenceConfig | None = None,
 ) -> Path:
     """Train, or go on, and write `out/florence2.safetensors`; returns the path.
 
     `start` names the eyes, "" none: then the vision tower is a DaViT that learns from nothing.  `count` says how many
-    scenes of which split.
+    scenes of which split, `batch` about how many rows a step has: every task keeps its share, and has one at least.
+    `config` is another architecture than that of `STARTS`.
     """
-    plan = PLAN if steps is None else Plan(**vars(PLAN) | {"steps": steps})
-    where, config = runtime.device(), STARTS[start]
+    shares = SHARES if batch is None else {t: max(1, round(n * batch / PLAN.batch)) for t, n in SHARES.items()}
+    plan = brief(PLAN.steps if steps is None else steps, sum(shares.values()))
+    where, config = runtime.device(), config or STARTS[start]
     runtime.seed_everything(seed)
     vocabulary = learn_words(sentences())
     model, processor = build(config, vocabulary).to(where), processor_for(config, vocabulary)
@@ -67,14 +72,21 @@ def train(
     alone = descriptions.render(photographs, seed)
     lessons += taught.of_photographs(alone, sum(map(len, pictures)), seed)
     prepared = torch.cat([encode(model, processor, images) for images in (*pictures, alone.images)])
-    what = f"florence2, seed {seed}, {dict(count)} scenes, {photographs} photographs, from {start or 'scratch'}"
+    what = f"florence2, seed {seed}, {dict(count)} scenes, {photographs} photographs, {config}"
     held = taught.columns(processor, lessons, READING, WRITING)
-    average, seconds = fit(model.train(), objective(model, processor, prepared, held, seed), plan, out, what=what)
+    loss = objective(model, processor, prepared, held, seed, shares)
+    average, seconds = fit(model.train(), loss, plan, out, what=what)
     facts = {"seed": seed, "steps": plan.steps, "scenes": dict(count), "photographs": photographs, "start": start}
-    facts |= {"seconds": round(seconds, 1)}
+    facts |= {"batch": plan.batch, "seconds": round(seconds, 1)}
     path = Path(out) / "florence2.safetensors"
     save(average, config, vocabulary, path, facts | provenance(where))
     return path
+
+
+def brief(steps: int, batch: int) -> Plan:
+    """The plan with other steps and another batch; a third of the steps at most warms up, and a fifth may be lost."""
+    few = {"warmup": min(PLAN.warmup, max(1, steps // 3)), "save_every": min(PLAN.save_every, max(1, steps // 5))}
+    return replace(PLAN, steps=steps, batch=batch, **few)
 
 
 @torch.no_grad()
@@ -101,12 +113,12 @@ def objective(
     prepared: Tensor,
     held: Mapping[str, taught.Columns],
     seed: int,
+    shares: Mapping[str, int] = SHARES,
 ) -> Callable[[int], Float[Tensor, ""]]:
-    """The loss of a step: rows of every task, as many as `SHARES` says, drawn by the number of the step."""
+    """The loss of a step: rows of every task, as many as `shares` says, drawn by the number of the step."""
     where, tokenizer = model.device, processor.tokenizer
     columns = {t: [c.to(where) for c in (h.images, h.prompts, h.answers)] for t, h in held.items()}
-    image = torch.full((1, processor.image_processor.image_seq_length), tokenizer.image_token_id, device=where)
-    first, pad = tokenizer.convert_tokens_to_ids("<loc_0>"), tokenizer.pad_token_id
+    first = tokenizer.convert_tokens_to_ids("<loc_0>")
 
     def moved(ids: Tensor) -> Tensor:
         place = ids - first
@@ -115,12 +127,26 @@ def objective(
 
     def loss(step: int) -> Float[Tensor, ""]:
         torch.manual_seed(seed * 1_000_003 + step)
-        rows = {t: torch.randint(len(c[0]), (SHARES[t],), device=where) for t, c in columns.items()}
+        rows = {t: torch.randint(len(c[0]), (shares[t],), device=where) for t, c in columns.items()}
         places, prompts, answers = (torch.cat([columns[t][k][rows[t]] for t in rows]) for k in range(3))
-        ids = torch.cat([image.expand(len(places), -1), moved(prompts)], 1)
-        labels = moved(answers).masked_fill(answers == pad, -100)
-        with runtime.autocast(where):
-            seen = prepared[places].float()
-            return model(input_ids=ids, attention_mask=(ids != pad).long(), pixel_values=seen, labels=labels).loss
+        return answer_loss(model, processor, prepared[places], moved(prompts), moved(answers))
 
     return loss
+
+
+def answer_loss(
+    model: torch.nn.Module,
+    processor: "Florence2Processor",
+    prepared: Float[Tensor, "b c _ _"],
+    prompts: Int[Tensor, "b s"],
+    answers: Int[Tensor, "b t"],
+) -> Float[Tensor, ""]:
+    """The mean cross-entropy of the answers' tokens, in nats, each given the image, the prompt and all before it."""
+    tokenizer, pad = processor.tokenizer, processor.tokenizer.pad_token_id
+    image = prompts.new_full((len(prompts), processor.image_processor.image_seq_length), tokenizer.image_token_id)
+    ids = torch.cat([image, prompts], 1)
+    labels = answers.masked_fill(answers == pad, -100)
+    with runtime.autocast(model.device):
+        return model(
+            input_ids=ids, attention_mask=(ids != pad).long(), pixel_values=prepared.float(), labels=labels
+        ).loss

@@ -86,6 +86,10 @@ class Pairs(nn.Module):
         """The loss of a batch of pairs."""
         with runtime.autocast(maps.device):
             images, texts = self.encode_maps(maps), self.encode_tokens(tokens)
+        return self.compare(images, texts)
+
+    def compare(self, images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+        """The loss of image vectors and of the vectors of their texts."""
         scale = self.clip.logit_scale.clamp(max=MOST).exp()
         if self.loss == "softmax":
             return clip_loss(images.float(), texts.float(), scale)
