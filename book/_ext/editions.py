@@ -19,8 +19,8 @@ from sphinx.config import Config
 from sphinx.search import SearchLanguage, languages
 
 NAMES = {"en": "English", "ko": "한국어"}
-PARTLY = {"ko": "이 쪽은 {share:.0%}만 번역되었습니다. 나머지는 영어 원문입니다."}
-NOT_YET = {"ko": "이 쪽은 아직 번역되지 않았습니다. 아래는 영어 원문입니다."}
+PARTLY = {"ko": "이 페이지는 {share:.0%}만 번역되었습니다. 나머지는 영어 원문입니다."}
+NOT_YET = {"ko": "이 페이지는 아직 번역되지 않았습니다. 아래는 영어 원문입니다."}
 
 
 class Korean(SearchLanguage):
