@@ -117,6 +117,17 @@ def translate_parts(app: Sphinx, doctree: nodes.document) -> None:
                 part["caption"] = message.string
 
 
+def translate_prompts(app: Sphinx, doctree: nodes.document) -> None:
+    """Translate what a folded cell is called where it has words of its own: it stands in the cell's metadata."""
+    if edition(app.config) != "en":
+        catalog = catalogue(app, app.env.docname)
+        for cell in doctree.findall(nodes.container):
+            for name in ("prompt_show", "prompt_hide"):
+                message = cell.get(name) and catalog.get(cell[name])
+                if message and message.string:
+                    cell[name] = message.string
+
+
 def say_how_much(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a line under the title of a page that is not translated, or not all of it."""
     here = edition(app.config)
@@ -135,6 +146,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", choose_search)
     app.connect("doctree-read", translate_parts, priority=900)
+    app.connect("doctree-read", translate_prompts)
     app.connect("html-page-context", link)
     app.connect("html-page-context", share_sources, priority=900)
     app.connect("doctree-resolved", say_how_much)

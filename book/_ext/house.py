@@ -56,7 +56,7 @@ def took(env: BuildEnvironment, page: str) -> str:
     data = NbMetadataCollector.get_exec_data(env, page) if page in env.nb_metadata else None
     seconds = data and data["runtime"]
     if not seconds:
-        return "no code"
+        return "코드 없음" if env.config.language == "ko" else "no code"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
