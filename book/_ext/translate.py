@@ -1,7 +1,7 @@
 """The book in another language: what there is to translate, how far a translation is, and the build of an edition.
 
 A translation is gettext's: `book/locale/LANGUAGE/LC_MESSAGES/PAGE.po`, one catalogue a page, a paragraph a message.
-Sphinx finds the paragraphs.  Captions and alternative texts of figures that cells draw, and what folded cells are called,
+Sphinx finds the paragraphs.  Captions and alternative texts of figures that cells draw, and the words of folded cells,
 stand in the cells' metadata, where it doesn't look before a page is executed; they are read from there.
 
     python book/_ext/translate.py update ko              new and changed messages into the catalogues
