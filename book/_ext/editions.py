@@ -19,8 +19,8 @@ from sphinx.config import Config
 from sphinx.search import SearchLanguage, languages
 
 NAMES = {"en": "English", "ko": "한국어"}
-PARTLY = {"ko": "이 쪽은 {share:.0%}만 번역되었습니다. 나머지는 영어 원문입니다."}
-NOT_YET = {"ko": "이 쪽은 아직 번역되지 않았습니다. 아래는 영어 원문입니다."}
+PARTLY = {"ko": "이 페이지는 {share:.0%}만 번역되었습니다. 나머지는 영어 원문입니다."}
+NOT_YET = {"ko": "이 페이지는 아직 번역되지 않았습니다. 아래는 영어 원문입니다."}
 
 
 class Korean(SearchLanguage):
@@ -117,6 +117,17 @@ def translate_parts(app: Sphinx, doctree: nodes.document) -> None:
                 part["caption"] = message.string
 
 
+def translate_prompts(app: Sphinx, doctree: nodes.document) -> None:
+    """Translate what a folded cell is called where it has words of its own: it stands in the cell's metadata."""
+    if edition(app.config) != "en":
+        catalog = catalogue(app, app.env.docname)
+        for cell in doctree.findall(nodes.container):
+            for name in ("prompt_show", "prompt_hide"):
+                message = cell.get(name) and catalog.get(cell[name])
+                if message and message.string:
+                    cell[name] = message.string
+
+
 def say_how_much(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a line under the title of a page that is not translated, or not all of it."""
     here = edition(app.config)
@@ -135,6 +146,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", choose_search)
     app.connect("doctree-read", translate_parts, priority=900)
+    app.connect("doctree-read", translate_prompts)
     app.connect("html-page-context", link)
     app.connect("html-page-context", share_sources, priority=900)
     app.connect("doctree-resolved", say_how_much)

@@ -31,7 +31,7 @@ FACTS = {  # of a page: what it explains, its times, and what stands for a time 
     ),
     "ko": (
         "설명하는 모듈: ",
-        "CPU 코어 두 개의 예산: {budget} · 이 쪽을 만들 때 걸린 시간: {seconds} · GPU: {gpu}",
+        "CPU 코어 두 개의 예산: {budget} · 이 페이지를 만들 때 걸린 시간: {seconds} · GPU: {gpu}",
         "측정하지 않음",
     ),
 }
@@ -56,7 +56,7 @@ def took(env: BuildEnvironment, page: str) -> str:
     data = NbMetadataCollector.get_exec_data(env, page) if page in env.nb_metadata else None
     seconds = data and data["runtime"]
     if not seconds:
-        return "no code"
+        return "코드 없음" if env.config.language == "ko" else "no code"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 

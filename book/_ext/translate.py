@@ -1,8 +1,8 @@
 """The book in another language: what there is to translate, how far a translation is, and the build of an edition.
 
 A translation is gettext's: `book/locale/LANGUAGE/LC_MESSAGES/PAGE.po`, one catalogue a page, a paragraph a message.
-Sphinx finds the paragraphs.  Captions and alternative texts of figures that cells draw stand in the cells' metadata,
-where it doesn't look before a page is executed; they are read from there.
+Sphinx finds the paragraphs.  Captions and alternative texts of figures that cells draw, and the words of folded cells,
+stand in the cells' metadata, where it doesn't look before a page is executed; they are read from there.
 
     python book/_ext/translate.py update ko              new and changed messages into the catalogues
     python book/_ext/translate.py status ko              translated, fuzzy and missing messages, page by page
@@ -70,13 +70,14 @@ def sphinx(output: Path, builder: str, doctrees: Path, strict: bool = False, **o
 
 
 def drawn(page: str, root: Path = ROOT) -> Iterator[str]:
-    """The captions and alternative texts of the figures that a page's cells draw, as Sphinx will know them."""
+    """The captions and alternative texts of the figures that a page's cells draw, and what folded cells are called."""
     text = (root / f"{page}.md").read_text(encoding="utf-8")
     for cell in jupytext.reads(text, fmt="md:myst").cells if text.startswith("---") else []:
         options = cell.metadata.get("mystnb", {})
         caption = options.get("figure", {}).get("caption", "")
         alt = options.get("image", {}).get("alt", "")
-        yield from (str(words).strip().replace("\n", " ") for words in (caption, alt) if words)
+        folded = (options.get(f"code_prompt_{what}", "") for what in ("show", "hide"))
+        yield from (str(words).strip().replace("\n", " ") for words in (caption, alt, *folded) if words)
 
 
 def messages(names: Sequence[str], root: Path = ROOT) -> dict[str, Catalog]:
