@@ -185,7 +185,7 @@ def text(name: str, results: Path | None = None) -> str:
         "like": like_table(held["like"]) if "like" in held else "",
         "like_scenes": LIKE,
         "asking": ASKING,
-        "older": OLDER[name] if "batch" not in facts else f"`gadkit train {name}` repeats it.",
+        "older": OLDER[name] if "batch" not in facts else f"`gadkit train {name} --steps {facts['steps']}` repeats it.",
     }
     return TEXTS[name].format(**facts | numbers)
 
