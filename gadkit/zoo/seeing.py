@@ -98,8 +98,7 @@ SEEING = (
     Row(
         "mask2former",
         (UNIVERSAL,),
-        "its three trainings, gadkit train mask2former, were not run for the package; give their file to "
-        "gadkit.objects.universal.load",
+        _object("mask2former", 1.99, "universal", kind="mask2former"),
         Weights(
             *("transformers", "facebook/mask2former-swin-tiny-coco-panoptic", "other (its page says)", None),
             *(f"{HUB}facebook/mask2former-swin-tiny-coco-panoptic", "COCO", "published-universal"),
