@@ -25,13 +25,13 @@ def printed(html: str) -> list[float]:
     outputs = BeautifulSoup(html, "html.parser").select("div.cell_output")
     for caption in (caption for output in outputs for caption in output.select("figcaption")):
         caption.extract()
-    return [_value(number) for output in outputs for number in NUMBER.findall(output.get_text(" "))]
+    return [value(number) for output in outputs for number in NUMBER.findall(output.get_text(" "))]
 
 
 def missing(numbers: Iterable[str], found: Sequence[float]) -> list[str]:
     """The numbers, as they are written, that none of those found rounds to, whatever the sign."""
-    sizes = [abs(value) for value in found]
-    return [text for text in numbers if not any(abs(size - abs(_value(text))) <= _step(text) for size in sizes)]
+    sizes = [abs(number) for number in found]
+    return [text for text in numbers if not any(abs(size - abs(value(text))) <= step(text) for size in sizes)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,11 +58,12 @@ def _sources() -> dict[str, dict[str, str]]:
     return yaml.safe_load(SOURCES.read_text(encoding="utf-8"))
 
 
-def _value(text: str) -> float:
+def value(text: str) -> float:
+    """A number as it is written in prose or printed."""
     return float(text.replace("−", "-").replace(",", ""))
 
 
-def _step(text: str) -> float:
+def step(text: str) -> float:
     """Half of the last digit's place, with a hair for the binary representation."""
     return 0.5 * 10 ** -len(text.partition(".")[2]) + 1e-9
 

@@ -107,7 +107,6 @@ def _kept(arguments: argparse.Namespace) -> "tuple[Detector, Fitting]":
 def _untaught(arguments: argparse.Namespace) -> "tuple[Detector, Fitting]":
     """A detector that has seen no good parts.  Raises ValueError for one that needs some, or can't be exported."""
     from gadkit.anomaly import export
-    from gadkit.anomaly.fitted import Fitting
     from gadkit.cli import good_parts, streams
 
     if (name := arguments.detector) in DETECTORS:
@@ -117,18 +116,7 @@ def _untaught(arguments: argparse.Namespace) -> "tuple[Detector, Fitting]":
     question = good_parts.asked(arguments)
     detector = question.build(question.load(), ()).fit()
     streams.remark(*detector.remarks())
-    return detector, Fitting(
-        detector=question.detector,
-        object_name=question.object_name,
-        backbone=question.backbone,
-        preset=question.preset,
-        weights=None if question.weights is None else question.weights.name,
-        parts=0,
-        copies=0,
-        sizes=(),
-        bits=None,
-        floats=1.0,
-    )
+    return detector, question.fitting(parts=0, copies=0, sizes=(), bits=None, floats=1.0)
 
 
 def _outs(arguments: argparse.Namespace) -> list[Path]:

@@ -64,6 +64,17 @@ class Question:
             side = backbone.image_size if sizes and min(map(min, sizes)) > 2 * backbone.image_size else "none"
         return detector if side == "none" else Tiled(detector, side)
 
+    def fitting(self, **seen: Any) -> Fitting:
+        """How the detector was made, with what is known of the good parts that it has seen."""
+        return Fitting(
+            detector=self.detector,
+            object_name=self.object_name,
+            backbone=self.backbone,
+            preset=self.preset,
+            weights=None if self.weights is None else self.weights.name,
+            **seen,
+        )
+
 
 def asked(arguments: argparse.Namespace) -> Question:
     """The question, if it makes sense.  Raises ValueError, and `WeightsUnavailable` for a backbone without weights."""
@@ -216,12 +227,7 @@ def fit(
     normal = GoodParts(files, skipped, size, usable(detector, backbone), "IMAGES" if batched else "--normal")
     detector.fit(normal if files else None)
     found = _held_out(detector, normal) if normal.count > 1 and not batched else {}
-    return detector, Fitting(
-        detector=question.detector,
-        object_name=question.object_name,
-        backbone=question.backbone,
-        preset=question.preset,
-        weights=None if question.weights is None else question.weights.name,
+    return detector, question.fitting(
         parts=normal.count,
         copies=0 if batched else normal.copies,
         sizes=normal.sizes,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jupytext
 
+from printed import step, value
+
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"(?<![\w.,:/^-])[−-]?\d+\.\d+(?![\d.]*\d)(?!\w)")
 SENTENCE = re.compile(r"(?<=[.?!:])\s+(?=[A-Z*`\[(])")
@@ -28,12 +30,12 @@ class Mention:
 
     @property
     def value(self) -> float:
-        return float(self.text.replace("−", "-"))
+        return value(self.text)
 
     @property
     def step(self) -> float:
-        """Half of the last digit's place: what rounding may change, with a hair for the binary representation."""
-        return 0.5 * 10 ** -len(self.text.partition(".")[2]) + 1e-9
+        """Half of the last digit's place: what rounding may change."""
+        return step(self.text)
 
 
 def paragraphs(source: str) -> Iterator[str]:
