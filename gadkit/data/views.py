@@ -279,5 +279,5 @@ def multi_crop(
     """
     large = [replace(recipe, size=sizes[0], scale=(share, 1.0), strength=strength) for recipe in recipes]
     small = replace(recipes[0], size=sizes[1], scale=(0.05, share), strength=strength, blurred=0.5, solarised=0.0)
-    order = [large[i % len(large)] for i in range(globals_)] + [small] * locals_
-    return [recipe(images, generator) for recipe in order]
+    seen = [large[i % len(large)](images, generator) for i in range(globals_)]
+    return [*seen, *small(images.repeat(locals_, 1, 1, 1), generator).chunk(locals_)] if locals_ else seen

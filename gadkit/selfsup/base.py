@@ -3,6 +3,9 @@
 Book: selfsup/simclr
 """
 
+from collections.abc import Callable, Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,3 +27,17 @@ class SelfSupervised(MethodBase):
     def represent(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b w"]:
         """The class token: what stays when the head is gone."""
         return self.encoder(views)[:, 0]
+
+
+def together(network: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
+    """`network(view)` of each view, in order, but run once over all views of one size: fewer and larger products.
+
+    The network must treat every image by itself, as an encoder with layer norms does and a head with batch norm does
+    not.  SwAV's and DINO's official code does the same.
+    """
+    found: dict[int, Tensor] = {}
+    for size in {view.shape[1:] for view in views}:
+        places = [place for place, view in enumerate(views) if view.shape[1:] == size]
+        out = network(torch.cat([views[place] for place in places]))
+        found |= zip(places, out.split([len(views[place]) for place in places]), strict=True)
+    return [found[place] for place in range(len(views))]

@@ -15,7 +15,7 @@ from gadkit.data.views import pair
 from gadkit.losses import byol_loss
 from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
 from gadkit.protocols import Recipe
-from gadkit.selfsup.base import SelfSupervised
+from gadkit.selfsup.base import SelfSupervised, together
 
 
 class BYOL(SelfSupervised):
@@ -59,9 +59,9 @@ class BYOL(SelfSupervised):
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Each view's prediction of the teacher's projection of the other: eq. 2, symmetrised, so from 0 to 8."""
-        p = [self.predictor(self.head(self.represent(v))) for v in views]
+        p = [self.predictor(self.head(h)) for h in together(self.represent, views)]
         with torch.no_grad():
-            z = [self.teacher[1](self.teacher[0](v)[:, 0]) for v in views]
+            z = [self.teacher[1](tokens[:, 0]) for tokens in together(self.teacher[0], views)]
         return byol_loss(p[0], z[1]) + byol_loss(p[1], z[0])
 
     def after_step(self, progress: float) -> None:

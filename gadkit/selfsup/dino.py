@@ -17,7 +17,7 @@ from gadkit.losses import dino_loss, ibot_loss, koleo, next_centre, sinkhorn
 from gadkit.nn import DINOHead, ViT, cosine_momentum, ema_update, teacher_of
 from gadkit.nn.masks import block_masks
 from gadkit.protocols import Recipe
-from gadkit.selfsup.base import SelfSupervised
+from gadkit.selfsup.base import SelfSupervised, together
 
 COINCIDENT = -math.log(2e-8)  # KoLeo of class tokens that are all alike
 
@@ -99,18 +99,18 @@ class DINO(SelfSupervised):
         """
         large = views[:2]
         with torch.no_grad():
-            seen = [self.encoder(v) for v in large]
+            seen = together(self.encoder, large)
             teacher = self.head(torch.stack([t[:, 0] for t in seen])).float()  # (2, b, k)
-        masks = [self.mask(v) if self.ibot else None for v in large]
-        tokens = [self._student(v, m) for v, m in zip(large, masks, strict=True)]
-        tokens += [self._student(v, None) for v in views[2:]]
+        hidden = torch.cat([self.mask(v) for v in large]) if self.ibot else None
+        tokens = together(lambda both: self._student(both, hidden), large)
+        tokens += together(self.student, views[2:])
         student = self._student_logits(torch.stack([t[:, 0] for t in tokens]))
         targets, centre, temperature = self._targets(teacher, self.centre)
         loss = dino_loss(list(targets), list(student), centre, temperature, self.student_temperature)
         if self.koleo:
             loss = loss + self.koleo * (koleo(tokens[0][:, 0]) + koleo(tokens[1][:, 0]))
         if self.ibot:
-            loss = loss + self.ibot * self._patches(torch.cat(seen), torch.cat(tokens[:2]), torch.cat(masks))
+            loss = loss + self.ibot * self._patches(torch.cat(seen), torch.cat(tokens[:2]), hidden)
         if self.training and self.balance == "centre":
             self.centre = next_centre(self.centre, list(teacher))
         return loss

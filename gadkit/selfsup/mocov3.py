@@ -16,7 +16,7 @@ from gadkit.data.views import pair
 from gadkit.losses import info_nce
 from gadkit.nn import ViT, cosine_momentum, ema_update, mlp, teacher_of
 from gadkit.protocols import Recipe
-from gadkit.selfsup.base import SelfSupervised
+from gadkit.selfsup.base import SelfSupervised, together
 
 
 class MoCoV3(SelfSupervised):
@@ -60,9 +60,9 @@ class MoCoV3(SelfSupervised):
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """Symmetrised InfoNCE between the student's queries and the teacher's keys."""
-        q = [self.predictor(self.head(self.represent(v))) for v in views]
+        q = [self.predictor(self.head(h)) for h in together(self.represent, views)]
         with torch.no_grad():
-            k = [self.teacher[1](self.teacher[0](v)[:, 0]) for v in views]
+            k = [self.teacher[1](tokens[:, 0]) for tokens in together(self.teacher[0], views)]
         return info_nce(q[0], k[1], self.temperature) + info_nce(q[1], k[0], self.temperature)
 
     def after_step(self, progress: float) -> None:

@@ -14,7 +14,7 @@ from gadkit.checks import positive
 from gadkit.data.views import Views
 from gadkit.losses import nt_xent
 from gadkit.nn import ViT, mlp
-from gadkit.selfsup.base import SelfSupervised
+from gadkit.selfsup.base import SelfSupervised, together
 
 
 class SimCLR(SelfSupervised):
@@ -49,5 +49,5 @@ class SimCLR(SelfSupervised):
 
     def loss(self, views: list[Tensor]) -> Float[Tensor, ""]:
         """NT-Xent (eq. 1) of the heads' outputs."""
-        z0, z1 = (self.head(self.represent(v)) for v in views)
+        z0, z1 = (self.head(h) for h in together(self.represent, views))
         return nt_xent(z0, z1, self.temperature)

@@ -16,7 +16,7 @@ from gadkit.checks import positive, whole
 from gadkit.data.views import multi_crop
 from gadkit.losses import swav_loss
 from gadkit.nn import Prototypes, ViT, mlp
-from gadkit.selfsup.base import SelfSupervised
+from gadkit.selfsup.base import SelfSupervised, together
 
 
 class SwAV(SelfSupervised):
@@ -65,7 +65,7 @@ class SwAV(SelfSupervised):
 
     def project(self, views: list[Tensor]) -> Float[Tensor, "v b d"]:
         """The head's output for all views, run once over all of them: they share the statistics of its batch norm."""
-        return self.head(torch.cat([self.represent(v) for v in views])).unflatten(0, (len(views), -1))
+        return self.head(torch.cat(together(self.represent, views))).unflatten(0, (len(views), -1))
 
     def scores(self, views: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k"]:
         """Cosines of views of one size with the prototypes."""
