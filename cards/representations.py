@@ -54,8 +54,7 @@ Seconds are wall time on the device named, which other work shared.
 ## Limits
 
 They know the factory and little else: what they make of real photographs is in the comparison chapter. Order within
-a few hundredths means nothing. Compare rows of equal photographs only: with 49,152, methods that need long training,
-self-distillation above all, have hardly begun.
+a few hundredths means nothing.
 """
 
 
