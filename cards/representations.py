@@ -32,17 +32,17 @@ encoder: heads, prototypes, a decoder; what only serves training is left out.
 
 ## What they saw
 
-12,288 photographs of the procedural factory (or as many frames of its videos): its 27 seen categories and parts
-that do not exist, a quarter with a defect, seed 0. No category of the development or held-out splits. The
-self-supervised methods were given the images alone; `vit`, `convnext` and `swin` their categories too;
-`free-labels` the factory's own geometry.
+12,288 photographs of the procedural factory (or 6,144 films of eight frames, for the methods that learn from films):
+its 27 seen categories and parts that do not exist, a quarter with a defect, seed 0. No category of the development or
+held-out splits. The self-supervised methods were given the images alone; `vit`, `convnext` and `swin` their
+categories too; `free-labels` the factory's own geometry.
 
 ## Recipe
 
-`gadkit train NAME`: AdamW, weight decay 0.05 on matrices, a tenth of the steps to warm up, then a cosine to 2 %,
-gradients clipped at 1, bfloat16 where the processor has it; batches of 128 photographs, or of 16 clips of 8 frames;
-the last weights. The learning rate belongs to the method. One run each: how much another training seed would change
-was not measured.
+`gadkit train NAME --photographs 400000`: AdamW, weight decay 0.05 on matrices, a tenth of the steps to warm up, then
+a cosine to 2 %, gradients clipped at 1, bfloat16 where the processor has it; batches of 128 photographs, or of 16
+clips of 8 frames; the last weights. The learning rate belongs to the method, and some methods bring other decays and
+clippings: their classes say so. How much another training seed changes is in the comparison chapter.
 
 The last column is a small fixed sample, repeated by the tests: nearest neighbours on 108 photographs of 27
 categories, with 216 others to vote. The tables of the comparison chapter are the measurement.
