@@ -1,7 +1,7 @@
-"""DINO's trainings that differ in their seed: the course of the loss, and which of them is shipped.
+"""Trainings of DINO and DINOv2 that differ in their seed: the course of the loss, and which DINO is shipped.
 
-    python -m experiments.train_all dino --seeds 0 1 2 --photographs 400000 --out runs
-    python -m experiments.dino_runs runs/dino runs/dino-1 runs/dino-2 --out book/results/dino_runs.json
+    python -m experiments.train_all dino dinov2 --seeds 0 1 2 --photographs 400000 --out runs
+    python -m experiments.dino_runs runs/dino* --out book/results/dino_runs.json
 
 The choice is made on the development categories, which no table of the comparison uses: accuracy of nearest neighbours
 on products of their own, the mean of three draws.  Beside it stand the overlap of the class token's attention with the
@@ -13,7 +13,8 @@ Book: selfsup/dino
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -30,11 +31,13 @@ from gadkit.data.views import normalise, resize
 from gadkit.evaluation.features import encode
 from gadkit.evaluation.probes import knn_accuracy
 from gadkit.evaluation.representation import attention_maps
+from gadkit.evaluation.results import merge, read
 from gadkit.evaluation.sets import Labelled, seeds
 from gadkit.factory.pool import unlabelled
-from gadkit.files import provenance, writable, write_json
+from gadkit.files import provenance, writable
 from gadkit.selfsup import DINO
 
+ABOUT = "trainings of DINO and DINOv2: the loss, and k-NN and attention on development categories by draw"
 CATEGORIES = factory.split("development")
 LEARN, ASK, DRAWS = 50, 25, 3  # products of a category, two photographs each, and sets to be asked about
 OTHER = 5  # a pool that no training was given
@@ -61,6 +64,7 @@ def overlap(maps: Float[Tensor, "b heads r c"], truth: Bool[Tensor, "b n"]) -> F
     return (both.sum(2) / either.sum(2)).mean(0)
 
 
+@cache
 def draw(name: str, products: int, size: int = 96) -> tuple[Labelled, Bool[Tensor, "n s s"]]:
     """Sound parts of the development categories, two photographs of each product, and where the part is."""
     shots = []
@@ -101,34 +105,38 @@ def targets(method: DINO, count: int = 192) -> dict[str, float]:
     return {"entropy": round(float(entropy), 4), "tells": round(float(mixed - entropy), 4)}
 
 
-def row(run: Path) -> dict[str, Any]:
-    """One training: what its header and its log say, and what it reaches."""
-    file = run / "dino.safetensors"
-    steps, losses = course((run / "log.txt").read_text(encoding="utf-8"))
-    return {
-        "training": weights.facts(file),
-        "steps": steps,
-        "losses": losses,
-        "development": on_development(zoo.load("dino", "tiny", file=file)),
-        "targets": targets(zoo.load("dino", gives="method", file=file)),
-        "sample": round(spot_check("dino", file), 5),
-    }
+def key(row: Mapping[str, Any]) -> tuple[str, int]:
+    """A row is a training: a method and its seed."""
+    return row["training"]["method"], row["training"]["seed"]
+
+
+def measure(file: Path, training: Mapping[str, Any]) -> dict[str, Any]:
+    """One training, by its checkpoint and its header's facts: what its log says, and what it reaches."""
+    name = training["method"]
+    steps, losses = course((file.parent / "log.txt").read_text(encoding="utf-8"))
+    told = {"training": training, "steps": steps, "losses": losses, "sample": round(spot_check(name, file), 5)}
+    if name == "dino":  # DINOv2's targets depend on the batch that Sinkhorn balances
+        told["targets"] = targets(zoo.load(name, gives="method", file=file))
+    return told | {"development": on_development(zoo.load(name, "tiny", file=file))} | provenance(runtime.device())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure the trainings and write the file; the first line of standard output names the one to ship."""
+    """Measure the trainings that are not in the file; standard output names the one to ship."""
     parser = argparse.ArgumentParser(description="Compare DINO's trainings on the development categories.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="folders with dino.safetensors and log.txt")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="trainings: a checkpoint and log.txt in each")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results file to merge into")
     given = parser.parse_args(argv)
     try:
         writable(given.out.parent, "--out")
-        rows = [row(run) for run in given.runs]
+        for run in given.runs:
+            file = next(iter(run.glob("*.safetensors")), run / "dino.safetensors")
+            training = weights.facts(file)
+            if key({"training": training}) not in map(key, read(given.out)):
+                merge(given.out, [measure(file, training)], key, ABOUT)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    best = max(rows, key=lambda row: mean(row["development"]["knn"]))
-    about = "three trainings of DINO: the loss, and k-NN and attention on development categories by draw"
-    write_json(given.out, {"what": about, "rows": rows} | provenance(runtime.device()))
+    ours = [row for row in read(given.out) if row["training"]["method"] == "dino"]
+    best = max(ours, key=lambda row: mean(row["development"]["knn"]))
     sys.stdout.write(f"training seed {best['training']['seed']}\n")
     return 0
 

@@ -50,7 +50,8 @@ def test_the_best_by_neighbours_is_named(
     assert all(len(values) == 3 and 0 <= min(values) <= max(values) <= 1 for values in few.values())
     scores = iter([0.2, 0.3])
     monkeypatch.setattr(dino_runs, "on_development", lambda backbone: few | {"knn": [next(scores)]})
-    monkeypatch.setattr(weights, "facts", lambda path: {"seed": 1 if path.parent.name.endswith("-1") else 0})
+    said = weights.facts
+    monkeypatch.setattr(weights, "facts", lambda path: said(path) | {"seed": int(path.parent.name.endswith("-1"))})
     folders = [str(tmp_path / name) for name in ("dino", "dino-1")]
     assert dino_runs.main([*folders, "--out", str(tmp_path / "runs.json")]) == 0
     assert capsys.readouterr().out == "training seed 1\n"
