@@ -1,5 +1,6 @@
 """Grounding DINO: phrases that do not see one another, captions as few as it takes, and published layouts."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gadkit import weights, zoo
 from gadkit.objects import grounding_dino
 from gadkit.objects.grounding_dino import DinoConfig, GroundingDino, batched, build, processor_for
 from gadkit.objects.protocols import OpenVocabulary
+from gadkit.objects.training.grounding_dino import phrased_loss
 from gadkit.objects.vocabulary import learn_pieces, word_pieces
 
 PIECES = learn_pieces(["a red gear", "the gear left of the bolt", "a washer"])
@@ -107,6 +109,38 @@ def test_its_own_loss_falls(small: GroundingDino, images: Tensor) -> None:
         optimiser.zero_grad(), loss.backward(), optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_every_phrase_is_looked_up_in_its_own_caption(small: GroundingDino, images: Tensor) -> None:
+    """Two captions of one length have the library's loss; any batch has the mean of its images' over their boxes."""
+    asked = [["gear", "red bolt"], ["bolt"], ["red gear", "bolt", "gear"], ["bolt", "red gear"]]
+    boxes = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.6, 0.2, 0.5]])
+    labels = [
+        {"boxes": boxes, "class_labels": torch.tensor([1, 0])},
+        {"boxes": boxes[:0], "class_labels": torch.tensor([], dtype=torch.long)},
+        {"boxes": boxes[:1], "class_labels": torch.tensor([2])},
+        {"boxes": boxes, "class_labels": torch.tensor([1, 1])},
+    ]
+    prepared = small.prepare(images[:1].expand(4, -1, -1, -1).contiguous())
+    own = small.model.loss_function
+
+    def loss(of: list[int], function: Callable[..., tuple]) -> float:
+        ids, mask = batched([small.captions(asked[i])[0] for i in of], CPU)
+        small.model.loss_function = function
+        try:
+            out = small.model(prepared[: len(of)], ids, attention_mask=mask, labels=[labels[i] for i in of])
+        finally:
+            small.model.loss_function = own
+        return float(out.loss)
+
+    with torch.no_grad():
+        assert loss([0, 3], phrased_loss) == pytest.approx(loss([0, 3], own), rel=1e-5)
+        alone = [loss([i], phrased_loss) for i in range(4)]
+        assert alone == pytest.approx([loss([i], own) for i in range(4)], rel=1e-5)
+        counts = [len(one["boxes"]) for one in labels]
+        expected = sum(max(n, 1) * one for n, one in zip(counts, alone, strict=True)) / sum(counts)
+        for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+            assert loss(order, phrased_loss) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.usefixtures("untyped")
