@@ -40,11 +40,6 @@ CASES = {  # what is measured: the split of the scenes, the words that are asked
     "development": ("development", None, None),
     "held-out": ("held-out", None, None),
 }
-OLDER = {
-    "owl-vit": "This was an earlier\nrecipe. `gadkit train owl-vit` today takes 5,000 steps of 32 scenes and names "
-    "photographs beside; no training by it\nhas come to its end yet.",
-    "grounding-dino": "This was an earlier recipe.",
-}
 LOADERS = {"owl-vit": owl_vit.load, "grounding-dino": grounding_dino.load}
 
 
@@ -181,11 +176,10 @@ def text(name: str, results: Path | None = None) -> str:
         "unseen": by_word(held["rows"], "words withheld from it"),
         "parameters": sum(value.numel() for value in weights.read(file).values()),
         "megabytes": file.stat().st_size / 1e6,
-        "batch": facts.get("batch", 8),
         "like": like_table(held["like"]) if "like" in held else "",
         "like_scenes": LIKE,
         "asking": ASKING,
-        "older": OLDER[name] if "batch" not in facts else f"`gadkit train {name} --steps {facts['steps']}` repeats it.",
+        "repeats": f"`gadkit train {name} --steps {facts['steps']}` repeats it.",
     }
     return TEXTS[name].format(**facts | numbers)
 

@@ -1,5 +1,6 @@
 """Grounding DINO: phrases that do not see one another, captions as few as it takes, and published layouts."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from transformers import (
     GroundingDinoProcessor,
     SwinConfig,
 )
+from transformers.models.grounding_dino import modeling_grounding_dino as library
 
 from gadkit import weights, zoo
 from gadkit.objects import grounding_dino
 from gadkit.objects.grounding_dino import DinoConfig, GroundingDino, batched, build, processor_for
 from gadkit.objects.protocols import OpenVocabulary
+from gadkit.objects.training.grounding_dino import phrased_loss
 from gadkit.objects.vocabulary import learn_pieces, word_pieces
 
 PIECES = learn_pieces(["a red gear", "the gear left of the bolt", "a washer"])
@@ -107,6 +110,38 @@ def test_its_own_loss_falls(small: GroundingDino, images: Tensor) -> None:
         optimiser.zero_grad(), loss.backward(), optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_every_phrase_is_looked_up_in_its_own_caption(small: GroundingDino) -> None:
+    """Two captions of one length have the library's loss; any batch has the mean of its images' over their boxes."""
+    torch.manual_seed(0)
+    asked = [["gear", "red bolt"], ["bolt"], ["red gear", "bolt", "gear"], ["bolt", "red gear"]]
+    ids, mask = batched([small.captions(texts)[0] for texts in asked], CPU)
+    logits, proposed = torch.randn(4, 8, 16), torch.randn(4, 12, 16)
+    boxes, proposals = (0.2 + 0.3 * torch.rand(4, n, 4) for n in (8, 12))
+    maps, places = library.build_label_maps(logits, ids), library.build_text_mask(logits, mask)
+    labels = [
+        {"boxes": torch.rand(len(named), 4) / 2 + 0.2, "class_labels": torch.tensor(named, dtype=torch.long)}
+        for named in ([1, 0], [], [2], [1, 1])
+    ]
+
+    def loss(of: list[int], function: Callable[..., tuple] = phrased_loss) -> float:
+        found = function(
+            *(logits[of], [labels[i] for i in of], CPU, boxes[of], small.model.config),
+            *(tuple(maps[i] for i in of), places[of]),
+            encoder_logits=proposed[of],
+            encoder_pred_boxes=proposals[of],
+        )
+        return float(found[0])
+
+    own = small.model.loss_function
+    assert loss([0, 3]) == pytest.approx(loss([0, 3], own), rel=1e-5)
+    alone = [loss([i]) for i in range(4)]
+    assert alone == pytest.approx([loss([i], own) for i in range(4)], rel=1e-5)
+    counts = [len(one["boxes"]) for one in labels]
+    expected = sum(max(n, 1) * one for n, one in zip(counts, alone, strict=True)) / sum(counts)
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        assert loss(order) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.usefixtures("untyped")

@@ -1,7 +1,7 @@
 """Training Grounding DINO: nouns, nouns with colours, and phrases that are true of one thing in a scene.
 
 Its loss is the model's own: focal on every token of a phrase, L1 and generalized IoU, after Hungarian matching, of the
-decoder's answers and of the encoder's proposals.
+decoder's answers and of the encoder's proposals; `phrased_loss` says what of it had to be mended.
 
 Source: Liu et al., Grounding DINO, ECCV 2024, section 3.5.
 Book: objects/open-vocabulary
@@ -9,10 +9,12 @@ Book: objects/open-vocabulary
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gadkit import runtime
@@ -24,6 +26,9 @@ from gadkit.objects.training import shared
 from gadkit.objects.training.words import TAUGHT, WITHHELD
 from gadkit.objects.vocabulary import learn_pieces
 from gadkit.train import Plan, batch_rows, fit
+
+if TYPE_CHECKING:
+    from transformers import GroundingDinoConfig
 
 SCENES = 4096
 BATCH = 24
@@ -41,7 +46,7 @@ def train(out: Path, seed: int = 0, steps: int | None = None, stem: str = DinoCo
 
     `stem` is what the image encoder begins with, one of `gadkit.objects.grounding_dino.STEMS`.
     """
-    plan = PLAN if steps is None else Plan(**vars(PLAN) | {"steps": steps})
+    plan = planned(PLAN.steps if steps is None else steps)
     where = runtime.device()
     runtime.seed_everything(seed)
     config, pieces = DinoConfig(stem=stem), learn_pieces(corpus())
@@ -57,6 +62,12 @@ def train(out: Path, seed: int = 0, steps: int | None = None, stem: str = DinoCo
     return path
 
 
+def planned(steps: int) -> Plan:
+    """The recipe over so many steps; a short one warms up sooner, and its average reaches back less far."""
+    forgets = max(0.9, 1 - 8 / max(steps, 1))  # .998 over 4,000 steps
+    return replace(PLAN, steps=steps, warmup=min(PLAN.warmup, steps // 4), average=min(PLAN.average, forgets))
+
+
 def corpus() -> list[str]:
     """What the word pieces are learnt from: words of the seen categories, of captions, colours and places."""
     nouns = [noun for name in scenes.object_categories("seen") for noun in CATEGORIES[name].nouns]
@@ -69,7 +80,7 @@ def corpus() -> list[str]:
 def objective(detector: GroundingDino, shown: scenes.Scenes, seed: int) -> Callable[[int], Float[Tensor, ""]]:
     """The loss of a step: some scenes, half of them mirrored where no phrase speaks of a side, each with a caption."""
     model, where, far = detector.model, detector.device, shown.images.shape[-1]
-    pictures = shown.images.to(where)
+    pictures, model.loss_function = shown.images.to(where), phrased_loss
 
     def loss(step: int) -> Float[Tensor, ""]:
         rng = random.Random(f"{seed}/{step}/captions")
@@ -89,6 +100,44 @@ def objective(detector: GroundingDino, shown: scenes.Scenes, seed: int) -> Calla
         return SCALE * out.loss
 
     return loss
+
+
+def phrased_loss(
+    logits: Float[Tensor, "b n t"],
+    labels: Sequence[Mapping[str, Tensor]],
+    device: torch.device,
+    pred_boxes: Float[Tensor, "b n 4"],
+    config: "GroundingDinoConfig",
+    label_maps: Sequence[Float[Tensor, "_ t"] | Int[Tensor, "_ t"]],
+    text_mask: Bool[Tensor, "b n t"],
+    encoder_logits: Float[Tensor, "b m t"],
+    encoder_pred_boxes: Float[Tensor, "b m 4"],
+    **more: object,
+) -> tuple[Float[Tensor, ""], dict[str, Tensor], None]:
+    """The library's loss of the decoder's answers and of the encoder's proposals, with every phrase in its own caption.
+
+    The library puts the rows of all captions' label maps below one another, and looks for a phrase of image i as many
+    rows further down as caption i has phrases.  That is right for the first image of a batch, and for the second where
+    both captions are equally long; the others get phrases of other captions.  Here each is looked up in its own map.
+    """
+    from transformers.loss.loss_grounding_dino import GroundingDinoHungarianMatcher, GroundingDinoImageLoss
+
+    class Phrased(GroundingDinoImageLoss):
+        def _get_target_classes_one_hot(self, outputs: Any, targets: Any, indices: Any) -> Tensor:
+            of_images = zip(outputs["label_maps"], targets, indices, strict=True)
+            rows = [its_map[one["class_labels"][matched]] for its_map, one, (_, matched) in of_images]
+            found = torch.zeros_like(outputs["logits"], dtype=torch.long)
+            found[self._get_source_permutation_idx(indices)] = torch.cat(rows).long()
+            return found
+
+    matcher = GroundingDinoHungarianMatcher(config.class_cost, config.bbox_cost, config.giou_cost)
+    criterion = Phrased(matcher, config.focal_alpha, ["labels", "boxes"])
+    shares = {"loss_ce": 2.0, "loss_bbox": config.bbox_loss_coefficient, "loss_giou": config.giou_loss_coefficient}
+    parts = {}
+    for end, scores, boxes in (("", logits, pred_boxes), ("_enc", encoder_logits, encoder_pred_boxes)):
+        held = {"logits": scores, "pred_boxes": boxes, "label_maps": label_maps, "text_mask": text_mask}
+        parts |= {name + end: shares[name] * value for name, value in criterion(held, labels).items()}
+    return sum(parts.values()), parts, None
 
 
 def phrases(things: Sequence[scenes.Thing], rng: random.Random) -> Pairs:
