@@ -46,8 +46,8 @@ clips of 8 frames; the last weights. The learning rate belongs to the method, an
 clippings: their classes say so. How much another training seed changes is in the comparison chapter.
 
 One run each, but for `dino`: of three runs (training seeds 0, 1 and 2) the third is shipped. It has the best nearest
-neighbours between the six development categories, which no table uses: 0.77, where the others have 0.50 and 0.66
-(`python -m experiments.dino_runs`). On the sample below the three reach 0.19, 0.35 and 0.48.
+neighbours between the six development categories, which the comparison never uses: 0.77, where the others have 0.50
+and 0.66 (`python -m experiments.dino_runs`). On the sample below the three reach 0.19, 0.35 and 0.48.
 
 The last column is a small fixed sample, repeated by the tests: nearest neighbours on 108 photographs of 27
 categories, with 216 others to vote. The tables of the comparison chapter are the measurement.
