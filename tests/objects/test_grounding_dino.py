@@ -117,8 +117,8 @@ def test_every_phrase_is_looked_up_in_its_own_caption(small: GroundingDino) -> N
     torch.manual_seed(0)
     asked = [["gear", "red bolt"], ["bolt"], ["red gear", "bolt", "gear"], ["bolt", "red gear"]]
     ids, mask = batched([small.captions(texts)[0] for texts in asked], CPU)
-    logits, proposed = torch.randn(4, 8, 16), torch.randn(4, 12, 16)
-    boxes, proposals = (0.2 + 0.3 * torch.rand(4, n, 4) for n in (8, 12))
+    logits, proposed = torch.randn(4, 8, 16), torch.randn(4, 8, 16)
+    boxes, proposals = (0.2 + 0.3 * torch.rand(4, 8, 4) for _ in range(2))
     maps, places = library.build_label_maps(logits, ids), library.build_text_mask(logits, mask)
     labels = [
         {"boxes": torch.rand(len(named), 4) / 2 + 0.2, "class_labels": torch.tensor(named, dtype=torch.long)}

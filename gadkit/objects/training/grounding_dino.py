@@ -110,8 +110,8 @@ def phrased_loss(
     config: "GroundingDinoConfig",
     label_maps: Sequence[Float[Tensor, "_ t"] | Int[Tensor, "_ t"]],
     text_mask: Bool[Tensor, "b n t"],
-    encoder_logits: Float[Tensor, "b m t"],
-    encoder_pred_boxes: Float[Tensor, "b m 4"],
+    encoder_logits: Float[Tensor, "b n t"],
+    encoder_pred_boxes: Float[Tensor, "b n 4"],
     **more: object,
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor], None]:
     """The library's loss of the decoder's answers and of the encoder's proposals, with every phrase in its own caption.
