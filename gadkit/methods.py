@@ -20,7 +20,7 @@ from gadkit.protocols import Method
 from gadkit.supervised import Supervised
 from gadkit.train import Plan, learn
 
-PHOTOGRAPHS = 49_152  # for each method; a clip of eight frames counts as eight
+PHOTOGRAPHS = 49_152  # of a short run, an eighth of what shipped weights saw; a clip of eight frames counts as eight
 CLIPS = 6144  # with four times as many frames as the pool has photographs: those of a clip are much alike
 
 

@@ -46,7 +46,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="optimiser steps of a CLIP, of heads, of an object model or of a reader (default: the recipe's)",
     )
     length.add_argument(
-        "--photographs", type=int, metavar="N", help="photographs to train any other method on (default: the recipe's)"
+        "--photographs",
+        type=int,
+        metavar="N",
+        help="photographs to train any other method on (default: 49,152, a short run; shipped weights saw 400,000)",
     )
     train.add_argument("--backbone", metavar="NAME", help="the frozen eyes of a detector's part (default: its own)")
     train.add_argument(
