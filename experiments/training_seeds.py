@@ -3,9 +3,9 @@
     python -m experiments.train_all simclr dino --seeds 0 1 2 --photographs 400000 --out runs
     python -m experiments.training_seeds runs --out book/results/training_seeds.json
 
-A training's seed draws its weights, its photographs and its views.  The shipped weights stand for a seed whose training
-is not in the folder.  All are asked what the comparison asks (`gadkit.evaluation.protocol.parts`), with the same test
-products, so that what differs between rows of a method is the training alone.
+A training's seed draws its weights, its photographs and its views.  All are asked what the comparison asks of the
+shipped ones (`gadkit.evaluation.protocol.parts`), with the same test products, so that what differs between rows of a
+method is the training alone.  Trainings of the shipped seed are left out: the comparison has their row.
 
 Book: selfsup/comparison
 """
@@ -30,7 +30,7 @@ def key(row: Measured) -> tuple[str, int]:
 
 
 def trainings(folder: Path) -> dict[tuple[str, int], Path]:
-    """The finished trainings below a folder, and the shipped weights of the same methods, by method and seed.
+    """The finished trainings below a folder that differ from the shipped one of their method, by method and seed.
 
     Raises ValueError where there is none, or where two say that they are the same.
     """
@@ -40,11 +40,9 @@ def trainings(folder: Path) -> dict[tuple[str, int], Path]:
             again = found.setdefault((name, int(weights.facts(path)["seed"])), path)
             if again != path:
                 raise ValueError(f"runs: expected trainings of other seeds, got the same in {again} and {path}")
+        found.pop((name, int(zoo.facts(name)["seed"])), None)
     if not found:
-        raise ValueError(f"runs: expected trainings in {folder}, NAME/NAME.safetensors, got none")
-    for name in {name for name, _ in found}:
-        shipped = weights.ASSETS / f"{name}.safetensors"
-        found.setdefault((name, int(weights.facts(shipped)["seed"])), shipped)
+        raise ValueError(f"runs: expected trainings of other seeds in {folder}, NAME/NAME.safetensors, got none")
     return found
 
 
