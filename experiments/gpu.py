@@ -6,7 +6,7 @@ takes at most nine minutes.  Each row is in the file as soon as it is measured, 
 missing, so a run that was cut short loses one row.  `--tiny` tries everything at small sizes, on a CPU too.
 
 The share is that of the chip's own rate of square bf16 products, measured here (`benchmarks.peak`), and counts the
-operations of its products, convolutions and attentions.  Changes of scores are against float32 and the plain search.
+operations of its products, convolutions and attentions.  Changes of scores are against float32.
 
 Book: anomaly/speed
 """
@@ -33,7 +33,6 @@ from benchmarks.peak import matmul_speed
 from benchmarks.roofline import steps
 from benchmarks.winclip import random_clip
 from gadkit import factory, runtime, zoo
-from gadkit.anomaly import maps
 from gadkit.anomaly.detectors import DETECTORS, build
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones.openclip import OpenCLIP
@@ -46,7 +45,7 @@ from gadkit.search import neighbors
 
 CATEGORIES = ("cookie", "connector")  # development: nothing is chosen by them here
 SHOTS, SEED = 4, 0
-VARIANTS = ("float32", "float32, plain search", "bfloat16", "bfloat16, compiled")
+VARIANTS = ("float32", "bfloat16", "bfloat16, compiled")
 BLOCKS = ((64, 64, 64), (32, 64, 32), (64, 128, 64), (128, 64, 64), (128, 128, 64))  # of the fused search
 Row = dict[str, Any]
 Done = Callable[[Row], bool]
@@ -59,15 +58,12 @@ def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 @contextmanager
 def variant(name: str, backbone: Backbone, tiny: bool = False) -> Iterator[None]:
-    """Encode and search as a row says: the precision, the kernel or the plain search, compiled or not."""
+    """Encode as a row says: the precision, compiled or not."""
     with ExitStack() as stack:
 
         def put(thing: Any, attribute: str, value: Any) -> None:
             stack.enter_context(mock.patch.object(thing, attribute, value))
 
-        if "plain" in name:
-            for place in (neighbors, maps):
-                put(place, "can_fuse", lambda *_: False)
         if name.startswith("bfloat16"):
             first = "embed_patches" if isinstance(backbone, OpenCLIP) else "encode_image"
             put(backbone, first, lowered(getattr(backbone, first), backbone.device))
@@ -96,13 +92,7 @@ def lowered(encode: Callable[..., Any], where: torch.device) -> Callable[..., An
 
 def flops(detector: Detector, images: UInt8[Tensor, "b 3 h w"]) -> int:
     """Operations of the products, convolutions and attentions that scoring these images asks for, searches included."""
-    plainly = [mock.patch.object(place, "can_fuse", return_value=False) for place in (neighbors, maps)]
-    with (
-        plainly[0],
-        plainly[1],
-        mock.patch.object(private, "ALLOWED", False),
-        FlopCounterMode(display=False) as counter,
-    ):
+    with mock.patch.object(private, "ALLOWED", False), FlopCounterMode(display=False) as counter:
         detector.score(images)
     return counter.get_total_flops()
 
@@ -181,7 +171,7 @@ def search_rows(where: torch.device, tiny: bool) -> Iterator[Row]:
     for dtype in (torch.float32, torch.bfloat16):
         q, x = (torch.randn(size, d, generator=draw).to(where, dtype) for size in (n, m))
         ways: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {"chunks": lambda q=q, x=x: plain(q, x)}
-        if neighbors.can_fuse(q, x):
+        if neighbors.has_kernel(where):  # float32 too, which the package leaves to chunks
             from gadkit.search import fused
 
             for blocks in BLOCKS:

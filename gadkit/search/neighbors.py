@@ -38,21 +38,28 @@ def rows_at_once(keys: int, device: torch.device) -> int:
     return max(1, CHUNK * (1 if device.type == "cpu" else 32) // keys)
 
 
+def has_kernel(where: torch.device) -> bool:
+    """Whether `gadkit.search.fused` runs there: on a chip for which bfloat16 is arithmetic, where Triton is."""
+    return (
+        where.type == "cuda"
+        and importlib.util.find_spec("triton") is not None
+        and torch.cuda.get_device_capability(where) >= (8, 0)
+    )
+
+
 def can_fuse(queries: Float[Tensor, "*b n d"], keys: Float[Tensor, "m d"]) -> bool:
-    """Whether `gadkit.search.fused` finds the nearest of these keys: on a chip and in a precision that it is made for.
+    """Whether `gadkit.search.fused` finds the nearest of these keys: where it runs, and where it may pay.
 
     Not where a gradient is wanted, which it does not have, and not in float32: there chunks took .083 s on an H200, and
     the kernel .108 s at its best (book/results/gpu.json).
     """
     kinds = {queries.dtype, keys.dtype}
     return (
-        queries.device.type == "cuda"
-        and queries.device == keys.device
+        queries.device == keys.device
         and len(kinds) == 1
         and kinds <= {torch.float16, torch.bfloat16}
         and not (torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad))
-        and importlib.util.find_spec("triton") is not None
-        and torch.cuda.get_device_capability(queries.device) >= (8, 0)  # from there on bfloat16 is arithmetic
+        and has_kernel(queries.device)
     )
 
 
