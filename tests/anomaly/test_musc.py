@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gadkit import factory, zoo
 from gadkit.anomaly.detectors import build
-from gadkit.anomaly.detectors.musc import MuSc, interval_mean, shared_scores
+from gadkit.anomaly.detectors.musc import MuSc, interval_mean, mutual, nearest, shared_scores
 from gadkit.anomaly.metrics import auroc
 from gadkit.backbones import OpenCLIP
 from gadkit.protocols import AnomalyResult
@@ -146,3 +146,20 @@ def test_it_finds_defects_without_a_good_part() -> None:
     assert auroc(found.scores, data.labels) > 0.9
     assert auroc(found.maps, data.masks) > 0.9
     assert not math.isclose(float(found.scores.max()), float(found.scores.min()))
+
+
+def test_a_set_compares_each_pair_once() -> None:
+    images = F.normalize(torch.randn(7, 25, 16, generator=torch.Generator().manual_seed(0)), dim=2)
+    torch.testing.assert_close(mutual(images, 3), nearest(images, images), atol=2e-3, rtol=0)  # 0 is the root of 1e-7
+    others = ~torch.eye(7, dtype=torch.bool)[:, None].expand(-1, 25, -1)
+    torch.testing.assert_close(mutual(images, 3)[others], nearest(images, images)[others], atol=1e-6, rtol=0)
+
+
+def test_photographs_of_the_set_and_others_are_scored_side_by_side(backbone: OpenCLIP, pictures: Tensor) -> None:
+    detector = MuSc(backbone, neighbours=()).fit(pictures[:5])
+    mixed = detector.score(pictures[[6, 0, 5, 3]])
+    for at, i in enumerate((6, 0, 5, 3)):
+        alone = detector.score(pictures[i : i + 1])
+        torch.testing.assert_close(mixed.maps[at : at + 1], alone.maps, atol=1e-6, rtol=0)
+    with_all = MuSc(backbone, neighbours=()).fit(pictures[[0, 1, 2, 3, 4, 6]]).score(pictures[6:])
+    torch.testing.assert_close(mixed.maps[:1], with_all.maps, atol=1e-5, rtol=0)

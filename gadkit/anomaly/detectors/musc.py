@@ -22,6 +22,7 @@ from gadkit.anomaly.detectors.patches import CHUNK, Patches, patch_means
 from gadkit.anomaly.maps import upsample
 from gadkit.checks import share, whole
 from gadkit.protocols import AnomalyResult, Backbone
+from gadkit.search.neighbors import inner
 
 FEW = 10  # images; fewer are hardly a set
 FAR = (0.4, 1.2)  # Euclidean distances of unit vectors; 1.41 where nothing is shared
@@ -39,8 +40,20 @@ def aggregated(x: Float[Tensor, "b r c e"], radius: int) -> Float[Tensor, "b r c
 
 def nearest(queries: Float[Tensor, "b n e"], images: Float[Tensor, "m p e"]) -> Float[Tensor, "b n m"]:
     """The distance of each query's nearest patch in each image, eq. 2; all are unit vectors."""
-    best = [(queries.flatten(0, 1) @ patches.T).amax(1) for patches in images]
+    best = [inner(queries.flatten(0, 1), patches).amax(1) for patches in images]
     return (2 - 2 * torch.stack(best, 1)).clamp(min=0).sqrt().unflatten(0, queries.shape[:2])
+
+
+def mutual(images: Float[Tensor, "m p e"], chunk: int = CHUNK) -> Float[Tensor, "m p m"]:
+    """`nearest` of a set in itself: each pair of images is compared once, `chunk` of them at a time."""
+    best = images.new_empty(len(images), images.shape[1], len(images))
+    for i, one in enumerate(images):
+        for first in range(i, len(images), chunk):
+            some = images[first : first + chunk]
+            cosines = inner(one, some.flatten(0, 1)).unflatten(1, some.shape[:2])  # (p, b, p)
+            best[i, :, first : first + chunk] = cosines.amax(2)
+            best[first : first + chunk, :, i] = cosines.amax(0)
+    return (2 - 2 * best).clamp(min=0).sqrt()
 
 
 def interval_mean(distances: Float[Tensor, "n m"], lowest: float) -> Float[Tensor, "n"]:
@@ -81,9 +94,12 @@ class MuSc(Patches):
     `chunk`       images encoded at once: bounds the memory, changes no result.
 
     Learnt by `fit` from a set without labels: `layer0_` (n, p, e) and so on, the patches' tokens, `vectors_` (n, d),
-    `scores_` (n,) and `marks_` (n,), by which an image of the set is known again, and not compared with itself.
+    `far_` (n, rows, columns), what the set says of its own patches, and `marks_` (n,), by which an image of the set is
+    known again: it is not compared with itself, and what is known of it is not computed again.
     Raises ValueError for arguments outside these, and for fewer than two images.
     """
+
+    version = 2
 
     def __init__(
         self,
@@ -107,7 +123,12 @@ class MuSc(Patches):
     @property
     def learnt(self) -> tuple[str, ...]:
         """The tensors that `fit` sets."""
-        return (*(f"{name}_" for name in self._names()), "scores_")
+        return (*(f"{name}_" for name in self._names()), "far_")
+
+    @property
+    def scores_(self) -> Float[Tensor, "n"]:
+        """The images' own scores, before any is shared."""
+        return self.far_.flatten(1).amax(1)
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -141,12 +162,14 @@ class MuSc(Patches):
         self._keep(kept)
 
     def _keep(self, images: Sequence[Sequence[Tensor]]) -> None:
-        """Keep the features of a set, and score each of its images by the others."""
+        """Keep the features of a set, and what its images say of each other."""
         for name, values in zip(self._names(), zip(*images, strict=True), strict=True):
             setattr(self, f"{name}_", torch.stack(values))
-        features = {name: getattr(self, f"{name}_") for name in self._names()}
-        groups = ({n: x[i : i + self.chunk] for n, x in features.items()} for i in range(0, len(images), self.chunk))
-        self.scores_ = torch.cat([self._far(some).flatten(1).amax(1) for some in groups])
+        others, found = ~torch.eye(len(images), dtype=torch.bool), []
+        for bank in self._neighbourhoods(self._set()):
+            rows = zip(mutual(bank, self.chunk), others, strict=True)
+            found.append(torch.stack([interval_mean(row[:, use], self.lowest) for row, use in rows]))
+        self.far_ = torch.stack(found).mean(0).unflatten(1, self.backbone.grid)
 
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
         tokens = self.backbone.encode_image(self._prepared(images), self.layers)
@@ -169,16 +192,24 @@ class MuSc(Patches):
 
     def _far(self, features: dict[str, Tensor]) -> Float[Tensor, "b r c"]:
         """The mean, over layers and radii, of what the other images say of each patch."""
-        same, grid, found = self._same(features["marks"]), self.backbone.grid, []
+        known, which = self._same(features["marks"]).max(1)
+        found = self.far_[which]
+        if known.all():
+            return found
+        new = self._neighbourhoods({name: x[~known] for name, x in features.items()})
+        pairs = zip(new, self._neighbourhoods(self._set()), strict=True)
+        far = [interval_mean(nearest(own, bank).flatten(0, 1), self.lowest) for own, bank in pairs]
+        found[~known] = torch.stack(far).mean(0).view_as(found[~known])
+        return found
+
+    def _set(self) -> dict[str, Tensor]:
+        return {name: getattr(self, f"{name}_") for name in self._names()}
+
+    def _neighbourhoods(self, features: dict[str, Tensor]) -> Iterator[Float[Tensor, "b p e"]]:
+        """The aggregated patches of images, by layer and radius."""
         for name in self._names()[: len(self.layers)]:
-            own, others = (x.unflatten(1, grid) for x in (features[name], getattr(self, f"{name}_")))
             for radius in self.radii:
-                bank = aggregated(others, radius).flatten(1, 2)
-                far = nearest(aggregated(own, radius).flatten(1, 2), bank)  # (b, n, m)
-                found.append(
-                    [interval_mean(row[:, ~itself], self.lowest) for row, itself in zip(far, same, strict=True)]
-                )
-        return torch.stack([torch.stack(rows) for rows in found]).mean(0).unflatten(1, grid)
+                yield aggregated(features[name].unflatten(1, self.backbone.grid), radius).flatten(1, 2)
 
     def _same(self, marks: Int[Tensor, "b"]) -> Bool[Tensor, "b m"]:
         """Which image of the set each one is: of copies the first, as the others are other photographs."""
