@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pikepdf
 from pypdf import PdfReader, PdfWriter
 
 import plates
@@ -96,9 +97,11 @@ def write(binding: Binding, out: Path) -> int:
             pdf.write_bytes(printed(page))
             if numbers != begins(pdf, binding.keys):  # the room for a number is there before the number
                 raise RuntimeError("the numbers in the contents have moved the pages that they count")
-        writer = outlined(pdf, binding, numbers)
-        with replacing(out) as part:
-            writer.write(part)
+        writer, whole = outlined(pdf, binding, numbers), Path(folder, "whole.pdf")
+        writer.write(whole)
+        # what a screen reader needs are a quarter of a million small objects, which only streams of objects compress
+        with replacing(out) as part, pikepdf.open(whole) as found:
+            found.save(part, object_stream_mode=pikepdf.ObjectStreamMode.generate)
         return len(writer.pages)
 
 
