@@ -41,7 +41,7 @@ def aggregated(x: Float[Tensor, "b r c e"], radius: int) -> Float[Tensor, "b r c
 def nearest(queries: Float[Tensor, "b n e"], images: Float[Tensor, "m p e"]) -> Float[Tensor, "b n m"]:
     """The distance of each query's nearest patch in each image, eq. 2; all are unit vectors."""
     best = [inner(queries.flatten(0, 1), patches).amax(1) for patches in images]
-    return (2 - 2 * torch.stack(best, 1)).clamp(min=0).sqrt().unflatten(0, queries.shape[:2])
+    return _apart(torch.stack(best, 1)).unflatten(0, queries.shape[:2])
 
 
 def mutual(images: Float[Tensor, "m p e"], chunk: int = CHUNK) -> Float[Tensor, "m p m"]:
@@ -53,7 +53,12 @@ def mutual(images: Float[Tensor, "m p e"], chunk: int = CHUNK) -> Float[Tensor, 
             cosines = inner(one, some.flatten(0, 1)).unflatten(1, some.shape[:2])  # (p, b, p)
             best[i, :, first : first + chunk] = cosines.amax(2)
             best[first : first + chunk, :, i] = cosines.amax(0)
-    return (2 - 2 * best).clamp(min=0).sqrt()
+    return _apart(best)
+
+
+def _apart(cosines: Tensor) -> Tensor:
+    """Euclidean distances of unit vectors."""
+    return (2 - 2 * cosines).clamp(min=0).sqrt()
 
 
 def interval_mean(distances: Float[Tensor, "n m"], lowest: float) -> Float[Tensor, "n"]:
