@@ -55,7 +55,13 @@ _pool = cache(unlabelled)
 def recorded(method: MethodBase) -> list[Tensor]:
     """The losses of a method, written down from now on."""
     losses, loss = [], method.loss
-    method.loss = lambda views: losses.append(loss(views)) or losses[-1]
+
+    def kept(views: list[Tensor]) -> Tensor:
+        value = loss(views)
+        losses.append(value.detach())
+        return value
+
+    method.loss = kept
     return losses
 
 
