@@ -95,21 +95,25 @@ def plus_plus(
 def _draw(x: Tensor, weights: Tensor, generator: torch.Generator | None, shared: bool) -> Tensor:
     """A row of x with a probability proportional to its weight; of any process, and alike in all of them."""
     ends = weights.cumsum(0)
-    own = ends[-1:] if len(ends) else weights.new_zeros(1)
     where = generator.device if generator is not None else "cpu"
-    dice = torch.rand(1, generator=generator, device=where, dtype=torch.float64).to(x.device)
-    every = gather(own) if shared else own  # (processes,)
+    dice = torch.rand(1, generator=generator, device=where, dtype=torch.float64)
+    if not shared:  # the same arithmetic as below, in numbers: thousands of seeds take half the time
+        end = ends[-1].item()
+        if not end > 0:  # every row coincides with a seed
+            return _draw(x, torch.ones_like(weights), generator, shared)
+        row = torch.searchsorted(ends, dice.item() * end - end + end, right=True)
+        return x[min(int(row), len(x) - 1)]
+    own, dice = ends[-1:] if len(ends) else weights.new_zeros(1), dice.to(x.device)
+    every = gather(own)  # (processes,)
     if not every.sum() > 0:  # every row coincides with a seed
         return _draw(x, torch.ones_like(weights), generator, shared)
-    if shared:
-        dice = gather(dice)[:1]  # without a generator, processes roll differently: the first one's dice count
+    dice = gather(dice)[:1]  # without a generator, processes roll differently: the first one's dice count
     borders = every.cumsum(0)
     point = dice * borders[-1]
     owner = int(torch.searchsorted(borders, point, right=True).clamp(max=len(borders) - 1))
     row = x.new_zeros(x.shape[1])
-    if owner == (rank() if shared else 0):
+    if owner == rank():
         row = x[torch.searchsorted(ends, point - borders[owner] + every[owner], right=True).clamp(max=len(x) - 1)][0]
-        return total(row) if shared else row
     return total(row)
 
 

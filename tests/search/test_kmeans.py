@@ -129,3 +129,14 @@ def test_centres_far_from_zero_are_told_apart() -> None:
     centres = 3e4 + torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [9.0, 9.0]])
     rows = centres[[3, 0, 4, 2, 1]] + 0.25
     assert assign(rows, centres).tolist() == [3, 0, 4, 2, 1]
+
+
+def test_seeds_of_one_process_are_those_of_a_group_of_one():
+    """Rows of one process are drawn in numbers, shared rows by the way that several processes go: the same rows."""
+    spread = torch.randn(500, 6, generator=torch.Generator().manual_seed(5))
+    copies = torch.ones(9, 6)  # all coincide with the first seed, so dice are thrown twice
+    for x, k in ((spread, 200), (spread.double(), 50), (copies, 4)):
+        draws = [torch.Generator().manual_seed(8) for _ in range(2)]
+        alone, shared = (plus_plus(x, k, draw, way) for draw, way in zip(draws, (False, True), strict=True))
+        assert torch.equal(alone, shared)
+        assert torch.equal(draws[0].get_state(), draws[1].get_state()), "as many dice"
