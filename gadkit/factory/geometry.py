@@ -51,7 +51,8 @@ def geometry_of(surfaces: factory.Surfaces) -> Geometry:
 def normals(height: Float[Tensor, "b s s"]) -> Float[Tensor, "b 3 s s"]:
     """Unit vectors out of the surface, those by which the factory's lamp shades: x right, y down, z to the camera."""
     dx, dy = slopes(height.float())
-    return F.normalize(torch.stack([-dx, -dy, torch.ones_like(dx)], 1), dim=1)
+    length = (dx * dx + dy * dy + 1).sqrt()  # at least 1; F.normalize over three planes is ten times as slow
+    return torch.stack([-dx, -dy, torch.ones_like(dx)], 1) / length[:, None]
 
 
 @checked

@@ -56,13 +56,13 @@ class FreeLabels(Pretext):
         """
         images, height, materials = self.columns(batch)
         images, height, materials = check_images(images), height.float(), materials.long()
-        known = {
-            "depth": height[:, None],
-            "normals": normals(height)[:, :2],
-            "edges": edges(height, materials)[:, None].float(),
-            "segmentation": F.one_hot(materials, len(MATERIALS)).movedim(-1, 1).float(),
+        known = {  # only those that are asked for are computed
+            "depth": lambda: height[:, None],
+            "normals": lambda: normals(height)[:, :2],
+            "edges": lambda: edges(height, materials)[:, None].float(),
+            "segmentation": lambda: torch.stack([materials == i for i in range(len(MATERIALS))], 1).float(),
         }
-        planes = torch.cat([images.float() / 255, *(known[k] for k in self.labels)], 1)
+        planes = torch.cat([images.float() / 255, *(known[k]() for k in self.labels)], 1)
         views = _crop_together(planes, self.size, self.scale)
         photographs, *maps = views.split([3, *(CHANNELS[k] for k in self.labels)], 1)
         return [normalise(photographs), *maps]

@@ -219,8 +219,10 @@ def permutation_set(n: int, count: int, generator: torch.Generator | None = None
     generator = generator or torch.Generator().manual_seed(0)
     order = torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(len(every) - 1, generator=generator)])
     every, chosen = every[order], [0]  # row 0 is the identity
-    nearest = torch.full((len(every),), n + 1)
+    places = every.T.contiguous()  # (n, n!): sums over rows of bytes are fast
+    nearest = torch.full((len(every),), n + 1, dtype=torch.uint8)
     for _ in range(count - 1):
-        nearest = torch.minimum(nearest, (every != every[chosen[-1]]).sum(1))
+        differs = places != every[chosen[-1]][:, None]
+        nearest = torch.minimum(nearest, differs.sum(0, dtype=torch.uint8))
         chosen.append(int(nearest.argmax()))
     return every[chosen].long()

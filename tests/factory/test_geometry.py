@@ -5,6 +5,7 @@ import torch
 
 from gadkit import factory
 from gadkit.factory.geometry import MATERIALS, edges, geometry_of, normals, unlabelled
+from gadkit.factory.scene import slopes
 
 
 @pytest.mark.parametrize("defect", [None, "hole", "missing", "scratch"])
@@ -49,6 +50,13 @@ def test_a_plane_has_one_normal_and_no_edges() -> None:
     assert torch.allclose(inside, expected[:, None, None].expand_as(inside), atol=1e-4)
     assert torch.allclose(normals(height).norm(dim=1), torch.ones(1, 64, 64), atol=1e-5)
     assert not edges(height, torch.ones(1, 64, 64, dtype=torch.uint8))[:, 2:-2, 2:-2].any()
+
+
+def test_normals_are_those_of_the_slopes_brought_to_length_one() -> None:
+    height = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(0))
+    dx, dy = slopes(height)
+    upright = torch.stack([-dx, -dy, torch.ones_like(dx)], 1)
+    assert torch.allclose(normals(height), torch.nn.functional.normalize(upright, dim=1), atol=1e-6)
 
 
 def test_steps_and_seams_are_edges() -> None:

@@ -137,6 +137,30 @@ def test_a_blur_fills_specks_and_not_a_large_hole(parts) -> None:
     assert left["specks"] < 0.15 < 0.35 < left["centre"]
 
 
+@pytest.mark.parametrize("kind", ["specks", "blocks", "centre", "at the border", "none"])
+def test_heat_is_the_mean_of_neighbours_again_and_again(kind) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(3, 3, 32, 32)
+    hole = holes(3, 32, kind).clone() if kind in ("specks", "blocks", "centre") else torch.zeros(3, 1, 32, 32).bool()
+    hole[:2, :, :9, -5:] |= kind == "at the border"
+    slow = torch.where(hole, x.mean((2, 3), keepdim=True), x)
+    for steps in range(31):
+        if steps in (0, 1, 30):
+            assert torch.allclose(diffuse(x, hole, steps), slow, atol=1e-6)
+        around = torch.nn.functional.pad(slow, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)
+        slow = torch.where(hole, around.mean((4, 5)), x)
+
+
+def test_heat_rests_and_the_photograph_is_left_alone() -> None:
+    x, hole = torch.ones(1, 3, 16, 16), torch.zeros(1, 1, 16, 16).bool()
+    x[..., 8:], hole[..., 5:9, 5:9] = 0.0, True
+    kept = x.clone()
+    found = diffuse(x, hole, 5000)
+    assert torch.equal(found, diffuse(x, hole, 10000))  # long at rest
+    assert torch.equal(x, kept)
+    assert (found[0, 0, 6, 5:9].diff() < 0).all()
+
+
 # -------------------------------------------------------------------------------------------------- autoencoder, critic
 
 

@@ -71,3 +71,14 @@ def test_labels_are_those_of_the_geometry(surveyed, small) -> None:
         (finish.argmax(1).float(), materials.float()),
     ):
         assert unexplained_variance(seen[inner], known[inner]) < 0.2  # the crop resamples by a hair
+
+
+@pytest.mark.parametrize("label", ["depth", "normals", "edges", "segmentation"])
+def test_a_label_is_the_same_alone_and_among_all(surveyed, small, label) -> None:
+    maps = []
+    for labels in (("depth", "normals", "edges", "segmentation"), (label,)):
+        torch.manual_seed(0)
+        method = FreeLabels(small(), labels=labels)
+        torch.manual_seed(1)
+        maps.append(dict(zip(labels, method.views(surveyed.columns())[1:], strict=True))[label])
+    assert torch.allclose(*maps, atol=1e-5)
