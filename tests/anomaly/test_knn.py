@@ -1,6 +1,7 @@
 """Nearest-neighbour detectors against literal loops and scikit-learn, and the laws that memory banks obey."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -222,6 +223,19 @@ def test_the_image_finds_a_change_everywhere_and_the_worst_patch_a_spot(backbone
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=0)
     assert "and the image as a whole" in both.explain()
     assert "whole" not in plain.explain()
+
+
+@pytest.mark.parametrize("make", [KNN, PatchKNN, partial(PatchKNN, turns=3, extent=0.5)], ids=["knn", "patch", "turns"])
+def test_what_fit_has_encoded_is_not_encoded_again(
+    backbone: OpenCLIP, pictures: Tensor, make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares, detector = ((0, 2), (2, 3), (3, 5)), make(backbone).fit(pictures[:5])
+    without = [torch.cat([pictures[:first], pictures[last:5]]) for first, last in shares]
+    expected = [make(backbone).fit(w).score(pictures[a:b]) for w, (a, b) in zip(without, shares, strict=True)]
+    monkeypatch.setattr(OpenCLIP, "encode_image", lambda *_: pytest.fail("it was encoded by fit"))
+    found = list(detector.leave_one_out(pictures[:5], [2, 1, 2]))
+    for one, other in zip(found, expected, strict=True):
+        same(one, other)
 
 
 @pytest.mark.parametrize("thin", [None, 0.4])

@@ -103,12 +103,14 @@ class Base:
     ) -> Iterator[AnomalyResult]:
         """The normal images of `fit`, each scored as if its part had not been given; see `protocols.Detector`."""
         counts = self._check_left_out(normal, parts)
-        others, last, other = self._others(normal, counts), -1, self
+        others, last, other, at = self._others(normal, counts), -1, self, 0
         for part, images in by_part(normal, counts):
             if part != last:
                 other, last = next(others), part
             for some in images.split(self._group()):
-                yield other.score(some)
+                known, at = self._known(at, at + len(some)), at + len(some)
+                found = {name: values.to(some.device) for name, values in known.items()}
+                yield other.score(Encoded(found, tuple(some.shape[2:])) if found else some)
 
     def remarks(self) -> Sequence[str]:
         """Remarks for the user, to be read before the scores are trusted."""
@@ -172,6 +174,10 @@ class Base:
         """For each part the detector as it would be without that part's images: here fitted once more."""
         for first, last in shares(counts):
             yield copy.copy(self).fit(leaving_out(normal, first, last))
+
+    def _known(self, first: int, last: int) -> dict[str, Tensor]:
+        """The features of normal images `first` to before `last`, where `fit` has kept them; here it has not."""
+        return {}
 
     def _score(self, features: dict[str, Tensor], size: tuple[int, int]) -> AnomalyResult:
         """Maps and scores of a few images."""

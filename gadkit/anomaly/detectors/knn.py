@@ -74,6 +74,9 @@ class KNN(Base):
         for first, last in shares(counts):
             yield self._with(bank_=without(self.bank_, first, last, self.shots))
 
+    def _known(self, first: int, last: int) -> dict[str, Tensor]:
+        return {"vectors": self.bank_[first:last]}
+
     def _encode(self, images: Tensor, full: bool) -> dict[str, Tensor]:
         prepared = self.backbone.preprocess(images.to(self.backbone.device))
         return {"vectors": self.backbone.encode_image(prepared, ()).pooled.float()}
@@ -167,7 +170,7 @@ class PatchKNN(Patches):
         parts, and scores those.
         """
         vectors = (without(self.vectors_, first, last, self.shots) for first, last in shares(counts))
-        if self.thin is None and len(self.bank_) == self._every():
+        if self._whole():
             for (first, last), others in zip(shares(counts), vectors, strict=True):
                 bank = self._enough(without(self.bank_, first, last, self.shots))
                 yield self._with(bank_=bank, vectors_=others)
@@ -183,6 +186,16 @@ class PatchKNN(Patches):
         kept = [self._enough(bank.rows()) for bank in banks]
         for part, others in enumerate(vectors):
             yield self._with(bank_=kept[part % folds], vectors_=others)
+
+    def _known(self, first: int, last: int) -> dict[str, Tensor]:
+        if not self._whole():
+            return {}
+        turns = self.bank_.view(self.shots, self.turns, *self.backbone.grid, -1)  # of each image, itself first
+        return {"patches": turns[first:last, 0], "vectors": self.vectors_[first:last]}
+
+    def _whole(self) -> bool:
+        """Whether the bank has all patches of the good parts, in their order."""
+        return self.thin is None and len(self.bank_) == self._every()
 
     def _every(self) -> int:
         """How many patches the good parts have."""
