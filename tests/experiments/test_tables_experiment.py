@@ -4,13 +4,42 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import tables
 from gadkit import factory
+from gadkit.anomaly.benchmark import Result
 from gadkit.anomaly.detectors import build
 from gadkit.anomaly.metrics import auroc
 
 HELD = Path(__file__).parents[2] / "book" / "results" / "tables.json"
+
+
+def test_a_memory_measures_the_distance_from_the_nearest_vector() -> None:
+    images = factory.test_set("mesh", normal=3, per_defect=1, references=2, size=48).images[:3]
+    model = tables.Memory(tables.colours).fit(images[:2])
+    found = model.score(model.encode(images))
+    assert float(found.scores[:2].abs().max()) < 1e-3  # cdist's own rounding
+    new, known = tables.colours(images[2:])[0], tables.colours(images[:2]).flatten(0, 1)
+    nearest = [min(float((x - y).norm()) for y in known) for x in new]
+    grid = torch.tensor(nearest).view(1, 1, 16, 16)
+    expected = torch.nn.functional.interpolate(grid, (48, 48), mode="bilinear")[0, 0]
+    torch.testing.assert_close(found.maps[2], expected, atol=1e-4, rtol=0)
+    assert float(found.scores[2]) == float(found.maps[2].max())
+
+
+def test_a_run_of_tables_measures_what_the_file_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "tables.json"
+    asked = ["--out", str(out), "--tables", "memories", "--of", "colours, fixture", "--products", "mesh"]
+    tables.main(asked)
+    (row,) = json.loads(out.read_text())["rows"]
+    found = [Result(**values) for values in row["values"]["results"]]
+    assert tables.key(row) == ("memories", "colours, fixture", "mesh")
+    assert [(one.category, one.seed, one.shots) for one in found] == [("mesh", seed, 4) for seed in range(3)]
+    monkeypatch.setattr(tables, "memories", lambda *_: pytest.fail("it is in the file"))
+    monkeypatch.setitem(tables.TABLES, "memories", (tables.memories, *tables.TABLES["memories"][1:]))
+    tables.main(asked)
+    assert json.loads(out.read_text())["rows"] == [row]
 
 
 def test_a_setting_is_what_the_detector_was_fitted_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,20 +52,6 @@ def test_a_setting_is_what_the_detector_was_fitted_on(monkeypatch: pytest.Monkey
     together = build("musc", eyes).fit(few.images).score(few.images).scores
     found = tables.settings("musc, efficientnet-random", "fuse")
     assert found == {"the batch": pytest.approx(auroc(together, few.labels))}
-
-
-def test_a_run_of_tables_measures_what_the_file_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = factory.test_set("mesh", normal=2, per_defect=1, references=4, size=48)
-    monkeypatch.setattr(tables, "freely", lambda _: few)
-    out, of = tmp_path / "tables.json", "patch-knn, efficientnet-random"
-    asked = ["--out", str(out), "--tables", "settings", "--of", of, "--products", "mesh"]
-    tables.main(asked)
-    (row,) = json.loads(out.read_text())["rows"]
-    assert tables.key(row) == ("settings", of, "mesh")
-    assert row["values"] == tables.settings(of, "mesh")
-    monkeypatch.setitem(tables.TABLES, "settings", (lambda *_: pytest.fail("it is there"), [of], ["mesh"]))
-    tables.main(asked)
-    assert json.loads(out.read_text())["rows"] == [row]
 
 
 def test_the_tables_file_holds_every_cell() -> None:
