@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import zmq
 from jupyter_cache import get_cache
+from jupyter_client.manager import KernelManager
 from myst_nb.core.config import NbParserConfig
 from myst_nb.core.execute import ExecutionError, create_client
 from myst_nb.core.read import create_nb_reader
@@ -24,6 +26,15 @@ from sphinx.util.display import status_iterator
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 MOST = 4  # pages at a time, of up to 2 GB each
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def encrypt() -> None:
+    """Kernels that start from now on talk in cipher where pyzmq can; else each warns that others may listen.
+
+    It is the default that changes, because neither jupyter-cache nor nbclient has a place for the setting.
+    """
+    if zmq.has("curve"):
+        KernelManager.transport_encryption.default_value = "auto"
 
 
 class Quiet:

@@ -183,6 +183,7 @@ class PageCache:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
+    ahead.encrypt()
     cache = PageCache()
     app.connect("builder-inited", cache.start)
     app.connect("env-get-outdated", cache.find_outdated)
