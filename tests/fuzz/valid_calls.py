@@ -754,6 +754,7 @@ EXCLUDED = {
     "shapes.box": "as bevel",
     "shapes.ring": "as bevel",
     "shapes.radius": "as bevel",
+    "anomaly.benchmark.Result": "a record that `run` writes and a file keeps; pages only read it",
     "runtime.computed_on": "takes no argument",
     "build_tiny_clip": "sizes of a network: a wrong one is an error of the library's own layers",
     "Pairs": "takes a network, which the recipe makes; `training.train` checks what it is given",
