@@ -41,6 +41,7 @@ from gadkit.anomaly.hybrid import HybridPrompts
 from gadkit.anomaly.metrics import auroc, f1_max
 from gadkit.anomaly.thresholds import held_out
 from gadkit.backbones import OpenCLIP
+from gadkit.checks import one_of
 from gadkit.evaluation.results import merge, read
 from gadkit.files import provenance
 from gadkit.protocols import AnomalyResult, Backbone, Detector, Encoded, TestSet
@@ -258,8 +259,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--of", nargs="+", metavar="ROW", help="rows of the tables (default: all)")
     parser.add_argument("--products", nargs="+", metavar="NAME", help="default: all of the tables")
     given = parser.parse_args(argv)
-    merge(given.out, [], key, WHAT)  # whether it can be written, before anything is measured
-    for cell in cells(given.tables):
+    every = [*cells(given.tables)]
+    try:
+        for place, names in ((1, given.of), (2, given.products)):
+            for name in names or ():
+                one_of("--of" if place == 1 else "--products", name, [*dict.fromkeys(cell[place] for cell in every)])
+        merge(given.out, [], key, WHAT)  # whether it can be written, before anything is measured
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    for cell in every:
         table, of, product = cell
         chosen = of in (given.of or [of]) and product in (given.products or [product])
         if not chosen or cell in {key(row) for row in read(given.out)}:

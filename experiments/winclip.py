@@ -112,7 +112,10 @@ def main(argv: Sequence[str] | None = None, only: Sequence[str] | None = None) -
     parser.add_argument("--size", type=int, default=96, metavar="PIXELS", help="(default: %(default)s)")
     given = parser.parse_args(argv)
     what = "WinCLIP at tiny on products of the factory, loose: AUROC by prompts and by good parts, and scores by words"
-    merge(given.out, [], key, what)  # whether it can be written, before anything is measured
+    try:
+        merge(given.out, [], key, what)  # whether it can be written, before anything is measured
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     held, where = {key(row) for row in read(given.out)}, runtime.device(None)
     loaded: dict[str, OpenCLIP] = {}
     for cell, how, normal in cells(given.size, only):

@@ -42,6 +42,14 @@ def test_a_run_of_tables_measures_what_the_file_lacks(tmp_path: Path, monkeypatc
     assert json.loads(out.read_text())["rows"] == [row]
 
 
+@pytest.mark.parametrize("wrong", [["--of", "nothing"], ["--products", "mesh", "banana"], ["--out", "/"]])
+def test_what_no_table_has_is_named(wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        tables.main(["--out", str(tmp_path / "tables.json"), "--tables", "memories", *wrong])
+    assert "expected" in capsys.readouterr().err
+    assert not (tmp_path / "tables.json").exists()
+
+
 def test_a_setting_is_what_the_detector_was_fitted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     few = factory.test_set("fuse", normal=2, per_defect=1, references=5, size=48)
     monkeypatch.setattr(tables, "freely", lambda _: few)
